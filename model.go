@@ -1,0 +1,244 @@
+package ballast
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
+)
+
+func asError(err error, e **Error) bool { return errors.As(err, e) }
+
+// Status is the state of a version.
+type Status string
+
+// The states of a version. Sealed is seen only by exact version and only by writers.
+const (
+	StatusSealed  Status = "sealed"  // its record is being written; it will be ready
+	StatusReady   Status = "ready"   // served
+	StatusRetired Status = "retired" // refused for good, still resolves as provenance
+	StatusDeleted Status = "deleted" // its label stays used
+	StatusLost    Status = "lost"    // a rebuild found bytes missing; a push of the same files heals it
+)
+
+// Stage is what people decided about a version, whatever its status.
+type Stage string
+
+// The stages.
+const (
+	StageNone       Stage = "none"
+	StageValidated  Stage = "validated"
+	StageStaged     Stage = "staged"
+	StageProduction Stage = "production"
+	StageArchived   Stage = "archived"
+	StageDeprecated Stage = "deprecated"
+)
+
+// Assurance says how a digest was established.
+type Assurance string
+
+// The assurances. A version has the weakest of its blobs: reread when any was re-read.
+const (
+	AssuranceStore  Assurance = "store"  // the store checked the signed SHA-256 of a single PUT
+	AssuranceReread Assurance = "reread" // the service read the object back and hashed it
+)
+
+// MaxMetadataBytes is the largest Metadata as JSON.
+const MaxMetadataBytes = 32 << 10
+
+// Metadata describes a version. It has no part in its digest.
+type Metadata struct {
+	ModelType    string `json:"model_type,omitempty"`
+	Task         string `json:"task,omitempty"`
+	Backend      string `json:"backend,omitempty"`
+	Architecture string `json:"architecture,omitempty"`
+	// BaseModel is the version this one was made from: any reference on the way in, its exact key from then on.
+	BaseModel           string             `json:"base_model,omitempty"`
+	Description         string             `json:"description,omitempty"`
+	RegisteredBy        string             `json:"registered_by,omitempty"`
+	Tags                []string           `json:"tags,omitempty"`
+	Metrics             map[string]float64 `json:"metrics,omitempty"` // finite numbers
+	InputDim            *int64             `json:"input_dim,omitempty"`
+	OutputDim           *int64             `json:"output_dim,omitempty"`
+	NumParameters       *int64             `json:"num_parameters,omitempty"`
+	NumTrainingExamples *int64             `json:"num_training_examples,omitempty"`
+	DatasetID           string             `json:"dataset_id,omitempty"`
+	ConfigHash          string             `json:"config_hash,omitempty"`
+	Config              json.RawMessage    `json:"config,omitempty"` // any JSON, kept as it came
+	Extra               json.RawMessage    `json:"extra,omitempty"`  // any JSON, kept as it came
+}
+
+// Check refuses metadata that is over MaxMetadataBytes as JSON, or holds a task that is no known one, an empty or
+// repeated tag, a metric without a name or finite value, or control characters outside the description.
+func (m *Metadata) Check() error {
+	texts := append([]string{m.ModelType, m.Backend, m.Architecture, m.BaseModel, m.RegisteredBy, m.DatasetID, m.ConfigHash}, m.Tags...)
+	for name, value := range m.Metrics {
+		if name == "" || math.IsNaN(value) || math.IsInf(value, 0) {
+			return Errorf(CodeInvalid, "metric %s: needs a name and a finite number", quote(name))
+		}
+		texts = append(texts, name)
+	}
+	for _, s := range texts {
+		if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+			return Errorf(CodeInvalid, "metadata %s: holds a control character or invalid UTF-8", quote(s))
+		}
+	}
+	if !utf8.ValidString(m.Description) {
+		return Errorf(CodeInvalid, "description: invalid UTF-8")
+	}
+	if m.Task != "" && !tasks[m.Task] {
+		return Errorf(CodeInvalid, "task %s is not known; use one of %s", quote(m.Task), strings.Join(Tasks(), ", "))
+	}
+	for i, tag := range m.Tags {
+		if tag == "" || slices.Contains(m.Tags[:i], tag) {
+			return Errorf(CodeInvalid, "tag %s is empty or repeated", quote(tag))
+		}
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return Errorf(CodeInvalid, "metadata: not JSON").Because(err)
+	}
+	if len(b) > MaxMetadataBytes {
+		return Errorf(CodeTooLarge, "metadata has %d bytes as JSON; at most %d", len(b), MaxMetadataBytes)
+	}
+	return nil
+}
+
+// tasks are the registry's own six and the pipeline tags of Hugging Face.
+var tasks = toSet(strings.Fields(`text_embedding image_embedding audio_embedding classification ner regression
+	audio-classification audio-text-to-text audio-to-audio any-to-any automatic-speech-recognition depth-estimation
+	document-question-answering feature-extraction fill-mask graph-ml image-classification image-feature-extraction
+	image-segmentation image-text-to-text image-text-to-image image-text-to-video image-to-3d image-to-image
+	image-to-text image-to-video keypoint-detection mask-generation multiple-choice object-detection other
+	question-answering reinforcement-learning robotics sentence-similarity summarization table-question-answering
+	table-to-text tabular-classification tabular-regression tabular-to-text text-classification text-generation
+	text-ranking text-retrieval text-to-3d text-to-audio text-to-image text-to-speech text-to-video text2text-generation
+	time-series-forecasting token-classification translation unconditional-image-generation video-classification
+	video-text-to-text video-to-video visual-document-retrieval visual-question-answering voice-activity-detection
+	zero-shot-classification zero-shot-image-classification zero-shot-object-detection`))
+
+// Tasks returns the accepted tasks, sorted.
+func Tasks() []string {
+	all := make([]string, 0, len(tasks))
+	for t := range tasks {
+		all = append(all, t)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// VersionInfo is a version as the API shows it.
+type VersionInfo struct {
+	Key       string        `json:"key"`
+	Scope     Scope         `json:"scope"`
+	Name      Name          `json:"name"`
+	Version   Version       `json:"version"`
+	Status    Status        `json:"status"`
+	Stage     Stage         `json:"stage"`
+	Digest    digest.Digest `json:"digest"`     // of the manifest
+	ObjectKey string        `json:"object_key"` // of the manifest, relative to the registry's prefix
+	Size      int64         `json:"size"`       // bytes of all files together
+	Files     int           `json:"files"`
+	Assurance Assurance     `json:"assurance,omitempty"`
+	Aliases   []Alias       `json:"aliases,omitempty"` // of this version, sorted
+	Metadata  Metadata      `json:"metadata"`
+	CreatedBy string        `json:"created_by"`
+	CreatedAt Time          `json:"created_at"`
+	UpdatedAt Time          `json:"updated_at"`
+	Revision  int64         `json:"revision"` // grows by one with every change
+}
+
+// ModelInfo is a name as lists show it.
+type ModelInfo struct {
+	Scope     Scope   `json:"scope"`
+	Name      Name    `json:"name"`
+	Latest    Version `json:"latest,omitzero"` // left out when nothing is servable
+	Versions  int     `json:"versions"`        // ready ones
+	UpdatedAt Time    `json:"updated_at"`
+}
+
+// ModelsPage is one page of GET /v1/models.
+type ModelsPage struct {
+	Models []ModelInfo `json:"models"`
+	Cursor string      `json:"cursor,omitempty"` // of the next page; left out at the end
+}
+
+// VersionsPage is one page of GET /v1/models/{name}/versions, the highest version first.
+type VersionsPage struct {
+	Versions []VersionInfo `json:"versions"`
+	Cursor   string        `json:"cursor,omitempty"`
+}
+
+// FileInfo is one file of a version.
+type FileInfo struct {
+	Path      string         `json:"path"`
+	Size      int64          `json:"size"`
+	SHA256    string         `json:"sha256"` // bare hex
+	MediaType string         `json:"media_type"`
+	PartSize  int64          `json:"part_size,omitempty"` // of PartDigests
+	Parts     []string       `json:"parts,omitempty"`     // bare hex SHA-256 of each part, when they are known: hints, the whole file's sha256 decides
+	Request   *SignedRequest `json:"request,omitempty"`   // with urls=true; left out for an empty file, which needs no request
+}
+
+// FilesPage is one page of a version's files in the order of their paths.
+type FilesPage struct {
+	Key    string        `json:"key"`
+	Digest digest.Digest `json:"digest"` // of the manifest: what the files must add up to
+	Files  []FileInfo    `json:"files"`
+	Cursor string        `json:"cursor,omitempty"`
+}
+
+// AliasInfo is an alias and where it points.
+type AliasInfo struct {
+	Alias     Alias   `json:"alias"`
+	Version   Version `json:"version"`
+	UpdatedBy string  `json:"updated_by"`
+	UpdatedAt Time    `json:"updated_at"`
+	Revision  int64   `json:"revision"`
+}
+
+// AliasesPage lists the aliases of a name, sorted.
+type AliasesPage struct {
+	Aliases []AliasInfo `json:"aliases"`
+}
+
+// SetAlias is the body of PUT …/aliases/{alias}. With If-Match the alias moves only from that revision.
+type SetAlias struct {
+	Version Version `json:"version"`
+}
+
+// CreateToken is the body of POST /v1/tokens.
+type CreateToken struct {
+	Name   string  `json:"name,omitempty"` // who or what it is for, shown as created_by; default: the token's id
+	Grants []Grant `json:"grants"`         // at least one; the first is the principal's own scope
+}
+
+// TokenInfo is a token as lists show it.
+type TokenInfo struct {
+	ID        string  `json:"id"`
+	Name      string  `json:"name"`
+	Grants    []Grant `json:"grants"`
+	CreatedBy string  `json:"created_by"`
+	CreatedAt Time    `json:"created_at"`
+	Token     string  `json:"token,omitempty"` // the secret: in the answer to its creation and never again
+}
+
+// TokensPage is one page of GET /v1/tokens.
+type TokensPage struct {
+	Tokens []TokenInfo `json:"tokens"`
+	Cursor string      `json:"cursor,omitempty"`
+}
+
+// Whoami is the answer of GET /v1/whoami.
+type Whoami struct {
+	ID     string  `json:"id"`   // of the token
+	Name   string  `json:"name"` // as created_by shows it, before "@"
+	Scope  Scope   `json:"scope"`
+	Grants []Grant `json:"grants"`
+	Server string  `json:"server"` // the service's version
+	Time   Time    `json:"time"`   // the service's clock
+}
