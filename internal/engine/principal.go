@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"github.com/ballast-registry/ballast"
+)
+
+// Principal is who asks: a token's holder and what it was granted. The first grant's scope is the principal's own.
+type Principal struct {
+	ID     string // of the token
+	Name   string
+	Grants []ballast.Grant
+}
+
+// Home is the principal's own scope: where it writes when it names none, and what it sees before global.
+func (p Principal) Home() ballast.Scope {
+	if len(p.Grants) == 0 {
+		return ballast.Scope{}
+	}
+	return p.Grants[0].Scope
+}
+
+// Role is the principal's role in a scope: the strongest granted. Everybody reads global.
+func (p Principal) Role(scope ballast.Scope) ballast.Role {
+	role := ballast.NoRole
+	if scope == ballast.Global && len(p.Grants) > 0 {
+		role = ballast.Reader
+	}
+	for _, g := range p.Grants {
+		if g.Scope == scope {
+			role = max(role, g.Role)
+		}
+	}
+	return role
+}
+
+// By is the principal as created_by shows it: name@scope.
+func (p Principal) By() string { return p.Name + "@" + p.Home().String() }
+
+// need refuses a principal whose role in scope is weaker than role. A scope that it may not even read is not_found:
+// only a role is ever denied, never a scope.
+func (p Principal) need(scope ballast.Scope, role ballast.Role) error {
+	switch has := p.Role(scope); {
+	case has >= role:
+		return nil
+	case has == ballast.NoRole:
+		return ballast.Errorf(ballast.CodeNotFound, "not found")
+	default:
+		return ballast.Errorf(ballast.CodeDenied, "this needs the role %s in scope %s; the token has %s", role, scope, has)
+	}
+}
+
+// ListModels narrows a list of names.
+type ListModels struct {
+	Scope  ballast.Scope // zero: the principal's own and global
+	Prefix string        // of the name, compared folded
+	Limit  int           // 1 … 1000
+	Cursor string
+}
+
+// ListFiles narrows a list of a version's files.
+type ListFiles struct {
+	URLs   bool // with a signed request each
+	Parts  bool // with part digests
+	Limit  int  // 1 … 1000
+	Cursor string
+}
