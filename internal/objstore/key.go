@@ -1,0 +1,34 @@
+package objstore
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxKey is S3's limit on a whole key, in bytes.
+const maxKey = 1024
+
+// CheckKey returns ErrBadKey for a key that a store could collapse, refuse or read as another one.
+func CheckKey(key string) error {
+	why := ""
+	switch {
+	case key == "":
+		why = "it is empty"
+	case len(key) > maxKey:
+		why = "it is longer than 1024 bytes"
+	case !utf8.ValidString(key):
+		why = "it is not UTF-8"
+	case strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		why = "it holds a control character"
+	}
+	for segment := range strings.SplitSeq(key, "/") {
+		if why == "" && (segment == "" || segment == "." || segment == "..") {
+			why = fmt.Sprintf("segment %q", segment)
+		}
+	}
+	if why == "" {
+		return nil
+	}
+	return fmt.Errorf("%w %.80q: %s", ErrBadKey, key, why)
+}

@@ -1,0 +1,155 @@
+package objstoretest
+
+import (
+	"bytes"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// partBytes is one part of the least size that may be followed by another.
+func partBytes(fill byte) []byte { return bytes.Repeat([]byte{fill}, ballast.MinPartSize) }
+
+func testMultipart(t *testing.T, s Subject) {
+	bodies := [][]byte{partBytes('1'), partBytes('2'), []byte("the end")}
+	id := mustCreate(t, s, "m")
+	for i := range bodies {
+		n := len(bodies) - i // the order of arrival is no matter
+		mustSendPart(t, s, "m", id, n, bodies[n-1])
+	}
+	parts := mustParts(t, s, "m", id, 0)
+	for i, p := range parts {
+		if p.Number != i+1 || p.Size != int64(len(bodies[i])) || p.SHA256 != ballast.DigestOf(bodies[i]) || p.ETag == "" || p.Modified.IsZero() {
+			t.Errorf("part %d: %+v", i+1, p)
+		}
+	}
+	wantAbsent(t, s, "m")
+	done, err := s.Bucket.CompleteMultipart(t.Context(), "m", id, parts)
+	must(t, err)
+	head, err := s.Bucket.Head(t.Context(), "m")
+	must(t, err)
+	whole := bytes.Join(bodies, nil)
+	if head.SHA256 != "" || head.Size != int64(len(whole)) || head.ETag != done.ETag || len(head.Oddities) != 0 {
+		t.Errorf("complete says %+v, head %+v: a composite checksum is no digest of the content", done, head)
+	}
+	if got, _ := mustGet(t, s, "m", objstore.ReadOptions{IfMatch: head.ETag}); !bytes.Equal(got, whole) {
+		t.Error("the object is not its parts")
+	}
+	_, err = collect(s.Bucket.ListParts(t.Context(), "m", id, 0))
+	wantIs(t, err, objstore.ErrNoSuchUpload, "ListParts of a completed upload")
+}
+
+func testPartPages(t *testing.T, s Subject) {
+	id := mustCreate(t, s, "pages")
+	for n := range 23 {
+		mustSendPart(t, s, "pages", id, 2*(n+1), []byte{byte(n)})
+	}
+	mustSendPart(t, s, "pages", id, ballast.MaxParts, []byte("last"))
+	mustSendPart(t, s, "pages", id, 4, []byte("again")) // a later upload of a number replaces it
+	numbers := func(after int) (list []int) {
+		for _, p := range mustParts(t, s, "pages", id, after) {
+			list = append(list, p.Number)
+			if p.Number == 4 && p.SHA256 != ballast.DigestOf([]byte("again")) {
+				t.Errorf("part 4 is %+v", p)
+			}
+		}
+		return list
+	}
+	want := make([]int, 0, 24)
+	for n := range 23 {
+		want = append(want, 2*(n+1))
+	}
+	want = append(want, ballast.MaxParts)
+	for after, skip := range map[int]int{0: 0, 1: 0, 2: 1, 21: 10, 46: 23, ballast.MaxParts: 24} {
+		if d := cmp.Diff(want[skip:], numbers(after), equateEmpty); d != "" {
+			t.Errorf("parts after %d (-want +got):\n%s", after, d)
+		}
+	}
+	must(t, s.Bucket.AbortMultipart(t.Context(), "pages", id))
+}
+
+func testCompleteOnce(t *testing.T, s Subject) {
+	id := mustCreate(t, s, "taken")
+	mustSendPart(t, s, "taken", id, 1, []byte("late"))
+	mustPut(t, s, "taken", []byte("early"))
+	_, err := s.Bucket.CompleteMultipart(t.Context(), "taken", id, mustParts(t, s, "taken", id, 0))
+	wantIs(t, err, objstore.ErrPrecondition, "Complete onto an existing key")
+	if got, _ := mustGet(t, s, "taken", objstore.ReadOptions{}); string(got) != "early" {
+		t.Errorf("the object is now %q", got)
+	}
+	abortForCertain(t, s, "taken", id)
+}
+
+func testCompleteWrong(t *testing.T, s Subject) {
+	id := mustCreate(t, s, "w")
+	mustSendPart(t, s, "w", id, 1, []byte("small"))
+	mustSendPart(t, s, "w", id, 2, []byte("end"))
+	parts := mustParts(t, s, "w", id, 0)
+	complete := func(parts ...objstore.Part) error {
+		_, err := s.Bucket.CompleteMultipart(t.Context(), "w", id, parts)
+		return err
+	}
+	other := parts[0]
+	other.ETag = quoteMD5([]byte("another"))
+	wantIs(t, complete(other), objstore.ErrInvalidPart, "a part with another ETag")
+	other.Number, other.ETag = 9, parts[0].ETag
+	wantIs(t, complete(other), objstore.ErrInvalidPart, "a part that is not there")
+	other = parts[0]
+	other.SHA256 = ballast.DigestOf([]byte("another"))
+	if complete(other) == nil {
+		t.Error("a part with another checksum was completed")
+	}
+	if complete(parts...) == nil {
+		t.Error("a first part under the minimum was completed")
+	}
+	if complete() == nil {
+		t.Error("a Complete without parts was taken")
+	}
+	wantAbsent(t, s, "w")
+	abortForCertain(t, s, "w", id)
+}
+
+func testNoSuchUpload(t *testing.T, s Subject) {
+	id := mustCreate(t, s, "gone")
+	mustSendPart(t, s, "gone", id, 1, []byte("x"))
+	parts := mustParts(t, s, "gone", id, 0)
+	abortForCertain(t, s, "gone", id)
+	_, err := collect(s.Bucket.ListParts(t.Context(), "gone", id, 0))
+	wantIs(t, err, objstore.ErrNoSuchUpload, "ListParts after an abort")
+	_, err = s.Bucket.CompleteMultipart(t.Context(), "gone", id, parts)
+	wantIs(t, err, objstore.ErrNoSuchUpload, "Complete after an abort")
+	req, err := s.Signer.SignPart(t.Context(), "gone", id, 2, ballast.DigestOf([]byte("y")), 1, ttl)
+	must(t, err)
+	if status, _ := send(t, s, req, []byte("y"), nil); status != http.StatusNotFound {
+		t.Errorf("a part after the abort: %d", status)
+	}
+	wantAbsent(t, s, "gone")
+}
+
+func testListUploads(t *testing.T, s Subject) {
+	want := map[string]bool{mustCreate(t, s, "u/key"): true, mustCreate(t, s, "u/key"): true}
+	others := map[string]string{"u/key2": mustCreate(t, s, "u/key2"), "u/key/sub": mustCreate(t, s, "u/key/sub")}
+	found, err := s.Bucket.ListUploads(t.Context(), "u/key")
+	must(t, err)
+	for _, u := range found {
+		if !want[u.ID] || u.Key != "u/key" || u.Initiated.IsZero() || time.Since(u.Initiated).Abs() > time.Hour {
+			t.Errorf("listed %+v", u)
+		}
+		delete(want, u.ID)
+		abortForCertain(t, s, u.Key, u.ID)
+	}
+	if len(want) != 0 {
+		t.Errorf("not listed: %v", want)
+	}
+	if found, err = s.Bucket.ListUploads(t.Context(), "u/key"); err != nil || len(found) != 0 {
+		t.Errorf("after the aborts: %+v, %v", found, err)
+	}
+	for key, id := range others {
+		abortForCertain(t, s, key, id)
+	}
+}
