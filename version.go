@@ -12,8 +12,8 @@ import (
 // Version is a version label: a positive integer, or SemVer 2.0 without "v" and without build metadata. An integer n
 // and n.0.0 stand at one position, so a name can hold only one of them. Every number is ≤ 2⁶³−1.
 //
-// Versions are compared with == only to ask whether they were typed alike; Fold decides whether two labels are one,
-// Position whether they exclude each other.
+// Versions are compared with == only to ask whether they were typed alike. Labels that are equal after folding are one
+// label, so precedence is that of the folded labels; SemVer would put 1.0.0-Beta before 1.0.0-alpha.
 type Version struct {
 	text                string
 	major, minor, patch uint64
@@ -90,12 +90,13 @@ func (v Version) Major() uint64 { return v.major }
 // IsRelease reports whether v has no pre-release part.
 func (v Version) IsRelease() bool { return v.pre == "" }
 
-// Compare orders by SemVer 2.0 precedence (semver.org §11): −1, 0 or +1.
+// Compare orders folded labels by SemVer 2.0 precedence (semver.org §11): −1, 0 or +1. 0 means that the two exclude
+// each other in one name: they are one label, or n and n.0.0.
 func (v Version) Compare(w Version) int {
 	if c := cmp.Or(cmp.Compare(v.major, w.major), cmp.Compare(v.minor, w.minor), cmp.Compare(v.patch, w.patch)); c != 0 {
 		return c
 	}
-	return comparePre(v.pre, w.pre)
+	return comparePre(fold(v.pre), fold(w.pre))
 }
 
 func comparePre(a, b string) int {
@@ -130,22 +131,16 @@ func compareIdentifier(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// Order returns bytes whose order is the precedence order: three 8-byte big-endian numbers, then 0xFF for a release,
-// or per pre-release identifier 0x01 and 8 bytes (numeric) or 0x02, the text and 0x00; at the end 0x00.
-func (v Version) Order() []byte { return appendOrder(nil, v, v.pre) }
-
-// Position is Order of the folded label. Two labels with equal positions exclude each other: they are equal after
-// folding, or one is n and the other n.0.0.
-func (v Version) Position() []byte { return appendOrder(nil, v, fold(v.pre)) }
-
-func appendOrder(b []byte, v Version, pre string) []byte {
-	b = binary.BigEndian.AppendUint64(b, v.major)
+// Order returns bytes whose order is that of Compare: three 8-byte big-endian numbers, then 0xFF for a release, or per
+// pre-release identifier 0x01 and 8 bytes (numeric) or 0x02, the text and 0x00; at the end 0x00.
+func (v Version) Order() []byte {
+	b := binary.BigEndian.AppendUint64(nil, v.major)
 	b = binary.BigEndian.AppendUint64(b, v.minor)
 	b = binary.BigEndian.AppendUint64(b, v.patch)
-	if pre == "" {
+	if v.pre == "" {
 		return append(b, 0xFF)
 	}
-	for id := range strings.SplitSeq(pre, ".") {
+	for id := range strings.SplitSeq(fold(v.pre), ".") {
 		var n uint64
 		if isNumeric(id) && parseNumber(id, &n) {
 			b = binary.BigEndian.AppendUint64(append(b, 0x01), n)

@@ -1,0 +1,144 @@
+package index
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// Alias is the stored form of an alias.
+type Alias struct {
+	Version   ballast.Version `json:"version"`
+	UpdatedBy string          `json:"updated_by"`
+	UpdatedAt ballast.Time    `json:"updated_at"`
+	Revision  int64           `json:"revision"`
+}
+
+func aliasKey(scope ballast.Scope, name ballast.Name, a ballast.Alias) []byte {
+	return key(kindAlias, scope.String(), name.Fold(), a.String())
+}
+
+// aliasOfKey holds the order in hex, because something follows it.
+func aliasOfKey(scope ballast.Scope, name ballast.Name, v ballast.Version, parts ...string) []byte {
+	return key(kindAliasOf, append([]string{scope.String(), name.Fold(), hex.EncodeToString(v.Order())}, parts...)...)
+}
+
+// NamedAlias is an alias with its name.
+type NamedAlias struct {
+	Name ballast.Alias
+	Alias
+}
+
+// SetAlias points an alias at a ready version of the same name and scope. ifRevision, unless nil, must be the alias's
+// present revision, 0 for one that does not exist; otherwise precondition. Setting it where it points changes nothing.
+func (x *Index) SetAlias(ctx context.Context, scope ballast.Scope, name ballast.Name, alias ballast.Alias, to ballast.Version, by string, ifRevision *int64) (a Alias, err error) {
+	err = x.store.Update(ctx, func(tx Tx) error {
+		ref := ballast.Ref{Scope: scope, Name: name, Version: to}
+		v, err := getVersion(tx, scope, name, to)
+		if errors.Is(err, ErrNotFound) || err == nil && v.Status == ballast.StatusSealed {
+			return NotFound(ref)
+		}
+		if err != nil {
+			return err
+		}
+		if v.Status != ballast.StatusReady {
+			return ballast.Errorf(ballast.CodePrecondition, "%s is %s; an alias points at a ready version", v.Key(), v.Status)
+		}
+		old, had, err := lookup[Alias](tx, aliasKey(scope, name, alias))
+		if err != nil {
+			return err
+		}
+		if err := matches(alias, old, ifRevision); err != nil {
+			return err
+		}
+		if a = old; had && old.Version == v.Version {
+			return nil
+		}
+		if had {
+			if err := tx.Delete(aliasOfKey(scope, name, old.Version, alias.String())); err != nil {
+				return err
+			}
+		}
+		a = Alias{Version: v.Version, UpdatedBy: by, UpdatedAt: ballast.At(x.now()), Revision: old.Revision + 1}
+		return errors.Join(put(tx, aliasKey(scope, name, alias), a), tx.Put(aliasOfKey(scope, name, v.Version, alias.String()), nil))
+	})
+	return a, err
+}
+
+func matches(alias ballast.Alias, a Alias, ifRevision *int64) error {
+	if ifRevision == nil || *ifRevision == a.Revision {
+		return nil
+	}
+	return ballast.Errorf(ballast.CodePrecondition, "alias %s is at revision %d, not %d; read it again", alias, a.Revision, *ifRevision)
+}
+
+// DeleteAlias removes an alias; ifRevision is as for SetAlias. Errors: not_found.
+func (x *Index) DeleteAlias(ctx context.Context, scope ballast.Scope, name ballast.Name, alias ballast.Alias, ifRevision *int64) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		a, ok, err := lookup[Alias](tx, aliasKey(scope, name, alias))
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return NotFound(ballast.Ref{Scope: scope, Name: name, Alias: alias})
+		}
+		if err := matches(alias, a, ifRevision); err != nil {
+			return err
+		}
+		return deleteAll(tx, aliasKey(scope, name, alias), aliasOfKey(scope, name, a.Version, alias.String()))
+	})
+}
+
+// Aliases lists the aliases of a name, sorted, from the first scope where the name ever had a ready version.
+func (x *Index) Aliases(ctx context.Context, scopes []ballast.Scope, name ballast.Name) (all []NamedAlias, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		all = nil
+		m, err := findName(tx, scopes, name)
+		if err != nil {
+			return err
+		}
+		prefix := scopedName(kindAlias, m.Scope, name)
+		for item, err := range tx.Scan(prefix, nil, false) {
+			if err != nil {
+				return err
+			}
+			a, err := decode[Alias](item.Key, item.Value)
+			if err != nil {
+				return err
+			}
+			alias, err := ballast.ParseAlias(partAfter(item.Key, prefix))
+			if err != nil {
+				return err
+			}
+			all = append(all, NamedAlias{alias, a})
+		}
+		return nil
+	})
+	return all, err
+}
+
+// AliasesOf lists the aliases that point at each of some versions, sorted.
+func (x *Index) AliasesOf(ctx context.Context, versions []Version) (of [][]ballast.Alias, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		of = make([][]ballast.Alias, len(versions))
+		for i, v := range versions {
+			prefix := aliasOfKey(v.Scope, v.Name, v.Version)
+			found, err := keys(tx, prefix, 0)
+			if err != nil {
+				return err
+			}
+			for _, k := range found {
+				a, err := ballast.ParseAlias(strings.TrimSuffix(partAfter(k, prefix), "\x00"))
+				if err != nil {
+					return err
+				}
+				of[i] = append(of[i], a)
+			}
+		}
+		return nil
+	})
+	return of, err
+}

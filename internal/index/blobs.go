@@ -1,0 +1,409 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// BlobState is where one blob of one scope stands.
+type BlobState string
+
+// The states: absent → uploading → stored → verified. A lie goes stored → deleting → absent, a multipart that nobody
+// pins goes uploading → aborting → absent. Absent does not mean that the key in the bucket is empty.
+const (
+	BlobAbsent    BlobState = ""
+	BlobUploading BlobState = "uploading"
+	BlobStored    BlobState = "stored"
+	BlobVerified  BlobState = "verified"
+	BlobDeleting  BlobState = "deleting"
+	BlobAborting  BlobState = "aborting"
+)
+
+// Blob is what the index knows of a digest in a scope. There is one writer slot, whatever the method.
+type Blob struct {
+	State       BlobState         `json:"state,omitempty"`
+	Method      ballast.Method    `json:"method,omitempty"`       // since uploading
+	PartSize    int64             `json:"part_size,omitempty"`    // of the multipart; later of the saved part digests
+	MultipartID string            `json:"multipart_id,omitempty"` // the store's id; empty: to be created, or a crash came between
+	Completing  string            `json:"completing,omitempty"`   // upload whose part list Complete was or will be sent with
+	Size        int64             `json:"size,omitempty"`         // since stored
+	ETag        string            `json:"etag,omitempty"`
+	VersionID   string            `json:"version_id,omitempty"`
+	Assurance   ballast.Assurance `json:"assurance,omitempty"`
+	SignedUntil ballast.Time      `json:"signed_until,omitzero"` // expiry of the last signed write
+	Tombstone   ballast.Time      `json:"tombstone,omitzero"`    // since when nobody pins or references it
+}
+
+// Want is what an upload asks about one blob.
+type Want struct {
+	Digest   digest.Digest
+	Size     int64
+	Method   ballast.Method // proposed
+	PartSize int64          // proposed, when Method is multipart; Parts are declared at it
+	Parts    []PartSum
+}
+
+// PartSum declares the SHA-256 of one part, numbered from 1.
+type PartSum struct {
+	Number int
+	Sum    [32]byte
+}
+
+// Asked answers a Want.
+type Asked struct {
+	Blob  Blob
+	Fresh bool // this call began the blob's upload
+}
+
+// MaxWants is the number of entries of one Ask that surely fits a transaction when no parts are declared.
+const MaxWants = 200
+
+// Weight is what a Want puts into a transaction at most; Asks are cut so that it stays within the Store's limits.
+func (w Want) Weight() (keys, bytes int) {
+	pages := len(pagesOf(w.Parts))
+	return 4 + pages, 1024 + pages*(partPageBytes+256)
+}
+
+// Ask answers what is there of each blob and pins it, in one transaction; it renews the lease. Blobs in deleting and
+// aborting are answered and not pinned. signedUntil is the expiry of what will be signed. Errors: lease_lost and the
+// other refusals of a settled upload; invalid when a blob is there with another size.
+func (x *Index) Ask(ctx context.Context, id string, wants []Want, signedUntil time.Time, lease time.Duration) ([]Asked, error) {
+	var asked []Asked
+	_, err := x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+		asked = make([]Asked, 0, len(wants))
+		if err := u.live(); err != nil {
+			return err
+		}
+		x.renew(u, lease)
+		for _, w := range wants {
+			a, err := x.ask(tx, u, w, signedUntil)
+			if err != nil {
+				return err
+			}
+			asked = append(asked, a)
+		}
+		return nil
+	})
+	return asked, err
+}
+
+func (x *Index) ask(tx Tx, u *Upload, w Want, signedUntil time.Time) (a Asked, err error) {
+	k := blobKey(kindBlob, u.Scope, w.Digest)
+	old, _, err := lookup[Blob](tx, k)
+	if err != nil {
+		return a, err
+	}
+	a.Blob = old
+	switch old.State {
+	case BlobDeleting, BlobAborting:
+		return a, nil
+	case BlobStored, BlobVerified:
+		if old.Size != w.Size {
+			return a, ballast.Errorf(ballast.CodeInvalid, "blob %s has %d bytes, not %d", w.Digest, old.Size, w.Size)
+		}
+	case BlobUploading:
+		unpinned, err := empty(tx, blobKey(kindPin, u.Scope, w.Digest))
+		if err != nil {
+			return a, err
+		}
+		if unpinned && old.Method == ballast.MethodPut {
+			a = begin(w, old)
+		}
+	default:
+		a = begin(w, old)
+	}
+	a.Blob.Tombstone = ballast.Time{}
+	if a.Blob.State == BlobUploading && signedUntil.After(a.Blob.SignedUntil.Time) {
+		a.Blob.SignedUntil = ballast.At(signedUntil)
+	}
+	if a.Blob != old {
+		if err := put(tx, k, a.Blob); err != nil {
+			return a, err
+		}
+	}
+	if err := putPin(tx, u.Scope, w.Digest, u.ID, w.Size); err != nil {
+		return a, err
+	}
+	if a.Blob.Method != ballast.MethodMultipart || a.Blob.PartSize != w.PartSize {
+		return a, nil
+	}
+	return a, declareParts(tx, u.ID, w)
+}
+
+func begin(w Want, old Blob) Asked {
+	b := Blob{State: BlobUploading, Method: w.Method, SignedUntil: old.SignedUntil}
+	if w.Method == ballast.MethodMultipart {
+		b.PartSize = w.PartSize
+	}
+	return Asked{Blob: b, Fresh: true}
+}
+
+type pin struct {
+	Size int64 `json:"size"` // as the upload declared it
+}
+
+func putPin(tx Tx, scope ballast.Scope, d digest.Digest, upload string, size int64) error {
+	k := pinKey(scope, d, upload)
+	if old, ok, err := lookup[pin](tx, k); err != nil || ok && old.Size == size {
+		return err
+	}
+	if err := put(tx, k, pin{size}); err != nil {
+		return err
+	}
+	return tx.Put(key(kindPinOf, upload, d.Encoded()), nil)
+}
+
+func (x *Index) unpin(tx Tx, scope ballast.Scope, d digest.Digest, upload string) error {
+	gone, err := keys(tx, key(kindDeclared, upload, d.Encoded()), 0)
+	if err != nil {
+		return err
+	}
+	if err := deleteAll(tx, append(gone, pinKey(scope, d, upload), key(kindPinOf, upload, d.Encoded()))...); err != nil {
+		return err
+	}
+	if unpinned, err := empty(tx, blobKey(kindPin, scope, d)); err != nil || !unpinned {
+		return err
+	}
+	b, ok, err := lookup[Blob](tx, blobKey(kindBlob, scope, d))
+	if err != nil || !ok {
+		return err
+	}
+	switch {
+	case b.State == BlobUploading && b.Method == ballast.MethodMultipart:
+		return x.reclaim(tx, scope, d, b, BlobAborting)
+	case b.State == BlobDeleting || b.State == BlobAborting:
+		return nil
+	}
+	if free, err := empty(tx, blobKey(kindReference, scope, d)); err != nil || !free {
+		return err
+	}
+	b.Tombstone = ballast.At(x.now())
+	return put(tx, blobKey(kindBlob, scope, d), b)
+}
+
+// reclaim moves a blob to deleting or aborting and puts it on the list of work.
+func (x *Index) reclaim(tx Tx, scope ballast.Scope, d digest.Digest, b Blob, to BlobState) error {
+	b.State = to
+	if err := put(tx, blobKey(kindBlob, scope, d), b); err != nil {
+		return err
+	}
+	if err := tx.Delete(blobKey(kindVerifyQueue, scope, d)); err != nil {
+		return err
+	}
+	return tx.Put(blobKey(kindReclaim, scope, d), nil)
+}
+
+// BlobID names a blob.
+type BlobID struct {
+	Scope  ballast.Scope
+	Digest digest.Digest
+}
+
+// parseBlobID reads a key of the form kind, scope, digest.
+func parseBlobID(k []byte) (id BlobID, err error) {
+	scope, hex, _ := strings.Cut(partAfter(k, k[:1]), "\x00")
+	if id.Scope, err = ballast.ParseScope(scope); err != nil {
+		return id, err
+	}
+	id.Digest, err = ballast.ParseSHA256(hex)
+	return id, err
+}
+
+// Reclaiming returns up to limit blobs in deleting or aborting.
+func (x *Index) Reclaiming(ctx context.Context, limit int) (ids []BlobID, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		found, err := keys(tx, []byte{kindReclaim}, limit)
+		ids = nil
+		for _, k := range found {
+			id, err := parseBlobID(k)
+			if err != nil {
+				return err
+			}
+			ids = append(ids, id)
+		}
+		return err
+	})
+	return ids, err
+}
+
+// Blob returns what is known of a blob; an unknown one is BlobAbsent.
+func (x *Index) Blob(ctx context.Context, id BlobID) (Blob, error) {
+	b, err := x.Blobs(ctx, id.Scope, []digest.Digest{id.Digest})
+	if err != nil {
+		return Blob{}, err
+	}
+	return b[0], nil
+}
+
+// Blobs returns what is known of several blobs of one scope, in their order.
+func (x *Index) Blobs(ctx context.Context, scope ballast.Scope, digests []digest.Digest) (blobs []Blob, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		blobs = make([]Blob, 0, len(digests))
+		for _, d := range digests {
+			b, _, err := lookup[Blob](tx, blobKey(kindBlob, scope, d))
+			if err != nil {
+				return err
+			}
+			blobs = append(blobs, b)
+		}
+		return nil
+	})
+	return blobs, err
+}
+
+// updateBlob changes one blob in a transaction of its own. change reports false to leave it as it is.
+func (x *Index) updateBlob(ctx context.Context, id BlobID, change func(Tx, *Blob) (bool, error)) (b Blob, err error) {
+	err = x.store.Update(ctx, func(tx Tx) error {
+		k := blobKey(kindBlob, id.Scope, id.Digest)
+		if b, _, err = lookup[Blob](tx, k); err != nil {
+			return err
+		}
+		changed, err := change(tx, &b)
+		if err != nil || !changed {
+			return err
+		}
+		return put(tx, k, b)
+	})
+	return b, err
+}
+
+// MultipartOpened records the store's id of a multipart that was just created. When it is not wanted any more, the
+// caller aborts it: the returned blob carries another id or state.
+func (x *Index) MultipartOpened(ctx context.Context, id BlobID, multipart string) (Blob, error) {
+	return x.updateBlob(ctx, id, func(_ Tx, b *Blob) (bool, error) {
+		if b.State != BlobUploading || b.Method != ballast.MethodMultipart || b.MultipartID != "" {
+			return false, nil
+		}
+		b.MultipartID = multipart
+		return true, nil
+	})
+}
+
+// MultipartLost says that the store no longer knows the blob's multipart and that the key is empty: the blob is absent
+// again, for all who pin it.
+func (x *Index) MultipartLost(ctx context.Context, id BlobID, multipart string) (Blob, error) {
+	return x.updateBlob(ctx, id, func(_ Tx, b *Blob) (bool, error) {
+		if b.State != BlobUploading || b.MultipartID != multipart {
+			return false, nil
+		}
+		*b = Blob{SignedUntil: b.SignedUntil}
+		return true, nil
+	})
+}
+
+// Found is what the store says of an object whose blob is uploading.
+type Found struct {
+	Digest    digest.Digest
+	Size      int64
+	ETag      string
+	VersionID string
+}
+
+// StoredByPut records blobs whose digest the store itself checked: uploading → verified, assurance store. Up to
+// MaxWants in one transaction; a blob in another state is left alone.
+func (x *Index) StoredByPut(ctx context.Context, scope ballast.Scope, found []Found) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		for _, f := range found {
+			k := blobKey(kindBlob, scope, f.Digest)
+			b, _, err := lookup[Blob](tx, k)
+			if err != nil {
+				return err
+			}
+			if b.State != BlobUploading {
+				continue
+			}
+			next := Blob{State: BlobVerified, Method: b.Method, Size: f.Size, ETag: f.ETag, VersionID: f.VersionID,
+				Assurance: ballast.AssuranceStore, SignedUntil: b.SignedUntil, Tombstone: b.Tombstone}
+			if err := put(tx, k, next); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Tainted records that the object under a blob's key is not what may lie there: it is to be deleted. Only an uploading
+// or stored blob can be tainted.
+func (x *Index) Tainted(ctx context.Context, id BlobID) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		b, _, err := lookup[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
+		if err != nil || b.State != BlobUploading && b.State != BlobStored {
+			return err
+		}
+		return x.reclaim(tx, id.Scope, id.Digest, b, BlobDeleting)
+	})
+}
+
+// Reclaimed records that a blob in deleting or aborting is gone from the store for certain: it is absent again. The
+// record stays while signed writes can still arrive, or somebody pins it.
+func (x *Index) Reclaimed(ctx context.Context, id BlobID) error {
+	_, err := x.updateBlob(ctx, id, func(tx Tx, b *Blob) (bool, error) {
+		if b.State != BlobDeleting && b.State != BlobAborting {
+			return false, nil
+		}
+		gone, err := keys(tx, blobKey(kindPart, id.Scope, id.Digest), 0)
+		if err != nil {
+			return false, err
+		}
+		*b = Blob{SignedUntil: b.SignedUntil, Tombstone: ballast.At(x.now())}
+		return true, deleteAll(tx, append(gone, blobKey(kindReclaim, id.Scope, id.Digest))...)
+	})
+	return err
+}
+
+// Pinned refuses digests that the upload has not pinned with this size, as missing.
+func (x *Index) Pinned(ctx context.Context, u Upload, want []ballast.File) (missing []digest.Digest, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		missing = nil
+		for _, f := range want {
+			p, err := get[pin](tx, pinKey(u.Scope, f.Digest, u.ID))
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			if err != nil || p.Size != f.Size {
+				missing = append(missing, f.Digest)
+			}
+		}
+		return nil
+	})
+	return missing, err
+}
+
+// HasPins reports whether an upload pins the blob.
+func (x *Index) HasPins(ctx context.Context, id BlobID) (pinned bool, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		none, err := empty(tx, blobKey(kindPin, id.Scope, id.Digest))
+		pinned = !none
+		return err
+	})
+	return pinned, err
+}
+
+// PinnedMultiparts returns the blobs that an upload pins and that have an open multipart.
+func (x *Index) PinnedMultiparts(ctx context.Context, u Upload) (open map[digest.Digest]Blob, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		open = map[digest.Digest]Blob{}
+		prefix := key(kindPinOf, u.ID)
+		for item, err := range tx.Scan(prefix, nil, false) {
+			if err != nil {
+				return err
+			}
+			d := digest.Digest("sha256:" + partAfter(item.Key, prefix))
+			b, _, err := lookup[Blob](tx, blobKey(kindBlob, u.Scope, d))
+			if err != nil {
+				return err
+			}
+			if b.State == BlobUploading && b.MultipartID != "" {
+				open[d] = b
+			}
+		}
+		return nil
+	})
+	return open, err
+}

@@ -1,0 +1,108 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Index owns every key of a Store and the invariants that can be decided without the object store. Its methods are
+// transactions: each is atomic, and those that change something check the state they change in the same transaction.
+// Refusals are *ballast.Error; anything else is a fault of the store.
+type Index struct {
+	store Store
+	now   func() time.Time
+}
+
+// Open runs the migrations that a store lacks. The Index takes over the store; now is the clock.
+func Open(ctx context.Context, store Store, now func() time.Time) (*Index, error) {
+	x := &Index{store: store, now: now}
+	if err := x.migrate(ctx); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// Close closes the store.
+func (x *Index) Close() error { return x.store.Close() }
+
+// Owner is what the index knows of its claim on the bucket's prefix.
+type Owner struct {
+	IndexID string `json:"index_id"`
+	// Intent is the epoch that the latest start meant to write to the bucket. The bucket's epoch is never above it
+	// unless this index is an old copy.
+	Intent int64 `json:"intent"`
+	// Claimed says that this index has owned the prefix before.
+	Claimed bool `json:"claimed"`
+}
+
+var (
+	metaMigrations = key(kindMeta, "migrations")
+	metaOwner      = key(kindMeta, "owner")
+)
+
+// Owner returns the index's claim; its id is made by the first migration.
+func (x *Index) Owner(ctx context.Context) (o Owner, err error) {
+	err = x.store.View(ctx, func(tx Tx) (err error) {
+		o, err = get[Owner](tx, metaOwner)
+		return err
+	})
+	return o, err
+}
+
+// SaveIntent records the epoch that is about to be written to the bucket, or that it was.
+func (x *Index) SaveIntent(ctx context.Context, intent int64, claimed bool) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		o, err := get[Owner](tx, metaOwner)
+		if err != nil {
+			return err
+		}
+		o.Intent, o.Claimed = max(o.Intent, intent), o.Claimed || claimed
+		return put(tx, metaOwner, o)
+	})
+}
+
+// migration changes stored forms, once. Names are never reused; the list is append-only.
+type migration struct {
+	name string
+	run  func(Tx) error
+}
+
+func migrations() []migration {
+	return []migration{
+		{"0001-index-id", func(tx Tx) error { return put(tx, metaOwner, Owner{IndexID: uuid.NewString()}) }},
+	}
+}
+
+// migrate runs what the ledger lacks, each in a transaction with its entry. A ledger that names an unknown migration
+// was written by a newer program.
+func (x *Index) migrate(ctx context.Context) error {
+	known := migrations()
+	for {
+		done := false
+		err := x.store.Update(ctx, func(tx Tx) error {
+			ledger, err := get[[]string](tx, metaMigrations)
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			if len(ledger) > len(known) || !slices.EqualFunc(ledger, known[:len(ledger)], func(s string, m migration) bool { return s == m.name }) {
+				return fmt.Errorf("%w: its migrations are %q", ErrNewer, ledger)
+			}
+			if done = len(ledger) == len(known); done {
+				return nil
+			}
+			next := known[len(ledger)]
+			if err := next.run(tx); err != nil {
+				return fmt.Errorf("index: migration %s: %w", next.name, err)
+			}
+			return put(tx, metaMigrations, append(ledger, next.name))
+		})
+		if err != nil || done {
+			return err
+		}
+	}
+}

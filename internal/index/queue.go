@@ -1,0 +1,129 @@
+package index
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// VerifyJob is one stored blob that waits to be re-read, or is being re-read under a lease.
+type VerifyJob struct {
+	Upload     string       `json:"upload,omitempty"` // whose part list was completed: a lie fails this upload
+	Worker     string       `json:"worker,omitempty"`
+	LeaseUntil ballast.Time `json:"lease_until,omitzero"`
+}
+
+// StoredByMultipart records that an object lies under the blob's key that must be re-read: uploading → stored, queued.
+func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, upload string) error {
+	_, err := x.updateBlob(ctx, id, func(tx Tx, b *Blob) (bool, error) {
+		if b.State != BlobUploading {
+			return false, nil
+		}
+		b.State, b.Size, b.ETag, b.VersionID, b.MultipartID, b.Completing = BlobStored, f.Size, f.ETag, f.VersionID, "", ""
+		return true, put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), VerifyJob{Upload: upload})
+	})
+	return err
+}
+
+// LeaseVerify gives a worker the first job that nobody works on. ok is false when there is none.
+func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Duration) (id BlobID, b Blob, ok bool, err error) {
+	err = x.store.Update(ctx, func(tx Tx) error {
+		ok = false
+		now := x.now()
+		for item, err := range tx.Scan([]byte{kindVerifyQueue}, nil, false) {
+			if err != nil {
+				return err
+			}
+			job, err := decode[VerifyJob](item.Key, item.Value)
+			if err != nil {
+				return err
+			}
+			if now.Before(job.LeaseUntil.Time) {
+				continue
+			}
+			if id, err = parseBlobID(item.Key); err != nil {
+				return err
+			}
+			if b, err = get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest)); err != nil {
+				return err
+			}
+			ok = true
+			job.Worker, job.LeaseUntil = worker, ballast.At(now.Add(lease))
+			return put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), job)
+		}
+		return nil
+	})
+	return id, b, ok, err
+}
+
+// RenewVerify extends a worker's lease. held is false when the job is another's, or gone.
+func (x *Index) RenewVerify(ctx context.Context, id BlobID, worker string, lease time.Duration) (held bool, err error) {
+	err = x.withJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
+		held = true
+		job.LeaseUntil = ballast.At(x.now().Add(lease))
+		return put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), job)
+	})
+	return held, err
+}
+
+// ReturnVerify gives a job back unfinished, to be taken up again after pause.
+func (x *Index) ReturnVerify(ctx context.Context, id BlobID, worker string, pause time.Duration) error {
+	return x.withJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
+		job.Worker, job.LeaseUntil = "", ballast.At(x.now().Add(pause))
+		return put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), job)
+	})
+}
+
+// withJob runs fn when the worker holds the job.
+func (x *Index) withJob(ctx context.Context, id BlobID, worker string, fn func(Tx, VerifyJob) error) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		job, ok, err := lookup[VerifyJob](tx, blobKey(kindVerifyQueue, id.Scope, id.Digest))
+		if err != nil || !ok || job.Worker != worker {
+			return err
+		}
+		return fn(tx, job)
+	})
+}
+
+// Verified records that the worker re-read the blob and found its digest: stored → verified, assurance reread.
+func (x *Index) Verified(ctx context.Context, id BlobID, worker string) error {
+	return x.withJob(ctx, id, worker, func(tx Tx, _ VerifyJob) error {
+		b, err := get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
+		if err != nil || b.State != BlobStored {
+			return err
+		}
+		b.State, b.Assurance = BlobVerified, ballast.AssuranceReread
+		if err := tx.Delete(blobKey(kindVerifyQueue, id.Scope, id.Digest)); err != nil {
+			return err
+		}
+		return put(tx, blobKey(kindBlob, id.Scope, id.Digest), b)
+	})
+}
+
+// Lied records that the worker re-read the blob and found another digest: stored → deleting. The upload whose list was
+// completed fails with integrity, naming both digests; other uploads that pin the blob see it missing again.
+func (x *Index) Lied(ctx context.Context, id BlobID, worker string, actual digest.Digest) error {
+	return x.withJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
+		b, err := get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
+		if err != nil || b.State != BlobStored {
+			return err
+		}
+		if err := x.reclaim(tx, id.Scope, id.Digest, b, BlobDeleting); err != nil || job.Upload == "" {
+			return err
+		}
+		old, ok, err := lookup[Upload](tx, key(kindUpload, job.Upload))
+		if err != nil || !ok || old.Status.Settled() || old.Sealed {
+			return err
+		}
+		u := old
+		u.Error = ballast.Errorf(ballast.CodeIntegrity, "the bytes uploaded as %s have the digest %s; they were removed", id.Digest, actual)
+		u.Error.Expected, u.Error.Actual = id.Digest, actual
+		if err := x.settle(tx, &u, ballast.UploadFailed); err != nil {
+			return err
+		}
+		return putUpload(tx, &old, u)
+	})
+}

@@ -1,0 +1,192 @@
+package index
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// Lookup says where a reference is looked up: in each scope in turn, the caller's own before global.
+type Lookup struct {
+	Scopes []ballast.Scope
+	// SeesSealed says in which scopes the caller may write, and so sees a sealed version by its exact label.
+	SeesSealed func(ballast.Scope) bool
+}
+
+// errElsewhere says that a scope has nothing to do with a reference, so that the next one decides.
+var errElsewhere = errors.New("index: not in this scope")
+
+// Resolve finds the version that a reference means, in one snapshot, and refuses what must not be served.
+//
+// From its first ready version on a scope's own name decides for latest and aliases, whatever it answers; an exact
+// version or digest goes on to the next scope only when the own name never had it.
+//
+// Errors: not_found, the same for absent and invisible; retired, naming the version or its base; integrity for a
+// version whose bytes were lost.
+func (x *Index) Resolve(ctx context.Context, l Lookup, ref ballast.Ref) (v Version, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		for _, scope := range l.Scopes {
+			v, err = resolveIn(tx, l, scope, ref)
+			if !errors.Is(err, errElsewhere) {
+				return servable(tx, v, err)
+			}
+		}
+		return NotFound(ref)
+	})
+	return v, err
+}
+
+// NotFound is the one answer for what is absent and what the caller may not see.
+func NotFound(ref ballast.Ref) *ballast.Error {
+	return ballast.Errorf(ballast.CodeNotFound, "%s: not found", ref)
+}
+
+func resolveIn(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
+	switch {
+	case !ref.Version.IsZero():
+		return exact(tx, l, scope, ref)
+	case ref.Digest != "":
+		return byDigest(tx, scope, ref)
+	}
+	name, ok, err := lookup[Name](tx, scopedName(kindName, scope, ref.Name))
+	if err != nil {
+		return Version{}, err
+	}
+	if !ok || !name.HadReady {
+		return Version{}, errElsewhere
+	}
+	if !ref.Alias.IsZero() {
+		return byAlias(tx, l, scope, ref)
+	}
+	v, ok, err := latest(tx, scope, ref.Name)
+	if err != nil || ok {
+		return v, err
+	}
+	return v, noneServable(tx, scope, ref)
+}
+
+func exact(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
+	v, err := getVersion(tx, scope, ref.Name, ref.Version)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return v, errElsewhere
+	case err != nil:
+		return v, err
+	}
+	switch v.Status {
+	case ballast.StatusReady:
+		return v, nil
+	case ballast.StatusRetired:
+		return v, retired(v)
+	case ballast.StatusLost:
+		return v, ballast.Errorf(ballast.CodeIntegrity, "%s: bytes of it are missing from the bucket; push the same files again to heal it", v.Key())
+	case ballast.StatusSealed:
+		if l.SeesSealed != nil && l.SeesSealed(scope) {
+			return v, nil
+		}
+	}
+	return v, NotFound(ref)
+}
+
+func retired(v Version) *ballast.Error {
+	return ballast.Errorf(ballast.CodeRetired, "%s was retired and is not served any more", v.Key())
+}
+
+func byDigest(tx Tx, scope ballast.Scope, ref ballast.Ref) (Version, error) {
+	prefix := key(kindByDigest, scope.String(), ref.Name.Fold(), ref.Digest.Encoded())
+	var refused error = errElsewhere
+	for item, err := range tx.Scan(prefix, nil, true) {
+		if err != nil {
+			return Version{}, err
+		}
+		v, err := get[Version](tx, append(scopedName(kindVersion, scope, ref.Name), item.Key[len(prefix):]...))
+		if err != nil {
+			return v, err
+		}
+		if err := servable(tx, v, nil); v.Status == ballast.StatusReady && err == nil {
+			return v, nil
+		} else if err != nil {
+			refused = err
+			continue
+		}
+		if v.Status == ballast.StatusRetired {
+			refused = retired(v)
+		} else if errors.Is(refused, errElsewhere) {
+			refused = NotFound(ref)
+		}
+	}
+	return Version{}, refused
+}
+
+func byAlias(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
+	a, ok, err := lookup[Alias](tx, aliasKey(scope, ref.Name, ref.Alias))
+	if err != nil {
+		return Version{}, err
+	}
+	if !ok {
+		return Version{}, NotFound(ref)
+	}
+	v, err := exact(tx, l, scope, ballast.Ref{Scope: scope, Name: ref.Name, Version: a.Version})
+	if errors.Is(err, errElsewhere) {
+		return v, NotFound(ref)
+	}
+	return v, err
+}
+
+// latest is the highest release among the ready versions that are neither archived nor deprecated, else the highest
+// pre-release.
+func latest(tx Tx, scope ballast.Scope, name ballast.Name) (v Version, ok bool, err error) {
+	prefix := scopedName(kindCandidate, scope, name)
+	item, ok, err := first(tx.Scan(prefix, nil, true))
+	if err != nil || !ok {
+		return v, false, err
+	}
+	v, err = get[Version](tx, append(scopedName(kindVersion, scope, name), item.Key[len(prefix)+1:]...))
+	return v, err == nil, err
+}
+
+// noneServable says why a name has no latest: retired when that is the only reason.
+func noneServable(tx Tx, scope ballast.Scope, ref ballast.Ref) error {
+	var last Version
+	for item, err := range tx.Scan(scopedName(kindVersion, scope, ref.Name), nil, true) {
+		if err != nil {
+			return err
+		}
+		v, err := decode[Version](item.Key, item.Value)
+		if err != nil {
+			return err
+		}
+		if v.Status == ballast.StatusReady || v.Status == ballast.StatusLost {
+			return NotFound(ref)
+		}
+		if v.Status == ballast.StatusRetired && last.Version.IsZero() {
+			last = v
+		}
+	}
+	if last.Version.IsZero() {
+		return NotFound(ref)
+	}
+	return retired(last)
+}
+
+// servable refuses a version whose base was retired.
+func servable(tx Tx, v Version, err error) error {
+	if err != nil || v.Metadata.BaseModel == "" {
+		return err
+	}
+	k, err := ballast.ParseKey(v.Metadata.BaseModel)
+	if err != nil {
+		return err
+	}
+	base, err := getVersion(tx, k.Scope, k.Name, k.Version)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case base.Status == ballast.StatusRetired:
+		return ballast.Errorf(ballast.CodeRetired, "%s is not served any more: its base %s was retired", v.Key(), base.Key())
+	}
+	return nil
+}

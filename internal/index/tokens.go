@@ -1,0 +1,74 @@
+package index
+
+import (
+	"context"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// Token is the stored form of a token: never its secret.
+type Token struct {
+	ID        string          `json:"id"`
+	Name      string          `json:"name"`
+	Hash      []byte          `json:"hash"` // SHA-256 of the whole token
+	Grants    []ballast.Grant `json:"grants"`
+	CreatedBy string          `json:"created_by"`
+	CreatedAt ballast.Time    `json:"created_at"`
+}
+
+// PutToken stores a new token. firstOnly stores it only when there is none at all, and reports whether it did.
+func (x *Index) PutToken(ctx context.Context, t Token, firstOnly bool) (stored bool, err error) {
+	err = x.store.Update(ctx, func(tx Tx) error {
+		if stored = true; firstOnly {
+			if stored, err = empty(tx, []byte{kindToken}); err != nil || !stored {
+				return err
+			}
+		}
+		return put(tx, key(kindToken, t.ID), t)
+	})
+	return stored, err
+}
+
+// Token returns a token by its id; ok is false when there is none.
+func (x *Index) Token(ctx context.Context, id string) (t Token, ok bool, err error) {
+	err = x.store.View(ctx, func(tx Tx) (err error) {
+		t, ok, err = lookup[Token](tx, key(kindToken, id))
+		return err
+	})
+	return t, ok, err
+}
+
+// Tokens lists the tokens that see admits, by id, at most limit. next is what to pass as after for the following page.
+func (x *Index) Tokens(ctx context.Context, after string, limit int, see func(Token) bool) (page []Token, next string, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		page, next = nil, ""
+		var from []byte
+		if after != "" {
+			from = key(kindToken, after)
+		}
+		for item, err := range tx.Scan([]byte{kindToken}, from, false) {
+			if err != nil {
+				return err
+			}
+			t, err := decode[Token](item.Key, item.Value)
+			if err != nil {
+				return err
+			}
+			if t.ID == after || !see(t) {
+				continue
+			}
+			if len(page) == limit {
+				next = page[limit-1].ID
+				return nil
+			}
+			page = append(page, t)
+		}
+		return nil
+	})
+	return page, next, err
+}
+
+// DeleteToken removes a token; an absent one is success.
+func (x *Index) DeleteToken(ctx context.Context, id string) error {
+	return x.store.Update(ctx, func(tx Tx) error { return tx.Delete(key(kindToken, id)) })
+}

@@ -1,0 +1,376 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// Upload is the stored form of one attempt to publish one version.
+type Upload struct {
+	ID         string               `json:"id"`
+	Scope      ballast.Scope        `json:"scope"`
+	Name       ballast.Name         `json:"name"`
+	Version    ballast.Version      `json:"version,omitzero"` // given, or known since the seal
+	Attempt    string               `json:"attempt"`
+	Principal  string               `json:"principal"` // token id
+	CreatedBy  string               `json:"created_by"`
+	CreatedAt  ballast.Time         `json:"created_at"`
+	Status     ballast.UploadStatus `json:"status"`
+	Renewed    ballast.Time         `json:"renewed"`            // of the lease
+	LeaseUntil ballast.Time         `json:"lease_until"`        // while pending
+	SettledAt  ballast.Time         `json:"settled_at"`         // once settled
+	Error      *ballast.Error       `json:"error,omitempty"`    // when failed
+	Sealed     bool                 `json:"sealed,omitempty"`   // the point of no return is behind it
+	Accepted   *Accepted            `json:"accepted,omitempty"` // since the commit was accepted
+}
+
+// Accepted is what an accepted commit fixed.
+type Accepted struct {
+	Manifest     digest.Digest    `json:"manifest"`
+	ManifestSize int64            `json:"manifest_size"`
+	Files        int              `json:"files"`
+	Size         int64            `json:"size"` // bytes of all files together
+	Metadata     ballast.Metadata `json:"metadata"`
+	Referenced   bool             `json:"referenced"`
+	Reread       bool             `json:"reread"` // a blob among them was verified by re-reading
+}
+
+// Target names what the upload means to publish, for messages.
+func (u Upload) Target() string {
+	if u.Version.IsZero() {
+		return ballast.Ref{Scope: u.Scope, Name: u.Name}.String()
+	}
+	return ballast.Key{Scope: u.Scope, Name: u.Name, Version: u.Version}.String()
+}
+
+// due is when the reaper has to look at the upload again: at the end of the lease, or when it may be forgotten.
+func (u Upload) due(keep time.Duration) time.Time {
+	switch {
+	case u.Status == ballast.UploadPending:
+		return u.LeaseUntil.Time
+	case u.Status.Settled():
+		return u.SettledAt.Add(keep)
+	}
+	return time.UnixMicro(0)
+}
+
+// SettledLife is how long a settled upload stays readable.
+const SettledLife = 24 * time.Hour
+
+// putUpload writes the upload and moves its entry in the time order.
+func putUpload(tx Tx, old *Upload, u Upload) error {
+	if old != nil && old.Status != ballast.UploadVerifying {
+		if err := tx.Delete(timeKey(kindUploadTime, old.due(SettledLife), u.ID)); err != nil {
+			return err
+		}
+	}
+	if u.Status != ballast.UploadVerifying {
+		if err := tx.Put(timeKey(kindUploadTime, u.due(SettledLife), u.ID), nil); err != nil {
+			return err
+		}
+	}
+	return put(tx, key(kindUpload, u.ID), u)
+}
+
+func getUpload(tx Tx, id string) (Upload, error) {
+	u, err := get[Upload](tx, key(kindUpload, id))
+	if errors.Is(err, ErrNotFound) {
+		return u, ballast.Errorf(ballast.CodeNotFound, "upload %q: not found; settled uploads are kept for 24 hours", id)
+	}
+	return u, err
+}
+
+// CreateUpload stores a new pending upload and holds its label. The same principal with the same attempt gets its open
+// upload back, and created is false.
+//
+// Errors: already_exists when the label is taken, with the digest it holds as Expected; conflict with the Holder while
+// another upload holds the label.
+func (x *Index) CreateUpload(ctx context.Context, u Upload, lease time.Duration) (_ Upload, created bool, err error) {
+	var result Upload
+	err = x.store.Update(ctx, func(tx Tx) error {
+		result, created = u, false
+		attempt := key(kindAttempt, u.Principal, u.Attempt)
+		if open, ok, err := lookup[string](tx, attempt); err != nil || ok {
+			if err != nil {
+				return err
+			}
+			result, err = sameAttempt(tx, open, u)
+			return err
+		}
+		if !u.Version.IsZero() {
+			if err := holdLabel(tx, u); err != nil {
+				return err
+			}
+		}
+		now := ballast.At(x.now())
+		result.Status, result.CreatedAt, result.Renewed, result.LeaseUntil = ballast.UploadPending, now, now, ballast.At(now.Add(lease))
+		created = true
+		if err := put(tx, attempt, u.ID); err != nil {
+			return err
+		}
+		return putUpload(tx, nil, result)
+	})
+	return result, created, err
+}
+
+func sameAttempt(tx Tx, id string, want Upload) (Upload, error) {
+	u, err := getUpload(tx, id)
+	if err != nil {
+		return u, err
+	}
+	if u.Scope != want.Scope || u.Name.Fold() != want.Name.Fold() || u.Version.Fold() != want.Version.Fold() && !u.Sealed {
+		return u, ballast.Errorf(ballast.CodeInvalid, "attempt: already used for %s; make a new random one for each upload", u.Target())
+	}
+	return u, nil
+}
+
+func holdLabel(tx Tx, u Upload) error {
+	if err := labelFree(tx, u.Scope, u.Name, u.Version); err != nil {
+		return err
+	}
+	hold := versionKey(kindHold, u.Scope, u.Name, u.Version)
+	holder, held, err := lookup[string](tx, hold)
+	if err != nil {
+		return err
+	}
+	if held {
+		other, err := getUpload(tx, holder)
+		if err != nil {
+			return err
+		}
+		e := ballast.Errorf(ballast.CodeConflict, "%s is held by the open upload %s of %s; wait, or abort it (push --takeover)", u.Target(), other.ID, other.CreatedBy)
+		e.Holder = &ballast.Holder{Upload: other.ID, CreatedBy: other.CreatedBy, ExpiresAt: other.LeaseUntil}
+		return e
+	}
+	return put(tx, hold, u.ID)
+}
+
+// labelFree refuses a label that the name has, or ever had.
+func labelFree(tx Tx, scope ballast.Scope, name ballast.Name, v ballast.Version) error {
+	has, ok, err := lookup[Version](tx, versionKey(kindVersion, scope, name, v))
+	if err != nil || !ok {
+		return err
+	}
+	var e *ballast.Error
+	switch {
+	case has.Status == ballast.StatusDeleted:
+		e = ballast.Errorf(ballast.CodeAlreadyExists, "%s was deleted and its label is never used again; choose another version", has.Key())
+	case has.Version.Fold() != v.Fold():
+		e = ballast.Errorf(ballast.CodeAlreadyExists, "version %s stands at the same position as %s, which exists; choose another version", v, has.Key())
+	default:
+		e = ballast.Errorf(ballast.CodeAlreadyExists, "%s exists with digest %s and never changes; choose another version", has.Key(), has.Digest)
+		e.Expected = has.Digest
+	}
+	return e
+}
+
+// Upload returns an upload. Errors: not_found.
+func (x *Index) Upload(ctx context.Context, id string) (u Upload, err error) {
+	err = x.store.View(ctx, func(tx Tx) (err error) {
+		u, err = getUpload(tx, id)
+		return err
+	})
+	return u, err
+}
+
+// updateUpload changes one upload in a transaction of its own. change may refuse.
+func (x *Index) updateUpload(ctx context.Context, id string, change func(Tx, *Upload) error) (result Upload, err error) {
+	err = x.store.Update(ctx, func(tx Tx) error {
+		old, err := getUpload(tx, id)
+		if err != nil {
+			return err
+		}
+		result = old
+		if err := change(tx, &result); err != nil {
+			return err
+		}
+		return putUpload(tx, &old, result)
+	})
+	return result, err
+}
+
+// live refuses an upload that no longer takes blobs.
+func (u Upload) live() error {
+	switch u.Status {
+	case ballast.UploadPending:
+		return nil
+	case ballast.UploadFailed:
+		if u.Error != nil {
+			return u.Error
+		}
+	case ballast.UploadVerifying:
+		return ballast.Errorf(ballast.CodeConflict, "upload %s is committed and being verified; it takes no more blobs", u.ID)
+	case ballast.UploadDone:
+		return ballast.Errorf(ballast.CodeConflict, "upload %s is done: it published %s", u.ID, u.Target())
+	}
+	return ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s; start a new upload", u.ID, u.Status)
+}
+
+// Renew extends the lease of a pending upload; any other is left alone.
+func (x *Index) Renew(ctx context.Context, id string, lease time.Duration) error {
+	_, err := x.updateUpload(ctx, id, func(_ Tx, u *Upload) error {
+		x.renew(u, lease)
+		return nil
+	})
+	return err
+}
+
+func (x *Index) renew(u *Upload, lease time.Duration) {
+	if u.Status == ballast.UploadPending {
+		u.Renewed = ballast.At(x.now())
+		u.LeaseUntil = ballast.At(u.Renewed.Add(lease))
+	}
+}
+
+// Accept fixes what a commit publishes: pending → verifying. From then on there is no lease.
+func (x *Index) Accept(ctx context.Context, id string, a Accepted) (Upload, error) {
+	return x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+		if err := u.live(); err != nil {
+			return err
+		}
+		u.Status, u.Accepted = ballast.UploadVerifying, &a
+		return tx.Put(key(kindVerifying, id), nil)
+	})
+}
+
+// Reopen takes an accepted commit back because bytes are missing again: verifying → pending with a fresh lease.
+func (x *Index) Reopen(ctx context.Context, id string, lease time.Duration) error {
+	_, err := x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+		if u.Status != ballast.UploadVerifying || u.Sealed {
+			return nil
+		}
+		u.Status, u.Accepted = ballast.UploadPending, nil
+		x.renew(u, lease)
+		return tx.Delete(key(kindVerifying, id))
+	})
+	return err
+}
+
+// Settle ends an upload that is not sealed and frees its label. A settled upload is left as it is. Errors: conflict
+// once it is sealed: from there it only rolls forward.
+func (x *Index) Settle(ctx context.Context, id string, status ballast.UploadStatus, why *ballast.Error) (Upload, error) {
+	return x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+		if u.Status.Settled() {
+			return nil
+		}
+		if u.Sealed {
+			return ballast.Errorf(ballast.CodeConflict, "upload %s has sealed %s and cannot be stopped any more", id, u.Target())
+		}
+		u.Error = why
+		return x.settle(tx, u, status)
+	})
+}
+
+// Expire ends a pending upload whose lease is over at the time of the transaction.
+func (x *Index) Expire(ctx context.Context, id string) (Upload, error) {
+	return x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+		if u.Status != ballast.UploadPending || x.now().Before(u.LeaseUntil.Time) {
+			return nil
+		}
+		return x.settle(tx, u, ballast.UploadExpired)
+	})
+}
+
+func (x *Index) settle(tx Tx, u *Upload, status ballast.UploadStatus) error {
+	u.Status, u.SettledAt = status, ballast.At(x.now())
+	gone := [][]byte{key(kindAttempt, u.Principal, u.Attempt), key(kindVerifying, u.ID)}
+	if hold := versionKey(kindHold, u.Scope, u.Name, u.Version); !u.Version.IsZero() {
+		if holder, ok, err := lookup[string](tx, hold); err != nil {
+			return err
+		} else if ok && holder == u.ID {
+			gone = append(gone, hold)
+		}
+	}
+	if err := deleteAll(tx, gone...); err != nil {
+		return err
+	}
+	return tx.Put(key(kindRelease, u.ID), nil)
+}
+
+// Due returns up to limit uploads whose lease ended or whose time to be forgotten came.
+func (x *Index) Due(ctx context.Context, limit int) (due []Upload, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		due = nil
+		prefix := []byte{kindUploadTime}
+		end := timeKey(kindUploadTime, x.now(), "\xff")
+		for item, err := range tx.Scan(prefix, nil, false) {
+			if err != nil {
+				return err
+			}
+			if string(item.Key) > string(end) || len(due) == limit {
+				break
+			}
+			u, err := getUpload(tx, string(item.Key[9:]))
+			if err != nil {
+				return err
+			}
+			due = append(due, u)
+		}
+		return nil
+	})
+	return due, err
+}
+
+// Forget drops a settled upload whose pins are gone.
+func (x *Index) Forget(ctx context.Context, id string) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		u, err := getUpload(tx, id)
+		if err != nil {
+			return err
+		}
+		if released, err := exists(tx, key(kindRelease, id)); err != nil || released || !u.Status.Settled() {
+			return err
+		}
+		return deleteAll(tx, key(kindUpload, id), timeKey(kindUploadTime, u.due(SettledLife), id))
+	})
+}
+
+// Verifying returns the ids of accepted commits that are to be finished.
+func (x *Index) Verifying(ctx context.Context) ([]string, error) { return x.ids(ctx, kindVerifying) }
+
+// Releasing returns the ids of settled uploads that still have pins.
+func (x *Index) Releasing(ctx context.Context) ([]string, error) { return x.ids(ctx, kindRelease) }
+
+func (x *Index) ids(ctx context.Context, kind byte) (ids []string, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		found, err := keys(tx, []byte{kind}, 0)
+		ids = ids[:0]
+		for _, k := range found {
+			ids = append(ids, partAfter(k, []byte{kind}))
+		}
+		return err
+	})
+	return ids, err
+}
+
+// Release drops up to limit pins of a settled upload. more says that there are further ones. A multipart that loses its
+// last pin goes to aborting; any other blob without pin and reference gets a tombstone.
+func (x *Index) Release(ctx context.Context, id string, limit int) (more bool, err error) {
+	err = x.store.Update(ctx, func(tx Tx) error {
+		prefix := key(kindPinOf, id)
+		pins, err := keys(tx, prefix, limit)
+		if err != nil {
+			return err
+		}
+		u, err := getUpload(tx, id)
+		if err != nil {
+			return err
+		}
+		for _, k := range pins {
+			if err := x.unpin(tx, u.Scope, digest.Digest("sha256:"+partAfter(k, prefix)), id); err != nil {
+				return fmt.Errorf("index: releasing %s: %w", id, err)
+			}
+		}
+		if more = len(pins) == limit; more {
+			return nil
+		}
+		return tx.Delete(key(kindRelease, id))
+	})
+	return more, err
+}
