@@ -226,7 +226,7 @@ func testList(t *testing.T, s Subject) {
 
 func testOddNames(t *testing.T, s Subject) {
 	for _, key := range []string{"a b", "plus+and%25", "ünïcødé", "q?x=1&y#z", "tilde~()'!*", "a:b@c", "semi;colon,$="} {
-		key = "odd/" + key
+		key = "global/blobs/" + key
 		mustPut(t, s, key, []byte(key))
 		if got, _ := mustGet(t, s, key, objstore.ReadOptions{}); string(got) != key {
 			t.Errorf("%q holds %q", key, got)

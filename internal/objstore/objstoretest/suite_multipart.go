@@ -17,42 +17,42 @@ func partBytes(fill byte) []byte { return bytes.Repeat([]byte{fill}, ballast.Min
 
 func testMultipart(t *testing.T, s Subject) {
 	bodies := [][]byte{partBytes('1'), partBytes('2'), []byte("the end")}
-	id := mustCreate(t, s, "m")
+	id := mustCreate(t, s, "global/blobs/m")
 	for i := range bodies {
 		n := len(bodies) - i // the order of arrival is no matter
-		mustSendPart(t, s, "m", id, n, bodies[n-1])
+		mustSendPart(t, s, "global/blobs/m", id, n, bodies[n-1])
 	}
-	parts := mustParts(t, s, "m", id, 0)
+	parts := mustParts(t, s, "global/blobs/m", id, 0)
 	for i, p := range parts {
 		if p.Number != i+1 || p.Size != int64(len(bodies[i])) || p.SHA256 != ballast.DigestOf(bodies[i]) || p.ETag == "" || p.Modified.IsZero() {
 			t.Errorf("part %d: %+v", i+1, p)
 		}
 	}
-	wantAbsent(t, s, "m")
-	done, err := s.Bucket.CompleteMultipart(t.Context(), "m", id, parts)
+	wantAbsent(t, s, "global/blobs/m")
+	done, err := s.Bucket.CompleteMultipart(t.Context(), "global/blobs/m", id, parts)
 	must(t, err)
-	head, err := s.Bucket.Head(t.Context(), "m")
+	head, err := s.Bucket.Head(t.Context(), "global/blobs/m")
 	must(t, err)
 	whole := bytes.Join(bodies, nil)
 	if head.SHA256 != "" || head.Size != int64(len(whole)) || head.ETag != done.ETag || len(head.Oddities) != 0 {
 		t.Errorf("complete says %+v, head %+v: a composite checksum is no digest of the content", done, head)
 	}
-	if got, _ := mustGet(t, s, "m", objstore.ReadOptions{IfMatch: head.ETag}); !bytes.Equal(got, whole) {
+	if got, _ := mustGet(t, s, "global/blobs/m", objstore.ReadOptions{IfMatch: head.ETag}); !bytes.Equal(got, whole) {
 		t.Error("the object is not its parts")
 	}
-	_, err = collect(s.Bucket.ListParts(t.Context(), "m", id, 0))
+	_, err = collect(s.Bucket.ListParts(t.Context(), "global/blobs/m", id, 0))
 	wantIs(t, err, objstore.ErrNoSuchUpload, "ListParts of a completed upload")
 }
 
 func testPartPages(t *testing.T, s Subject) {
-	id := mustCreate(t, s, "pages")
+	id := mustCreate(t, s, "global/blobs/pages")
 	for n := range 23 {
-		mustSendPart(t, s, "pages", id, 2*(n+1), []byte{byte(n)})
+		mustSendPart(t, s, "global/blobs/pages", id, 2*(n+1), []byte{byte(n)})
 	}
-	mustSendPart(t, s, "pages", id, ballast.MaxParts, []byte("last"))
-	mustSendPart(t, s, "pages", id, 4, []byte("again")) // a later upload of a number replaces it
+	mustSendPart(t, s, "global/blobs/pages", id, ballast.MaxParts, []byte("last"))
+	mustSendPart(t, s, "global/blobs/pages", id, 4, []byte("again")) // a later upload of a number replaces it
 	numbers := func(after int) (list []int) {
-		for _, p := range mustParts(t, s, "pages", id, after) {
+		for _, p := range mustParts(t, s, "global/blobs/pages", id, after) {
 			list = append(list, p.Number)
 			if p.Number == 4 && p.SHA256 != ballast.DigestOf([]byte("again")) {
 				t.Errorf("part 4 is %+v", p)
@@ -70,28 +70,28 @@ func testPartPages(t *testing.T, s Subject) {
 			t.Errorf("parts after %d (-want +got):\n%s", after, d)
 		}
 	}
-	must(t, s.Bucket.AbortMultipart(t.Context(), "pages", id))
+	abortForCertain(t, s, "global/blobs/pages", id)
 }
 
 func testCompleteOnce(t *testing.T, s Subject) {
-	id := mustCreate(t, s, "taken")
-	mustSendPart(t, s, "taken", id, 1, []byte("late"))
-	mustPut(t, s, "taken", []byte("early"))
-	_, err := s.Bucket.CompleteMultipart(t.Context(), "taken", id, mustParts(t, s, "taken", id, 0))
+	id := mustCreate(t, s, "global/blobs/taken")
+	mustSendPart(t, s, "global/blobs/taken", id, 1, []byte("late"))
+	mustPut(t, s, "global/blobs/taken", []byte("early"))
+	_, err := s.Bucket.CompleteMultipart(t.Context(), "global/blobs/taken", id, mustParts(t, s, "global/blobs/taken", id, 0))
 	wantIs(t, err, objstore.ErrPrecondition, "Complete onto an existing key")
-	if got, _ := mustGet(t, s, "taken", objstore.ReadOptions{}); string(got) != "early" {
+	if got, _ := mustGet(t, s, "global/blobs/taken", objstore.ReadOptions{}); string(got) != "early" {
 		t.Errorf("the object is now %q", got)
 	}
-	abortForCertain(t, s, "taken", id)
+	abortForCertain(t, s, "global/blobs/taken", id)
 }
 
 func testCompleteWrong(t *testing.T, s Subject) {
-	id := mustCreate(t, s, "w")
-	mustSendPart(t, s, "w", id, 1, []byte("small"))
-	mustSendPart(t, s, "w", id, 2, []byte("end"))
-	parts := mustParts(t, s, "w", id, 0)
+	id := mustCreate(t, s, "global/blobs/w")
+	mustSendPart(t, s, "global/blobs/w", id, 1, []byte("small"))
+	mustSendPart(t, s, "global/blobs/w", id, 2, []byte("end"))
+	parts := mustParts(t, s, "global/blobs/w", id, 0)
 	complete := func(parts ...objstore.Part) error {
-		_, err := s.Bucket.CompleteMultipart(t.Context(), "w", id, parts)
+		_, err := s.Bucket.CompleteMultipart(t.Context(), "global/blobs/w", id, parts)
 		return err
 	}
 	other := parts[0]
@@ -110,34 +110,34 @@ func testCompleteWrong(t *testing.T, s Subject) {
 	if complete() == nil {
 		t.Error("a Complete without parts was taken")
 	}
-	wantAbsent(t, s, "w")
-	abortForCertain(t, s, "w", id)
+	wantAbsent(t, s, "global/blobs/w")
+	abortForCertain(t, s, "global/blobs/w", id)
 }
 
 func testNoSuchUpload(t *testing.T, s Subject) {
-	id := mustCreate(t, s, "gone")
-	mustSendPart(t, s, "gone", id, 1, []byte("x"))
-	parts := mustParts(t, s, "gone", id, 0)
-	abortForCertain(t, s, "gone", id)
-	_, err := collect(s.Bucket.ListParts(t.Context(), "gone", id, 0))
+	id := mustCreate(t, s, "global/blobs/gone")
+	mustSendPart(t, s, "global/blobs/gone", id, 1, []byte("x"))
+	parts := mustParts(t, s, "global/blobs/gone", id, 0)
+	abortForCertain(t, s, "global/blobs/gone", id)
+	_, err := collect(s.Bucket.ListParts(t.Context(), "global/blobs/gone", id, 0))
 	wantIs(t, err, objstore.ErrNoSuchUpload, "ListParts after an abort")
-	_, err = s.Bucket.CompleteMultipart(t.Context(), "gone", id, parts)
+	_, err = s.Bucket.CompleteMultipart(t.Context(), "global/blobs/gone", id, parts)
 	wantIs(t, err, objstore.ErrNoSuchUpload, "Complete after an abort")
-	req, err := s.Signer.SignPart(t.Context(), "gone", id, 2, ballast.DigestOf([]byte("y")), 1, ttl)
+	req, err := s.Signer.SignPart(t.Context(), "global/blobs/gone", id, 2, ballast.DigestOf([]byte("y")), 1, ttl)
 	must(t, err)
 	if status, _ := send(t, s, req, []byte("y"), nil); status != http.StatusNotFound {
 		t.Errorf("a part after the abort: %d", status)
 	}
-	wantAbsent(t, s, "gone")
+	wantAbsent(t, s, "global/blobs/gone")
 }
 
 func testListUploads(t *testing.T, s Subject) {
-	want := map[string]bool{mustCreate(t, s, "u/key"): true, mustCreate(t, s, "u/key"): true}
-	others := map[string]string{"u/key2": mustCreate(t, s, "u/key2"), "u/key/sub": mustCreate(t, s, "u/key/sub")}
-	found, err := s.Bucket.ListUploads(t.Context(), "u/key")
+	want := map[string]bool{mustCreate(t, s, "global/blobs/u/key"): true, mustCreate(t, s, "global/blobs/u/key"): true}
+	others := map[string]string{"global/blobs/u/key2": mustCreate(t, s, "global/blobs/u/key2"), "global/blobs/u/key/sub": mustCreate(t, s, "global/blobs/u/key/sub")}
+	found, err := s.Bucket.ListUploads(t.Context(), "global/blobs/u/key")
 	must(t, err)
 	for _, u := range found {
-		if !want[u.ID] || u.Key != "u/key" || u.Initiated.IsZero() || time.Since(u.Initiated).Abs() > time.Hour {
+		if !want[u.ID] || u.Key != "global/blobs/u/key" || u.Initiated.IsZero() || time.Since(u.Initiated).Abs() > time.Hour {
 			t.Errorf("listed %+v", u)
 		}
 		delete(want, u.ID)
@@ -146,7 +146,7 @@ func testListUploads(t *testing.T, s Subject) {
 	if len(want) != 0 {
 		t.Errorf("not listed: %v", want)
 	}
-	if found, err = s.Bucket.ListUploads(t.Context(), "u/key"); err != nil || len(found) != 0 {
+	if found, err = s.Bucket.ListUploads(t.Context(), "global/blobs/u/key"); err != nil || len(found) != 0 {
 		t.Errorf("after the aborts: %+v, %v", found, err)
 	}
 	for key, id := range others {

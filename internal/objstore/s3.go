@@ -1,0 +1,346 @@
+package objstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// S3 is a Bucket and a Signer over anything that speaks S3.
+type S3 struct {
+	client *s3.Client
+	once   *s3.Client // for calls that are sent once and may take as long as they take
+	log    *slog.Logger
+
+	bucket, prefix  string // prefix is "" or ends in "/"
+	region          string
+	endpoint        string // Config.Endpoint
+	service         *identity
+	put, get        *identity
+	sole            bool // put or get is the service's
+	public, private location
+	signer          *v4.Signer
+	now             func() time.Time
+	page            int32 // entries of a listing's page; 0 leaves it to the store
+}
+
+var (
+	_ Bucket = (*S3)(nil)
+	_ Signer = (*S3)(nil)
+)
+
+// Open prepares a client. It sends nothing; EnsureBucket and Probe do.
+func Open(ctx context.Context, cfg Config) (*S3, error) {
+	cfg.Prefix = trimSlashes(cfg.Prefix)
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	loaded, err := cfg.load(ctx, cfg.Service)
+	if err != nil {
+		return nil, err
+	}
+	s := &S3{
+		log: cfg.Logger, bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region, endpoint: cfg.Endpoint,
+		service: newIdentity(cfg.Service.String(), loaded), sole: cfg.Put == nil || cfg.Get == nil,
+		signer: newV4Signer(), now: time.Now,
+	}
+	if s.prefix != "" {
+		s.prefix += "/"
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if err := s.openSigners(ctx, cfg); err != nil {
+		return nil, err
+	}
+	s.openClients(cfg, loaded)
+	return s, nil
+}
+
+func (s *S3) openSigners(ctx context.Context, cfg Config) (err error) {
+	s.put, s.get = s.service, s.service
+	for id, to := range map[*Identity]**identity{cfg.Put: &s.put, cfg.Get: &s.get} {
+		if id == nil {
+			continue
+		}
+		loaded, err := cfg.load(ctx, *id)
+		if err != nil {
+			return err
+		}
+		*to = newIdentity(id.String(), loaded)
+	}
+	if s.private, err = locate(ctx, cfg, s.region, cfg.Endpoint); err != nil {
+		return err
+	}
+	s.public = s.private
+	if cfg.PublicEndpoint != "" {
+		s.public, err = locate(ctx, cfg, s.region, cfg.PublicEndpoint)
+	}
+	return err
+}
+
+func (s *S3) openClients(cfg Config, loaded aws.Config) {
+	quick, patient := cfg.HTTPClient, cfg.HTTPClient
+	if cfg.HTTPClient == nil {
+		quick, patient = newHTTPClient(headerWait), newHTTPClient(0)
+	}
+	configure := func(client *http.Client, retryer aws.Retryer) *s3.Client {
+		return s3.NewFromConfig(loaded, func(o *s3.Options) {
+			o.Region = s.region
+			o.Credentials = s.service.cache
+			o.HTTPClient = client
+			o.Retryer = retryer
+			o.UsePathStyle = cfg.PathStyle
+			if cfg.Endpoint != "" {
+				o.BaseEndpoint = aws.String(cfg.Endpoint)
+			}
+		})
+	}
+	s.client = configure(quick, newRetryer())
+	s.once = configure(patient, aws.NopRetryer{})
+}
+
+// headerWait bounds how long a store may think about a call that it answers at once.
+const headerWait = time.Minute
+
+func newHTTPClient(wait time.Duration) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: wait,
+			IdleConnTimeout:       90 * time.Second,
+			MaxIdleConns:          256,
+			MaxIdleConnsPerHost:   64,
+			ForceAttemptHTTP2:     true,
+			DisableCompression:    true, // an object's bytes are its bytes
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// SharesIdentity reports whether the service's own credentials also sign requests for clients.
+func (s *S3) SharesIdentity() bool { return s.sole }
+
+// EnsureBucket creates the bucket when it is absent. It is for stores that are the registry's own.
+func (s *S3) EnsureBucket(ctx context.Context) error {
+	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket})
+	if err = classify(ctx, err); !errors.Is(err, ErrNotFound) {
+		return s.wrap("look for bucket", s.bucket, err)
+	}
+	input := &s3.CreateBucketInput{Bucket: &s.bucket}
+	if s.endpoint == "" && s.region != "us-east-1" {
+		input.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(s.region)}
+	}
+	_, err = s.client.CreateBucket(ctx, input)
+	var owned *types.BucketAlreadyOwnedByYou
+	if errors.As(err, &owned) {
+		return nil // somebody else of ours was faster
+	}
+	return s.wrap("create bucket", s.bucket, classify(ctx, err))
+}
+
+// Put implements Bucket.
+func (s *S3) Put(ctx context.Context, key string, body []byte, cond Condition) (Object, error) {
+	if err := s.check(key); err != nil {
+		return Object{}, err
+	}
+	if len(body) > MaxPut {
+		return Object{}, fmt.Errorf("objstore: put %q: %d bytes are over the limit of %d", key, len(body), MaxPut)
+	}
+	if cond.IfAbsent && cond.IfMatch != "" {
+		return Object{}, fmt.Errorf("objstore: put %q: a write has one condition at most", key)
+	}
+	sum := ballast.DigestOf(body)
+	input := &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: s.full(key), Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
+		ChecksumSHA256: aws.String(ballast.ChecksumHeader(sum)), IfMatch: optional(cond.IfMatch), ContentType: contentType(key),
+	}
+	client := s.client
+	if cond.IfAbsent {
+		input.IfNoneMatch = aws.String("*")
+	}
+	if cond != (Condition{}) {
+		client = s.once
+	}
+	out, err := client.PutObject(ctx, input)
+	if err != nil {
+		return Object{}, s.wrap("put", key, conditional(classify(ctx, err), cond))
+	}
+	return Object{
+		Key: key, Size: int64(len(body)), ETag: aws.ToString(out.ETag), VersionID: version(out.VersionId), SHA256: sum,
+	}, nil
+}
+
+// conditional: a store may say of If-Match on an absent key that the key is absent.
+func conditional(err error, cond Condition) error {
+	if cond.IfMatch != "" && errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w: %w", ErrPrecondition, err)
+	}
+	return err
+}
+
+// contentType is for people who look at the bucket; nothing depends on it.
+func contentType(key string) *string {
+	if strings.HasSuffix(key, ".json") {
+		return aws.String("application/json")
+	}
+	return aws.String("application/octet-stream")
+}
+
+// Get implements Bucket.
+func (s *S3) Get(ctx context.Context, key string, opt ReadOptions) (io.ReadCloser, Object, error) {
+	if err := s.check(key); err != nil {
+		return nil, Object{}, err
+	}
+	input := &s3.GetObjectInput{Bucket: &s.bucket, Key: s.full(key), IfMatch: optional(opt.IfMatch), VersionId: optional(opt.VersionID)}
+	switch {
+	case opt.Offset < 0 || opt.Length < 0:
+		return nil, Object{}, fmt.Errorf("objstore: get %q: range %d+%d", key, opt.Offset, opt.Length)
+	case opt.Length > 0:
+		input.Range = aws.String(fmt.Sprintf("bytes=%d-%d", opt.Offset, opt.Offset+opt.Length-1))
+	case opt.Offset > 0:
+		input.Range = aws.String(fmt.Sprintf("bytes=%d-", opt.Offset))
+	}
+	out, err := s.client.GetObject(ctx, input)
+	if err != nil {
+		return nil, Object{}, s.wrap("get", key, classify(ctx, err))
+	}
+	length := aws.ToInt64(out.ContentLength)
+	o := Object{
+		Key: key, Size: wholeSize(length, aws.ToString(out.ContentRange)), ETag: aws.ToString(out.ETag),
+		VersionID: version(out.VersionId), Modified: aws.ToTime(out.LastModified), StorageClass: string(out.StorageClass),
+	}
+	return &exactReader{ctx: ctx, body: out.Body, left: length, key: key}, o, nil
+}
+
+// wholeSize is the object's size: of a range, what follows the slash in Content-Range.
+func wholeSize(length int64, contentRange string) int64 {
+	if _, total, ok := strings.Cut(contentRange, "/"); ok {
+		if n, err := strconv.ParseInt(total, 10, 64); err == nil {
+			return n
+		}
+	}
+	return length
+}
+
+// exactReader ends in io.EOF only after the announced number of bytes.
+type exactReader struct {
+	ctx  context.Context
+	body io.ReadCloser
+	left int64
+	key  string
+}
+
+func (r *exactReader) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	r.left -= int64(n)
+	if err == io.EOF && r.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("objstore: read %q: %w", r.key, classify(r.ctx, err))
+	}
+	return n, err
+}
+
+func (r *exactReader) Close() error { return r.body.Close() }
+
+// Delete implements Bucket.
+func (s *S3) Delete(ctx context.Context, key string) error {
+	if err := s.check(key); err != nil {
+		return err
+	}
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: s.full(key)})
+	if err = classify(ctx, err); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return s.wrap("delete", key, err)
+}
+
+// List implements Bucket.
+func (s *S3) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		input := &s3.ListObjectsV2Input{
+			Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix), EncodingType: types.EncodingTypeUrl, MaxKeys: s.pageSize(),
+		}
+		if after != "" {
+			input.StartAfter = s.full(after)
+		}
+		for pages := s3.NewListObjectsV2Paginator(s.client, input); pages.HasMorePages(); {
+			out, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(Object{}, s.wrap("list", prefix, classify(ctx, err)))
+				return
+			}
+			for _, item := range out.Contents {
+				key, err := s.relative(aws.ToString(item.Key), out.EncodingType)
+				if err == nil && key <= after && after != "" {
+					continue // a store that reads StartAfter as a folder
+				}
+				o := Object{Key: key, Size: aws.ToInt64(item.Size), ETag: aws.ToString(item.ETag), Modified: aws.ToTime(item.LastModified), StorageClass: string(item.StorageClass)}
+				if !yield(o, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (s *S3) pageSize() *int32 {
+	if s.page == 0 {
+		return nil
+	}
+	return &s.page
+}
+
+func (s *S3) full(key string) *string { return aws.String(s.prefix + key) }
+
+func (s *S3) check(key string) error {
+	if err := CheckKey(key); err != nil {
+		return err
+	}
+	if len(s.prefix)+len(key) > maxKey {
+		return fmt.Errorf("%w %.80q: with the prefix it is longer than %d bytes", ErrBadKey, key, maxKey)
+	}
+	return nil
+}
+
+func (s *S3) wrap(what, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("objstore: %s %q: %w", what, key, err)
+}
+
+func optional(v string) *string {
+	if v == "" {
+		return nil
+	}
+	return &v
+}
+
+// version drops the id of the one version that an unversioned or suspended bucket holds.
+func version(id *string) string {
+	if v := aws.ToString(id); v != "null" {
+		return v
+	}
+	return ""
+}
