@@ -1,0 +1,236 @@
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/ballast-registry/ballast/testenv/tool"
+)
+
+// minioServer is the running MinIO of this test binary.
+type minioServer struct {
+	endpoint                string
+	root, service, put, get Keys
+}
+
+// MinIO returns a new bucket of the shared MinIO.
+func MinIO(t testing.TB) *Store {
+	t.Helper()
+	return newMinIO(t, false)
+}
+
+// MinIOVersioned returns a new bucket that keeps versions.
+func MinIOVersioned(t testing.TB) *Store {
+	t.Helper()
+	return newMinIO(t, true)
+}
+
+func newMinIO(t testing.TB, versioned bool) *Store {
+	t.Helper()
+	NeedTool(t, "minio")
+	NeedTool(t, "mc")
+	m := process.minio.get(t, startMinIO)
+	s := &Store{
+		Name: "minio", Endpoint: m.endpoint, Region: "us-east-1", Unsafe: true,
+		Root: m.root, Service: m.service, Put: m.put, Get: m.get,
+	}
+	s.newBucket(t, versioned)
+	root := s.Client(t, s.Root)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		_ = root.RemoveBucketWithOptions(ctx, s.Bucket, minio.RemoveBucketOptions{ForceDelete: true})
+	})
+	return s
+}
+
+func newKeys() Keys { return Keys{ID: rand.Text()[:20], Secret: rand.Text()} }
+
+// startMinIO starts the server and makes its users. The free port that was found may be taken by somebody quicker, so it
+// tries a few times.
+func startMinIO() (*minioServer, error) {
+	var errs []error
+	for range 3 {
+		m, err := launchMinIO()
+		if err == nil {
+			return m, m.addUsers()
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// guard runs a server for as long as its stdin is open, which ends with the test binary however that ends; then it
+// removes the server's folder. Arguments: the folder, then the command.
+const guard = `trap '' INT TERM HUP
+dir=$1; shift
+"$@" & pid=$!
+cat >/dev/null
+kill -9 $pid
+wait $pid 2>/dev/null
+rm -rf "$dir"`
+
+func launchMinIO() (*minioServer, error) {
+	exe, err := tool.Find("minio")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "ballast-test-minio-")
+	if err != nil {
+		return nil, fmt.Errorf("testenv: folder for MinIO: %w", err)
+	}
+	address, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	m := &minioServer{endpoint: "http://" + address, root: newKeys()}
+	var log bytes.Buffer // read only after the guard ended
+	cmd := exec.Command("sh", "-c", guard, "guard", dir, exe, "server", "--quiet", "--address", address,
+		"--certs-dir", filepath.Join(dir, "certs"), filepath.Join(dir, "data"))
+	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+m.root.ID, "MINIO_ROOT_PASSWORD="+m.root.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("testenv: starting MinIO: %w", err)
+	}
+	end := func() { _ = pipe.Close(); _ = cmd.Wait() }
+	if err := waitReady(m.endpoint + "/minio/health/ready"); err != nil {
+		end()
+		return nil, fmt.Errorf("testenv: MinIO does not answer: %w\n%s", err, log.Bytes())
+	}
+	atEnd(end)
+	return m, nil
+}
+
+func freePort() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("testenv: a free port: %w", err)
+	}
+	return ln.Addr().String(), ln.Close()
+}
+
+// waitReady polls url until it answers 200.
+func waitReady(url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err == nil {
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = errors.New(res.Status)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// addUsers makes the three identities with MinIO's own client, as an operator would.
+func (m *minioServer) addUsers() error {
+	dir, err := os.MkdirTemp("", "ballast-test-mc-")
+	if err != nil {
+		return fmt.Errorf("testenv: folder for mc: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	for name, user := range map[string]struct {
+		keys  *Keys
+		rules []rule
+	}{
+		"service": {&m.service, serviceRules()},
+		"put":     {&m.put, putRules()},
+		"get":     {&m.get, getRules()},
+	} {
+		*user.keys = newKeys()
+		if err := m.addUser(dir, name, *user.keys, user.rules); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *minioServer) addUser(dir, name string, keys Keys, rules []rule) error {
+	document, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": rules})
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(dir, name+".json")
+	if err := os.WriteFile(file, document, 0o600); err != nil {
+		return err
+	}
+	return errors.Join(
+		m.mc(dir, "admin", "user", "add", "test", keys.ID, keys.Secret),
+		m.mc(dir, "admin", "policy", "create", "test", name, file),
+		m.mc(dir, "admin", "policy", "attach", "test", name, "--user", keys.ID),
+	)
+}
+
+// mc runs MinIO's client as root; its alias of the server is "test".
+func (m *minioServer) mc(dir string, args ...string) error {
+	exe, err := tool.Find("mc")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, exe, append([]string{"--config-dir", dir, "--quiet"}, args...)...)
+	cmd.Env = append(os.Environ(), "MC_HOST_test=http://"+m.root.ID+":"+m.root.Secret+"@"+m.endpoint[len("http://"):])
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("testenv: mc %s %s: %w\n%s", args[1], args[2], err, out)
+	}
+	return nil
+}
+
+// rule is a statement of an IAM policy.
+type rule struct {
+	Effect   string
+	Action   []string
+	Resource []string
+}
+
+func allow(actions []string, keys ...string) rule {
+	r := rule{Effect: "Allow", Action: actions}
+	for _, key := range keys {
+		r.Resource = append(r.Resource, "arn:aws:s3:::"+bucketPrefix+"*"+key)
+	}
+	return r
+}
+
+func serviceRules() []rule {
+	return []rule{allow([]string{"s3:*"}, "", "/*")}
+}
+
+func putRules() []rule {
+	return []rule{allow([]string{"s3:PutObject"}, "/*/blobs/*", "/*/staging/*")}
+}
+
+func getRules() []rule {
+	return []rule{allow([]string{"s3:GetObject", "s3:GetObjectVersion"}, "/*/blobs/*")}
+}

@@ -1,0 +1,143 @@
+package testenv
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/ballast-registry/ballast/internal/s3dev"
+)
+
+// Keys are one identity of a store.
+type Keys struct{ ID, Secret string }
+
+// Store is a bucket of a running store, empty when a test gets it and removed after the test.
+type Store struct {
+	Name     string // "embedded" or "minio"
+	Endpoint string // http://127.0.0.1:port
+	Region   string
+	Bucket   string
+	// Root may do everything in the store. Service, Put and Get are the identities that the product wants: everything in
+	// the bucket; PutObject below blobs/ and staging/; GetObject below blobs/. The embedded store has Root only, four times.
+	Root, Service, Put, Get Keys
+	// OneIdentity: the store refuses unsigned x-amz-* headers, so that one identity may serve as all.
+	OneIdentity bool
+	// Unsafe: the store has the zero-signature hole, so that only --allow-unsafe-store accepts it.
+	Unsafe bool
+	// Server is the embedded store's process, nil for MinIO.
+	Server *s3dev.Server
+}
+
+// bucketPrefix begins the names of the buckets that tests use; the users' policies name it.
+const bucketPrefix = "t-"
+
+// limit bounds each step of preparing a store, on a machine that builds and tests at once.
+const limit = 2 * time.Minute
+
+// Through is the same bucket reached through a proxy before its endpoint.
+func (s *Store) Through(p *Proxy) *Store {
+	c := *s
+	c.Endpoint = p.URL
+	return &c
+}
+
+// Host is the host:port of Endpoint.
+func (s *Store) Host() string { return strings.TrimPrefix(s.Endpoint, "http://") }
+
+// Client is minio-go on the store: a second, independent implementation of S3 for setting up and inspecting.
+func (s *Store) Client(t testing.TB, k Keys) *minio.Client {
+	t.Helper()
+	c, err := s.client(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (s *Store) client(k Keys) (*minio.Client, error) {
+	u, err := url.Parse(s.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	return minio.New(u.Host, &minio.Options{
+		Creds:        credentials.NewStaticV4(k.ID, k.Secret, ""),
+		Region:       s.Region,
+		BucketLookup: minio.BucketLookupPath,
+	})
+}
+
+// Credentials writes keys as a file in the AWS shared-credentials format and returns its path: the profiles default
+// (Service), put and get.
+func (s *Store) Credentials(t testing.TB) string {
+	t.Helper()
+	var b strings.Builder
+	for profile, k := range map[string]Keys{"default": s.Service, "put": s.Put, "get": s.Get} {
+		fmt.Fprintf(&b, "[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", profile, k.ID, k.Secret)
+	}
+	file := filepath.Join(t.TempDir(), "credentials")
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// newBucket makes the bucket and has it removed after the test.
+func (s *Store) newBucket(t testing.TB, versioned bool) {
+	t.Helper()
+	s.Bucket = bucketPrefix + strings.ToLower(rand.Text())
+	c := s.Client(t, s.Root)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	if err := c.MakeBucket(ctx, s.Bucket, minio.MakeBucketOptions{Region: s.Region}); err != nil {
+		t.Fatalf("testenv: making bucket %s: %v", s.Bucket, err)
+	}
+	if versioned {
+		if err := c.EnableVersioning(ctx, s.Bucket); err != nil {
+			t.Fatalf("testenv: versioning of bucket %s: %v", s.Bucket, err)
+		}
+	}
+}
+
+// Embedded returns a new bucket of the embedded store.
+func Embedded(t testing.TB) *Store {
+	t.Helper()
+	server := process.embedded.get(t, startEmbedded)
+	keys := Keys(server.Keys)
+	s := &Store{
+		Name: "embedded", Endpoint: server.Endpoint, Region: server.Region, Server: server, OneIdentity: true,
+		Root: keys, Service: keys, Put: keys, Get: keys,
+	}
+	s.newBucket(t, false)
+	folder := filepath.Join(filepath.Dir(server.CredentialsFile), "s3", s.Bucket)
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	return s
+}
+
+func startEmbedded() (*s3dev.Server, error) {
+	folder, err := os.MkdirTemp("", "ballast-test-s3dev-")
+	if err != nil {
+		return nil, fmt.Errorf("testenv: folder for the embedded store: %w", err)
+	}
+	atEnd(func() { _ = os.RemoveAll(folder) })
+	server, err := s3dev.Start(context.Background(), s3dev.Options{
+		Data:   folder,
+		Listen: "127.0.0.1:0",
+		Env:    []string{childVariable + "=" + folder},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	atEnd(server.Close)
+	return server, nil
+}
