@@ -18,13 +18,14 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
+	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/testenv/tool"
 )
 
 // minioServer is the running MinIO of this test binary.
 type minioServer struct {
 	endpoint                string
-	root, service, put, get Keys
+	root, service, put, get objstore.Keys
 }
 
 // MinIO returns a new bucket of the shared MinIO.
@@ -58,7 +59,7 @@ func newMinIO(t testing.TB, versioned bool) *Store {
 	return s
 }
 
-func newKeys() Keys { return Keys{ID: rand.Text()[:20], Secret: rand.Text()} }
+func newKeys() objstore.Keys { return objstore.Keys{ID: rand.Text()[:20], Secret: rand.Text()} }
 
 // startMinIO starts the server and makes its users. The free port that was found may be taken by somebody quicker, so it
 // tries a few times.
@@ -161,7 +162,7 @@ func (m *minioServer) addUsers() error {
 	}
 	defer os.RemoveAll(dir)
 	for name, user := range map[string]struct {
-		keys  *Keys
+		keys  *objstore.Keys
 		rules []rule
 	}{
 		"service": {&m.service, serviceRules()},
@@ -176,7 +177,7 @@ func (m *minioServer) addUsers() error {
 	return nil
 }
 
-func (m *minioServer) addUser(dir, name string, keys Keys, rules []rule) error {
+func (m *minioServer) addUser(dir, name string, keys objstore.Keys, rules []rule) error {
 	document, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": rules})
 	if err != nil {
 		return err

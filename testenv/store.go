@@ -15,11 +15,9 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/s3dev"
 )
-
-// Keys are one identity of a store.
-type Keys struct{ ID, Secret string }
 
 // Store is a bucket of a running store, empty when a test gets it and removed after the test.
 type Store struct {
@@ -29,7 +27,7 @@ type Store struct {
 	Bucket   string
 	// Root may do everything in the store. Service, Put and Get are the identities that the product wants: everything in
 	// the bucket; PutObject below blobs/ and staging/; GetObject below blobs/. The embedded store has Root only, four times.
-	Root, Service, Put, Get Keys
+	Root, Service, Put, Get objstore.Keys
 	// OneIdentity: the store refuses unsigned x-amz-* headers, so that one identity may serve as all.
 	OneIdentity bool
 	// Unsafe: the store has the zero-signature hole, so that only --allow-unsafe-store accepts it.
@@ -51,11 +49,23 @@ func (s *Store) Through(p *Proxy) *Store {
 	return &c
 }
 
+// Config opens the store with the identities that it needs: one, or all three. Callers may change the copy they get.
+func (s *Store) Config() objstore.Config {
+	cfg := objstore.Config{
+		Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, PathStyle: true,
+		Service: objstore.Identity{Keys: s.Service},
+	}
+	if !s.OneIdentity {
+		cfg.Put, cfg.Get = &objstore.Identity{Keys: s.Put}, &objstore.Identity{Keys: s.Get}
+	}
+	return cfg
+}
+
 // Host is the host:port of Endpoint.
 func (s *Store) Host() string { return strings.TrimPrefix(s.Endpoint, "http://") }
 
 // Client is minio-go on the store: a second, independent implementation of S3 for setting up and inspecting.
-func (s *Store) Client(t testing.TB, k Keys) *minio.Client {
+func (s *Store) Client(t testing.TB, k objstore.Keys) *minio.Client {
 	t.Helper()
 	c, err := s.client(k)
 	if err != nil {
@@ -64,7 +74,7 @@ func (s *Store) Client(t testing.TB, k Keys) *minio.Client {
 	return c
 }
 
-func (s *Store) client(k Keys) (*minio.Client, error) {
+func (s *Store) client(k objstore.Keys) (*minio.Client, error) {
 	u, err := url.Parse(s.Endpoint)
 	if err != nil {
 		return nil, err
@@ -81,7 +91,7 @@ func (s *Store) client(k Keys) (*minio.Client, error) {
 func (s *Store) Credentials(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
-	for profile, k := range map[string]Keys{"default": s.Service, "put": s.Put, "get": s.Get} {
+	for profile, k := range map[string]objstore.Keys{"default": s.Service, "put": s.Put, "get": s.Get} {
 		fmt.Fprintf(&b, "[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", profile, k.ID, k.Secret)
 	}
 	file := filepath.Join(t.TempDir(), "credentials")
@@ -112,7 +122,7 @@ func (s *Store) newBucket(t testing.TB, versioned bool) {
 func Embedded(t testing.TB) *Store {
 	t.Helper()
 	server := process.embedded.get(t, startEmbedded)
-	keys := Keys(server.Keys)
+	keys := objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}
 	s := &Store{
 		Name: "embedded", Endpoint: server.Endpoint, Region: server.Region, Server: server, OneIdentity: true,
 		Root: keys, Service: keys, Put: keys, Get: keys,
