@@ -1,0 +1,59 @@
+package client
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// attempts remembers the attempt of an upload from its opening until it is settled, in a file of its own for each
+// registry, target and folder. It holds no secret: only the same principal gets the upload back.
+type attempts struct {
+	file string // empty: nothing is remembered
+	text *string
+}
+
+func newAttempts(dir, registry string, target ballast.Ref, path string) attempts {
+	a := attempts{text: new(string)}
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return a
+		}
+		dir = filepath.Join(cache, "ballast", "attempts")
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return a
+	}
+	of := ballast.DigestOf([]byte(strings.Join([]string{registry, target.String(), abs}, "\x00")))
+	a.file = filepath.Join(dir, of.Encoded())
+	return a
+}
+
+// current returns the attempt that an earlier push left, or a new one. One that cannot be saved is good for this push.
+func (a attempts) current() string {
+	if *a.text != "" {
+		return *a.text
+	}
+	if b, err := os.ReadFile(a.file); err == nil && len(b) >= 16 && len(b) <= 64 {
+		*a.text = string(b)
+		return *a.text
+	}
+	*a.text = rand.Text()
+	if a.file != "" && os.MkdirAll(filepath.Dir(a.file), 0o700) == nil {
+		_ = os.WriteFile(a.file, []byte(*a.text), 0o600)
+	}
+	return *a.text
+}
+
+// forget makes the next attempt a new one.
+func (a attempts) forget() {
+	*a.text = ""
+	if a.file != "" {
+		_ = os.Remove(a.file)
+	}
+}

@@ -1,0 +1,128 @@
+// Package client is the Go client of a Ballast registry.
+//
+// A [Client] has a method for each call of the HTTP API, and on top of them [Client.Push], which publishes a folder, and
+// [Client.Pull], which fetches one. The bytes of models go straight between this process and the object store, by
+// requests that the registry signed; both ways they are checked against their SHA-256.
+//
+// Every error that a registry answers is a [*ballast.Error]; so is the lack of an answer, with ballast.CodeUnavailable.
+package client
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// Token is a registry token. It does not show itself when printed or logged.
+type Token string
+
+// String returns a placeholder.
+func (t Token) String() string { return "[redacted]" }
+
+// GoString returns a placeholder.
+func (t Token) GoString() string { return t.String() }
+
+// LogValue implements slog.LogValuer.
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// TokenSource returns the token for a request. It is asked before each one, so that a token may change while the
+// client runs; it may be called from several goroutines.
+type TokenSource func(context.Context) (Token, error)
+
+// TokenFile is a TokenSource that reads the file at path for each request; white space around the token is dropped.
+func TokenFile(path string) TokenSource {
+	return func(context.Context) (Token, error) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return "", ballast.Errorf(ballast.CodeUnauthenticated, "token file: %w", err)
+		}
+		return Token(strings.TrimSpace(string(b))), nil
+	}
+}
+
+// Options configure a Client. Only URL is required.
+type Options struct {
+	URL         string      // of the registry: http or https, a path in front of /v1 allowed
+	Token       Token       // ignored when TokenSource is set
+	TokenSource TokenSource // without both, requests carry no token
+	// Transport carries the requests to the registry and to the object store. nil: one with the standard library's
+	// defaults and a connection pool that suits Push and Pull.
+	Transport http.RoundTripper
+	UserAgent string
+	Logger    *slog.Logger // tells of tries that are repeated; nil: silence
+	// Tries is how often a request is sent at most while the answer is "try again". 0 means 6, which spans 6 seconds or
+	// what the registry asks for.
+	Tries int
+}
+
+// Client calls one registry. It is safe for concurrent use.
+type Client struct {
+	base      string // no trailing slash
+	token     TokenSource
+	registry  *http.Client
+	store     *http.Client
+	userAgent string
+	log       *slog.Logger
+	tries     int
+	pause     time.Duration // before the first repetition; doubles
+}
+
+// New returns a Client. It makes no request. Errors: invalid for a URL that is none.
+func New(o Options) (*Client, error) {
+	base, err := parseBase(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		base: base, token: o.TokenSource, userAgent: o.UserAgent, log: o.Logger, tries: o.Tries,
+		pause: 200 * time.Millisecond,
+	}
+	if c.token == nil {
+		c.token = func(context.Context) (Token, error) { return o.Token, nil }
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.tries <= 0 {
+		c.tries = 6
+	}
+	transport := o.Transport
+	if transport == nil {
+		transport = newTransport()
+	}
+	// Neither side's redirects are followed: the registry's would repeat the token or the call elsewhere, and a signed
+	// request is for one place only.
+	c.registry = &http.Client{Transport: transport, CheckRedirect: stay}
+	c.store = &http.Client{Transport: transport, CheckRedirect: stay}
+	return c, nil
+}
+
+func parseBase(s string) (string, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return "", ballast.Errorf(ballast.CodeInvalid, "registry URL %q: write one like https://models.example.com", s)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "", ballast.Errorf(ballast.CodeInvalid, "registry URL of %s: leave out user, query and fragment", u.Host)
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// newTransport is the default one with room for the parallel transfers of a push or pull.
+func newTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 64
+	t.ExpectContinueTimeout = 5 * time.Second
+	return t
+}
+
+// URL returns the registry's URL without a trailing slash.
+func (c *Client) URL() string { return c.base }

@@ -1,0 +1,282 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// PullOptions say what to fetch and whereto. Ref and Dir are required.
+type PullOptions struct {
+	Ref ballast.Ref
+	Dir string // made when it is not there
+	// Include and Exclude select files as in PushOptions.
+	Include, Exclude []string
+	Exact            bool // remove what is in Dir and not in the version
+	Parallel         int  // files at once; 0: DefaultParallel
+	Progress         Progress
+}
+
+// PullResult tells what a pull did.
+type PullResult struct {
+	Version ballast.VersionInfo `json:"version"`
+	Dir     string              `json:"dir"`
+	Files   int                 `json:"files"`   // of the version, as far as they were selected
+	Fetched int                 `json:"fetched"` // of these, not there before
+	Bytes   int64               `json:"bytes"`   // that travelled from the object store
+	Others  int                 `json:"others"`  // files in Dir that are not the version's: left alone, or removed
+	Removed bool                `json:"removed"` // whether Others were removed
+}
+
+// Pull fetches a version into a folder. Every file is written under a temporary name, checked against its SHA-256 on
+// the way and then renamed, so that a file under its own name is always whole; one that is there already and right is
+// not fetched. Files are not synced to disk: after a power cut, pull again. Nothing outside Dir is written, whatever
+// links lie in it. Several pulls into one folder do each other no harm.
+//
+// Errors: not_found, retired; integrity when the registry's list does not add up to the version's digest, or bytes do
+// not to theirs; invalid when Dir holds something that stands in the way, naming it.
+func (c *Client) Pull(ctx context.Context, o PullOptions) (PullResult, error) {
+	match, err := newFilter(o.Include, o.Exclude)
+	if err != nil {
+		return PullResult{}, err
+	}
+	v, err := c.Version(ctx, o.Ref)
+	if err != nil {
+		return PullResult{}, err
+	}
+	files, err := c.checkedFiles(ctx, v)
+	if err != nil {
+		return PullResult{}, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o777); err != nil {
+		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "folder %q: %w; name another one", o.Dir, err)
+	}
+	root, err := os.OpenRoot(o.Dir)
+	if err != nil {
+		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "folder %q: %w; name another one", o.Dir, err)
+	}
+	defer root.Close()
+	p := &pull{c: c, o: o, root: root, ref: exactly(v), all: files, wanted: selected(files, match)}
+	err = p.run(ctx)
+	return PullResult{
+		Version: v, Dir: o.Dir, Files: len(p.wanted), Fetched: int(p.fetched.Load()), Bytes: p.bytes.Load(),
+		Others: p.others, Removed: o.Exact && p.others > 0,
+	}, err
+}
+
+// filePage is how many files one page of signed requests has: few, because signed requests age.
+const filePage = 200
+
+// checkedFiles lists a version's files and holds them to its digest, so that no file that the version does not have,
+// and no path that leads out of a folder, is ever acted on.
+func (c *Client) checkedFiles(ctx context.Context, v ballast.VersionInfo) ([]ballast.File, error) {
+	var files []ballast.File
+	for info, err := range c.Files(ctx, exactly(v), ListFiles{Limit: 1000}) {
+		if err != nil {
+			return nil, err
+		}
+		d, err := ballast.ParseSHA256(info.SHA256)
+		if err != nil {
+			return nil, err
+		}
+		if files = append(files, ballast.File{Path: info.Path, Size: info.Size, Digest: d}); len(files) > ballast.MaxFiles {
+			break
+		}
+	}
+	_, manifest, err := ballast.BuildManifest(files)
+	if err == nil && ballast.DigestOf(manifest) == v.Digest {
+		return files, nil
+	}
+	e := ballast.Errorf(ballast.CodeIntegrity, "%s: the list of its files is not what its digest says; nothing was written: tell the registry's operator", v.Key)
+	if e.Expected = v.Digest; err == nil {
+		e.Actual = ballast.DigestOf(manifest)
+	}
+	return nil, e.Because(err)
+}
+
+func selected(files []ballast.File, match filter) map[string]ballast.File {
+	out := make(map[string]ballast.File, len(files))
+	for _, f := range files {
+		if match.includes(f.Path) && !match.excludes(f.Path) {
+			out[f.Path] = f
+		}
+	}
+	return out
+}
+
+// pull is one run of Pull.
+type pull struct {
+	c      *Client
+	o      PullOptions
+	root   *os.Root
+	ref    ballast.Ref
+	all    []ballast.File
+	wanted map[string]ballast.File
+
+	fetched atomic.Int64
+	bytes   atomic.Int64
+	others  int
+}
+
+func (p *pull) run(ctx context.Context) error {
+	lacking, err := p.compare(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.fetch(ctx, lacking); err != nil {
+		return err
+	}
+	return p.tidy()
+}
+
+// group runs work on files in parallel.
+func (p *pull) group(ctx context.Context) (*errgroup.Group, context.Context) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(DefaultParallel)
+	if p.o.Parallel > 0 {
+		g.SetLimit(p.o.Parallel)
+	}
+	return g, ctx
+}
+
+// fetch fetches the lacking files, page by page of signed requests.
+func (p *pull) fetch(ctx context.Context, lacking map[string]ballast.File) error {
+	p.plan(PhaseDownload, lacking)
+	g, gctx := p.group(ctx)
+	for _, f := range lacking {
+		if f.Size == 0 {
+			g.Go(func() error { return p.fetchFile(gctx, f, ballast.SignedRequest{}) })
+		}
+	}
+	pages := p.fetchPages(gctx, g, lacking)
+	return cmp.Or(g.Wait(), pages) // a file's failure ends the pages too, and says more
+}
+
+func (p *pull) fetchPages(ctx context.Context, g *errgroup.Group, lacking map[string]ballast.File) error {
+	left := 0
+	for _, f := range lacking {
+		if f.Size > 0 {
+			left++
+		}
+	}
+	cursor := ""
+	for left > 0 {
+		page, err := p.c.FilesPage(ctx, p.ref, ListFiles{URLs: true, Limit: filePage, Cursor: cursor})
+		if err != nil {
+			return err
+		}
+		for _, info := range page.Files {
+			f, ok := lacking[info.Path]
+			if !ok || f.Size == 0 {
+				continue
+			}
+			left--
+			var sr ballast.SignedRequest // zero: fetchFile asks for one
+			if info.Request != nil {
+				sr = *info.Request
+			}
+			g.Go(func() error { return p.fetchFile(ctx, f, sr) })
+		}
+		if page.Cursor == "" || page.Cursor == cursor {
+			break
+		}
+		cursor = page.Cursor
+	}
+	if left > 0 && ctx.Err() == nil {
+		return ballast.Errorf(ballast.CodeInternal, "the registry lists %s differently each time; report this defect", p.ref)
+	}
+	return nil
+}
+
+func (p *pull) plan(phase Phase, files map[string]ballast.File) {
+	plan := Event{Phase: phase, Files: len(files)}
+	for _, f := range files {
+		plan.Total += f.Size
+	}
+	if plan.Files > 0 {
+		p.o.Progress.tell(plan)
+	}
+}
+
+// staleAfter is the age at which an unfinished file can belong to no running pull: those write all the time.
+const staleAfter = time.Hour
+
+// tidy counts, and with Exact removes, what is in the folder and not in the version, and removes unfinished files that
+// killed pulls left.
+func (p *pull) tidy() error {
+	keep := make(map[string]bool, len(p.all))
+	for _, f := range p.all {
+		for path := f.Path; path != "."; path = parent(path) {
+			keep[path] = true
+		}
+	}
+	var remove []string
+	err := fs.WalkDir(p.root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil && p.o.Exact || path == ".":
+			return err
+		case err != nil: // somebody else's folder, or gone meanwhile
+			return nil
+		case isPartial(path):
+			if info, err := d.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
+				_ = p.root.Remove(path)
+			}
+		case keep[path]:
+		case d.IsDir() && !p.o.Exact: // its files are counted
+		case d.IsDir():
+			p.others += countFiles(p.root.FS(), path)
+			remove = append(remove, path)
+			return fs.SkipDir
+		default:
+			p.others++
+			remove = append(remove, path)
+		}
+		return nil
+	})
+	if err != nil || !p.o.Exact {
+		return p.inTheWay(err)
+	}
+	for _, path := range remove {
+		if err := p.root.RemoveAll(path); err != nil {
+			return p.inTheWay(err)
+		}
+	}
+	return nil
+}
+
+func countFiles(fsys fs.FS, dir string) (n int) {
+	_ = fs.WalkDir(fsys, dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			n++
+		}
+		return nil
+	})
+	return n
+}
+
+// inTheWay explains an error of the local folder.
+func (p *pull) inTheWay(err error) error {
+	var pe *fs.PathError
+	var le *os.LinkError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &pe):
+		return p.blocked(pe.Path, pe.Err)
+	case errors.As(err, &le):
+		return p.blocked(le.New, le.Err)
+	}
+	return err
+}
+
+func (p *pull) blocked(path string, cause error) error {
+	return ballast.Errorf(ballast.CodeInvalid, "%q in folder %q: %w; move it away, or pull into another folder", path, p.o.Dir, cause)
+}

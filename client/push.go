@@ -1,0 +1,280 @@
+package client
+
+import (
+	"context"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// DefaultParallel is how many transfers Push and Pull make at once when they are not told.
+const DefaultParallel = 8
+
+// PushOptions say what to publish and where. Path and Target are required.
+type PushOptions struct {
+	Path   string      // a folder, or one file
+	Target ballast.Ref // the name; scope and version may be left out, an alias or digest may not be there
+	// Metadata of the version. It is no part of its digest: an unchanged folder pushed again without a version is the
+	// newest version as it is, whatever the metadata.
+	Metadata ballast.Metadata
+	// Include and Exclude select files by glob patterns as path.Match has them: one without "/" is compared with the
+	// last segment of a path, one with "/" with all of it, and a pattern that fits a folder holds for everything in it.
+	Include, Exclude []string
+	Takeover         bool          // abort the upload that holds the label
+	Alias            ballast.Alias // to point at the version once it is ready; zero: none
+	Parallel         int           // transfers at once; 0: DefaultParallel
+	PartSize         int64         // bytes, proposed to the registry; 0: ballast.DefaultPartSize
+	// AttemptDir is the folder in which a push remembers its upload while it runs, so that a later one of the same
+	// folder to the same target goes on with it. Empty: ballast/attempts in the user's cache folder; if there is none,
+	// nothing is remembered.
+	AttemptDir string
+	Progress   Progress
+}
+
+// PushResult tells what a push did.
+type PushResult struct {
+	Version   ballast.VersionInfo `json:"version"`
+	Unchanged bool                `json:"unchanged"`         // the version was there before with the same files
+	Sent      int64               `json:"sent"`              // bytes that travelled to the object store
+	Skipped   []string            `json:"skipped,omitempty"` // paths left out because no model holds such files
+}
+
+// Push publishes a folder or a file as a version, straight into the object store. What is there already is not sent.
+// A push that was cut short goes on where it was when it is repeated.
+//
+// Errors: invalid for what cannot be published, naming the file; conflict with Error.Holder while another upload holds
+// the label; already_exists when the version holds other files; integrity when a file changed while it was pushed, or
+// when bytes arrived damaged.
+func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
+	p, err := newPush(c, o)
+	if err != nil {
+		return PushResult{}, err
+	}
+	v, err := p.run(ctx)
+	if ballast.CodeOf(err) == ballast.CodeLeaseLost {
+		p.note("the upload was lost (" + err.Error() + "); starting a new one")
+		v, err = p.run(ctx)
+	}
+	if err == nil && !o.Alias.IsZero() {
+		_, err = c.SetAlias(ctx, exactly(v), o.Alias, v.Version, 0)
+		v.Aliases = append(v.Aliases, o.Alias)
+	}
+	return PushResult{Version: v, Unchanged: p.unchanged, Sent: p.sent.Load(), Skipped: p.skipped}, err
+}
+
+// exactly is the reference to one version that no later push changes the meaning of.
+func exactly(v ballast.VersionInfo) ballast.Ref {
+	return ballast.Ref{Scope: v.Scope, Name: v.Name, Version: v.Version}
+}
+
+// push is one run of Push.
+type push struct {
+	c       *Client
+	o       PushOptions
+	memory  attempts
+	sources []source
+	skipped []string
+	slots   chan struct{} // one for each transfer
+
+	upload    ballast.Upload
+	unchanged bool
+	sent      atomic.Int64
+
+	mu    sync.Mutex // guards what hashing fills in: files and blobs
+	files map[string]ballast.File
+	blobs map[digest.Digest]*blob
+}
+
+// blob is one content to publish. One goroutine at a time works on it.
+type blob struct {
+	digest   digest.Digest
+	source   source // one of the files that hold it
+	partSize int64
+	parts    []digest.Digest
+}
+
+func newPush(c *Client, o PushOptions) (*push, error) {
+	if o.Target.Name.IsZero() || !o.Target.Alias.IsZero() || o.Target.Digest != "" {
+		return nil, ballast.Errorf(ballast.CodeInvalid, "push to a name, with or without a version, as in llama/tiny or acme::llama/tiny:1.2.0")
+	}
+	if err := o.Metadata.Check(); err != nil {
+		return nil, err
+	}
+	match, err := newFilter(o.Include, o.Exclude)
+	if err != nil {
+		return nil, err
+	}
+	found, err := scan(o.Path, match)
+	if err != nil {
+		return nil, err
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = DefaultParallel
+	}
+	p := &push{
+		c: c, o: o, memory: newAttempts(o.AttemptDir, c.base, o.Target, o.Path), sources: found.sources, skipped: found.skipped,
+		slots: make(chan struct{}, o.Parallel), files: make(map[string]ballast.File), blobs: make(map[digest.Digest]*blob),
+	}
+	for _, path := range found.skipped {
+		o.Progress.tell(Event{Phase: PhaseHash, Path: path, Note: "skipped: no part of a model"})
+	}
+	p.planHashing()
+	return p, nil
+}
+
+// run makes one upload, from its opening to the ready version.
+func (p *push) run(ctx context.Context) (ballast.VersionInfo, error) {
+	if err := p.open(ctx); err != nil {
+		return p.notOpened(ctx, err)
+	}
+	ctx, stop := p.keepLease(ctx)
+	defer stop()
+	err := p.send(ctx, p.hashAll)
+	if err == nil {
+		err = p.checkUnchanged()
+	}
+	var v ballast.VersionInfo
+	if err == nil {
+		v, err = p.publish(ctx)
+	}
+	p.settle(ctx, err)
+	return v, err
+}
+
+func (p *push) planHashing() {
+	var total int64
+	for _, s := range p.sources {
+		total += s.size
+	}
+	p.o.Progress.tell(Event{Phase: PhaseHash, Files: len(p.sources), Total: total})
+}
+
+// open opens the upload, or goes on with the one that an earlier push left.
+func (p *push) open(ctx context.Context) (err error) {
+	for try := 1; ; try++ {
+		p.upload, err = p.c.CreateUpload(ctx, ballast.CreateUpload{
+			Scope: p.o.Target.Scope, Name: p.o.Target.Name, Version: p.o.Target.Version, Attempt: p.memory.current(),
+		})
+		e := ballast.AsError(err)
+		switch {
+		case err == nil && p.upload.Status == ballast.UploadPending:
+			return nil
+		case err == nil: // committed by an earlier push: it ends by itself, and this one's files may be others
+			u, err := p.wait(ctx, p.upload)
+			if p.upload = u; err == nil && u.Status == ballast.UploadPending || p.mayGoOn(ctx, err) {
+				return err
+			}
+			p.memory.forget()
+		case e.Code == ballast.CodeConflict && e.Holder != nil && p.o.Takeover:
+			if err := p.takeOver(ctx, e.Holder, try); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+		if try >= p.c.tries {
+			return ballast.Errorf(ballast.CodeBusy, "%s stays held by other uploads; try again", p.o.Target)
+		}
+	}
+}
+
+// takeOver aborts the upload that holds the label. It may end by itself meanwhile.
+func (p *push) takeOver(ctx context.Context, h *ballast.Holder, try int) error {
+	p.note("taking over from upload " + h.Upload + " of " + h.CreatedBy)
+	if err := p.c.Abort(ctx, h.Upload); err != nil && ballast.CodeOf(err) != ballast.CodeNotFound {
+		return err
+	}
+	if try == 1 {
+		return nil
+	}
+	return p.c.backoff(ctx, try, 0)
+}
+
+// notOpened ends a push to which the registry gave no upload. A version that exists with the same files is a success.
+func (p *push) notOpened(ctx context.Context, err error) (ballast.VersionInfo, error) {
+	if !p.mayGoOn(ctx, err) {
+		p.memory.forget()
+	}
+	e := ballast.AsError(err)
+	if e.Code != ballast.CodeAlreadyExists || e.Expected == "" {
+		return ballast.VersionInfo{}, err
+	}
+	if err := p.hashOnly(ctx); err != nil {
+		return ballast.VersionInfo{}, err
+	}
+	_, manifest, err := ballast.BuildManifest(p.fileList())
+	if err != nil {
+		return ballast.VersionInfo{}, err
+	}
+	if e.Actual = ballast.DigestOf(manifest); e.Actual != e.Expected {
+		e.Detail += "; the pushed files have digest " + e.Actual.String()
+		return ballast.VersionInfo{}, e
+	}
+	p.unchanged = true
+	return p.c.Version(ctx, p.o.Target)
+}
+
+// mayGoOn reports whether after err the same attempt can still succeed.
+func (p *push) mayGoOn(ctx context.Context, err error) bool {
+	switch ballast.CodeOf(err) {
+	case ballast.CodeUnavailable, ballast.CodeRateLimited, ballast.CodeBusy, ballast.CodeInternal, ballast.CodeUnauthenticated:
+		return true
+	}
+	return ctx.Err() != nil
+}
+
+// settle forgets the attempt unless a repeated push can go on with it. An upload that can never succeed is given up, so
+// that its label is free at once.
+func (p *push) settle(ctx context.Context, err error) {
+	if p.mayGoOn(ctx, err) {
+		return
+	}
+	if err != nil && ballast.CodeOf(err) != ballast.CodeLeaseLost {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		defer cancel()
+		if err := p.c.Abort(ctx, p.upload.ID); err != nil {
+			p.c.log.InfoContext(ctx, "the upload was not aborted; its lease will end it", "upload", p.upload.ID, "error", err)
+		}
+	}
+	p.memory.forget()
+}
+
+// leaseBeat is well under the lease of an upload, which any call renews.
+const leaseBeat = 2 * time.Minute
+
+// keepLease renews the lease while a long file is hashed or sent. A failure shows at the next call that matters.
+func (p *push) keepLease(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		for sleep(ctx, leaseBeat) == nil {
+			_, _ = p.c.Upload(ctx, p.upload.ID, 0)
+		}
+	}()
+	return ctx, cancel
+}
+
+// checkUnchanged compares every file with what it was when it was hashed.
+func (p *push) checkUnchanged() error {
+	for _, s := range p.sources {
+		info, err := os.Stat(s.file)
+		if err != nil || stampOf(info) != s.stamp {
+			return changed(s.path)
+		}
+	}
+	return nil
+}
+
+func changed(path string) *ballast.Error {
+	return ballast.Errorf(ballast.CodeIntegrity, "%q changed while it was pushed; let its writer finish and push again", path)
+}
+
+func (p *push) fileList() []ballast.File { return slices.Collect(maps.Values(p.files)) }
+
+func (p *push) note(text string) { p.o.Progress.tell(Event{Phase: PhaseUpload, Note: text}) }

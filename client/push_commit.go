@@ -1,0 +1,86 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+)
+
+const (
+	pollWait   = 5 * time.Second // how long the registry holds an answer about an upload; progress comes so often
+	resends    = 3               // how often one blob is sent again because the commit misses it
+	maxReopens = 10              // how often a committed upload may come back for missing bytes
+)
+
+// publish commits and waits until the version is ready. What the registry misses is sent again.
+func (p *push) publish(ctx context.Context) (ballast.VersionInfo, error) {
+	times := make(map[digest.Digest]int)
+	for reopened := 0; ; {
+		u, err := p.c.Commit(ctx, p.upload.ID, ballast.CommitRequest{Files: p.fileList(), Metadata: p.o.Metadata})
+		if err == nil {
+			u, err = p.wait(ctx, u)
+		}
+		switch e := ballast.AsError(err); {
+		case err == nil && u.Status == ballast.UploadDone && u.Result != nil:
+			p.unchanged = u.Result.CreatedAt.Before(p.upload.CreatedAt.Time)
+			return *u.Result, nil
+		case err == nil: // pending again: the next commit says what is missing
+			if reopened++; reopened > maxReopens {
+				return ballast.VersionInfo{}, ballast.Errorf(ballast.CodeUnavailable, "the registry keeps losing what was sent to upload %s; tell its operator", u.ID)
+			}
+			continue
+		case e.Code != ballast.CodeMissing || len(e.Missing) == 0 || tooOften(times, e.Missing):
+			return ballast.VersionInfo{}, err
+		default:
+			p.note("the registry misses some bytes; sending them again")
+			if err := p.send(ctx, p.resend(e.Missing)); err != nil {
+				return ballast.VersionInfo{}, err
+			}
+		}
+	}
+}
+
+func tooOften(times map[digest.Digest]int, missing []digest.Digest) bool {
+	most := 0
+	for _, d := range missing {
+		times[d]++
+		most = max(most, times[d])
+	}
+	return most > resends
+}
+
+// wait follows an upload while the registry verifies it. It returns it done or pending; any other end is an error.
+func (p *push) wait(ctx context.Context, u ballast.Upload) (_ ballast.Upload, err error) {
+	var behind int64
+	for u.Status == ballast.UploadVerifying {
+		if pr := u.Progress; pr != nil {
+			if behind == 0 {
+				p.o.Progress.tell(Event{Phase: PhaseVerify, Files: pr.Blobs, Total: pr.Bytes})
+			}
+			p.o.Progress.bytes(PhaseVerify, "", pr.BytesVerified-behind)
+			behind = pr.BytesVerified
+		}
+		asked := time.Now()
+		if u, err = p.c.Upload(ctx, u.ID, pollWait); err != nil {
+			return u, err
+		}
+		if u.Status == ballast.UploadVerifying && time.Since(asked) < time.Second { // something between cut the wait short
+			if err := sleep(ctx, time.Second); err != nil {
+				return u, err
+			}
+		}
+	}
+	switch u.Status {
+	case ballast.UploadDone, ballast.UploadPending:
+		return u, nil
+	case ballast.UploadFailed:
+		if u.Error != nil {
+			return u, u.Error
+		}
+		return u, ballast.Errorf(ballast.CodeInternal, "upload %s failed without saying why; the service's log has the detail", u.ID)
+	}
+	return u, ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", u.ID, u.Status)
+}
