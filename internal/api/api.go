@@ -1,0 +1,120 @@
+// Package api is the registry's native HTTP face: it turns requests under /v1 into calls of the engine, and the
+// engine's answers and errors into HTTP.
+//
+// It decides nothing. Who may see what, and whether bytes may be handed out, is the engine's to say; this package owns
+// routes, decoding, limits of requests, validators (ETag, If-Match), problem documents, the access log and metrics.
+// docs/openapi.yaml describes it, and the tests hold every route and every response to that page.
+package api
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+)
+
+// Service is what the face needs of the engine. Every error that a caller should read is a [ballast.Error]; anything
+// else is answered as internal and shown only in the log.
+type Service interface {
+	// Authenticate returns the holder of a token, or unauthenticated.
+	Authenticate(ctx context.Context, token string) (engine.Principal, error)
+
+	// CreateUpload opens an upload; created is false when the same attempt's open upload is the answer.
+	CreateUpload(ctx context.Context, p engine.Principal, req ballast.CreateUpload) (u ballast.Upload, created bool, err error)
+	Blobs(ctx context.Context, p engine.Principal, id string, req ballast.BlobsRequest) (ballast.BlobsResponse, error)
+	// Commit returns the upload done, with its Result, or verifying.
+	Commit(ctx context.Context, p engine.Principal, id string, req ballast.CommitRequest) (ballast.Upload, error)
+	// Upload returns the upload, after at most wait while it is not settled.
+	Upload(ctx context.Context, p engine.Principal, id string, wait time.Duration) (ballast.Upload, error)
+	AbortUpload(ctx context.Context, p engine.Principal, id string) error
+
+	Models(ctx context.Context, p engine.Principal, list engine.ListModels) (ballast.ModelsPage, error)
+	Model(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.ModelInfo, error)
+	Versions(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.VersionsPage, error)
+	Version(ctx context.Context, p engine.Principal, ref ballast.Ref) (ballast.VersionInfo, error)
+	Files(ctx context.Context, p engine.Principal, ref ballast.Ref, list engine.ListFiles) (ballast.FilesPage, error)
+	// File returns one file with its Request, which is nil only for an empty file.
+	File(ctx context.Context, p engine.Principal, ref ballast.Ref, path string) (ballast.FileInfo, error)
+
+	Aliases(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.AliasesPage, error)
+	// SetAlias and DeleteAlias act only on the revision in ifMatch when it is given; another one is precondition.
+	SetAlias(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, v ballast.Version, ifMatch *int64) (ballast.AliasInfo, error)
+	DeleteAlias(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, ifMatch *int64) error
+
+	CreateToken(ctx context.Context, p engine.Principal, req ballast.CreateToken) (ballast.TokenInfo, error)
+	Tokens(ctx context.Context, p engine.Principal, limit int, cursor string) (ballast.TokensPage, error)
+	RevokeToken(ctx context.Context, p engine.Principal, id string) error
+
+	// Ready returns nil when requests can be served.
+	Ready(ctx context.Context) error
+}
+
+// Options of the face. The zero value works.
+type Options struct {
+	Logger     *slog.Logger          // of the access log; nil discards
+	Registerer prometheus.Registerer // of the metrics; nil keeps them unregistered
+	Version    string                // of the service, as whoami shows it
+	Clock      func() time.Time      // nil: time.Now
+}
+
+type server struct {
+	service   Service
+	log       *slog.Logger
+	metrics   metrics
+	version   string
+	now       func() time.Time
+	templates map[string]string // echo's pattern → the route's path as docs/openapi.yaml writes it
+}
+
+// New returns the face of a service. It panics when its metrics are already on the registerer.
+func New(service Service, opt Options) http.Handler {
+	s := &server{
+		service:   service,
+		log:       cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)),
+		metrics:   newMetrics(opt.Registerer),
+		version:   opt.Version,
+		now:       opt.Clock,
+		templates: make(map[string]string),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	e := echo.New()
+	e.Pre(routeEscaped)
+	e.Use(s.observe, s.authenticate)
+	for _, r := range s.routes() {
+		s.register(e, r)
+	}
+	return e
+}
+
+// Limits of a connection. A request's context is cancelled when its read deadline passes, so readTimeout is longer
+// than the longest wait that a request may ask for.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = maxWait + time.Minute // the whole request, and with it the handler
+	writeTimeout      = readTimeout + 10*time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+)
+
+// NewServer returns a server for h that bounds what a client may cost: headers of 64 KiB within 10 seconds, a whole
+// request within 2 minutes, an idle connection 2 minutes. What net/http itself says goes to log.
+func NewServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}

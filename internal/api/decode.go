@@ -1,0 +1,244 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// Limits of what a request may hold beside its body.
+const (
+	defaultLimit   = 100
+	maxLimit       = 1000
+	maxWait        = time.Minute
+	maxCursorBytes = 4 << 10
+	maxPrefixBytes = 256
+)
+
+// param decodes a path parameter, once. What comes out may hold anything: parse it before use.
+func param(c echo.Context, name string) (string, error) {
+	text, err := url.PathUnescape(c.Param(name))
+	if err != nil {
+		return "", ballast.Errorf(ballast.CodeInvalid, "the path holds a broken percent-encoding")
+	}
+	return text, nil
+}
+
+// nameText is {name}: one segment, or two that the route took apart. Encoded as %2F, the slash is part of one segment.
+func nameText(c echo.Context) (string, error) {
+	name, err := param(c, "name")
+	if err != nil || !slices.Contains(c.ParamNames(), "owner") {
+		return name, err
+	}
+	owner, err := param(c, "owner")
+	return owner + "/" + name, err
+}
+
+// nameParam is {name}, whose scope is zero when it is not given.
+func nameParam(c echo.Context) (ballast.Scope, ballast.Name, error) {
+	text, err := nameText(c)
+	if err != nil {
+		return ballast.Scope{}, ballast.Name{}, err
+	}
+	return ballast.ParseQualifiedName(text)
+}
+
+// refParam is {name} and {ref}.
+func refParam(c echo.Context) (ballast.Ref, error) {
+	name, err := nameText(c)
+	if err != nil {
+		return ballast.Ref{}, err
+	}
+	ref, err := param(c, "ref")
+	if err != nil {
+		return ballast.Ref{}, err
+	}
+	if ref == "" {
+		return ballast.Ref{}, ballast.Errorf(ballast.CodeInvalid, "the path has no version; write a version, latest, @alias or sha256:…")
+	}
+	return ballast.ParseRefIn(name, ref)
+}
+
+// pathParam is {path}: the path of a file in a version.
+func pathParam(c echo.Context) (string, error) {
+	p, err := param(c, "*")
+	if err != nil {
+		return "", err
+	}
+	return p, ballast.CheckPath(p)
+}
+
+// aliasParam is {name} and {alias}.
+func aliasParam(c echo.Context) (scope ballast.Scope, name ballast.Name, alias ballast.Alias, err error) {
+	if scope, name, err = nameParam(c); err != nil {
+		return scope, name, alias, err
+	}
+	text, err := param(c, "alias")
+	if err != nil {
+		return scope, name, alias, err
+	}
+	alias, err = ballast.ParseAlias(text)
+	return scope, name, alias, err
+}
+
+// idParam is {id} of an upload or a token. One that could be no id of ours is not found.
+func idParam(c echo.Context) (string, error) {
+	id, err := param(c, "id")
+	if err != nil {
+		return "", err
+	}
+	if !isPlainID(id) {
+		return "", ballast.Errorf(ballast.CodeNotFound, "not found")
+	}
+	return id, nil
+}
+
+// isPlainID reports whether s is 1 to 64 of A-Z a-z 0-9 . _ -
+func isPlainID(s string) bool {
+	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r))
+	})
+}
+
+// query is the query of a request. Its getters keep the first error, so that a handler asks once, at the end.
+type query struct {
+	values url.Values
+	err    error
+}
+
+// queryOf refuses a parameter that is not among known or comes twice: a misspelt filter must not read as none.
+func queryOf(c echo.Context, known ...string) *query {
+	values, err := url.ParseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return &query{err: ballast.Errorf(ballast.CodeInvalid, "the query string is malformed")}
+	}
+	for key, all := range values {
+		if !slices.Contains(known, key) {
+			return &query{err: ballast.Errorf(ballast.CodeInvalid, "the query parameter %q is not known here; known: %s", cut(key), strings.Join(known, ", "))}
+		}
+		if len(all) > 1 {
+			return &query{err: ballast.Errorf(ballast.CodeInvalid, "the query parameter %q is given %d times", key, len(all))}
+		}
+	}
+	return &query{values: values}
+}
+
+// cut shortens text of the caller's for a message.
+func cut(s string) string {
+	if len(s) > 60 {
+		return strings.ToValidUTF8(s[:60], "") + "…"
+	}
+	return s
+}
+
+func (q *query) fail(format string, args ...any) {
+	if q.err == nil {
+		q.err = ballast.Errorf(ballast.CodeInvalid, format, args...)
+	}
+}
+
+// text returns a parameter of at most maxBytes.
+func (q *query) text(key string, maxBytes int) string {
+	s := q.values.Get(key)
+	if len(s) > maxBytes {
+		q.fail("%s: longer than %d bytes", key, maxBytes)
+	}
+	return s
+}
+
+func (q *query) cursor() string { return q.text("cursor", maxCursorBytes) }
+
+// limit is 1 … 1000, by default 100.
+func (q *query) limit() int {
+	s := q.values.Get("limit")
+	if s == "" {
+		return defaultLimit
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxLimit {
+		q.fail("limit %q: write a number from 1 to %d", cut(s), maxLimit)
+	}
+	return n
+}
+
+func (q *query) flag(key string) bool {
+	switch s := q.values.Get(key); s {
+	case "", "false":
+		return false
+	case "true":
+		return true
+	default:
+		q.fail("%s %q: write true or false", key, cut(s))
+		return false
+	}
+}
+
+// wait is how long to hold the answer: a duration as 30s, cut to a minute.
+func (q *query) wait() time.Duration {
+	s := q.values.Get("wait")
+	if s == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		q.fail("wait %q: write a duration, as in 30s", cut(s))
+	}
+	return min(d, maxWait)
+}
+
+func (q *query) scope() (scope ballast.Scope) {
+	if s := q.values.Get("scope"); s != "" {
+		var err error
+		if scope, err = ballast.ParseScope(s); err != nil && q.err == nil {
+			q.err = err
+		}
+	}
+	return scope
+}
+
+// readBody decodes a JSON body of at most ballast.MaxBodyBytes: one value, no unknown fields.
+func readBody(c echo.Context, v any) error {
+	r := c.Request()
+	if media, _, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); err != nil || media != echo.MIMEApplicationJSON {
+		return ballast.Errorf(ballast.CodeInvalid, "send the body with Content-Type: application/json")
+	}
+	if coding := r.Header.Get(echo.HeaderContentEncoding); coding != "" && coding != "identity" {
+		return ballast.Errorf(ballast.CodeInvalid, "Content-Encoding %q: send the body as it is", cut(coding))
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response().Writer, r.Body, ballast.MaxBodyBytes))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return ballast.Errorf(ballast.CodeTooLarge, "the body is larger than %d bytes; send less in one request", ballast.MaxBodyBytes)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ballast.Errorf(ballast.CodeInvalid, "the body did not arrive in time").Because(err)
+	}
+	if err != nil {
+		return ballast.Errorf(ballast.CodeInvalid, "the body ended before its end").Because(err)
+	}
+	return ballast.StrictUnmarshal(body, v)
+}
+
+// ifMatch reads If-Match as a revision in quotes; nil when the header is not sent.
+func ifMatch(c echo.Context) (*int64, error) {
+	values := c.Request().Header.Values("If-Match")
+	if len(values) == 0 {
+		return nil, nil
+	}
+	text, err := strconv.Unquote(values[0])
+	n, parseErr := strconv.ParseInt(text, 10, 64)
+	if len(values) > 1 || err != nil || parseErr != nil || n < 0 {
+		return nil, ballast.Errorf(ballast.CodeInvalid, `If-Match: write one revision in quotes, as in "3"`)
+	}
+	return &n, nil
+}

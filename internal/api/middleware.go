@@ -1,0 +1,201 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+)
+
+// Keys of what the middleware leaves in echo's context.
+const (
+	keyPrincipal = "ballast.principal"
+	keyRequestID = "ballast.request_id"
+)
+
+// Attributes of the access log.
+const (
+	attrMethod    = "method"
+	attrRoute     = "route"
+	attrPath      = "path"
+	attrStatus    = "status"
+	attrBytes     = "bytes"
+	attrTook      = "took"
+	attrRequestID = "request_id"
+	attrPrincipal = "principal"
+	attrRemote    = "remote"
+	attrCode      = "code"
+	attrError     = "error"
+	attrStack     = "stack"
+)
+
+const headerRequestID = "X-Request-Id"
+
+// routeEscaped makes echo route on the path as it was sent, always, so that a parameter is decoded exactly once: by
+// [param]. Left alone, echo hands out decoded parameters for some paths and encoded ones for others.
+func routeEscaped(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		u := c.Request().URL
+		u.RawPath = u.EscapedPath()
+		return next(c)
+	}
+}
+
+// observe names the request, turns its error into a problem document, logs it and counts it.
+func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		id := requestID(c.Request())
+		c.Set(keyRequestID, id)
+		header := c.Response().Header()
+		header.Set(headerRequestID, id)
+		header.Set("X-Content-Type-Options", "nosniff")
+		err := guard(next, c)
+		if err != nil {
+			writeProblem(c, problemOf(err))
+		}
+		took := time.Since(start)
+		s.metrics.observe(s.template(c), c.Request().Method, c.Response().Status, took)
+		s.logAccess(c, err, took)
+		return nil
+	}
+}
+
+// requestID is the caller's own when it is short and plain, else a new one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get(headerRequestID); isPlainID(id) {
+		return id
+	}
+	return uuid.Must(uuid.NewV7()).String()
+}
+
+// panicError is a panic on its way to the log.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// guard turns a panic into an error, so that one bad request costs only its own answer.
+func guard(next echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		switch v := recover(); v {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(v)
+		default:
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	return next(c)
+}
+
+// logAccess writes one line a request. Queries are left out, since that of a signed URL is a credential.
+func (s *server) logAccess(c echo.Context, err error, took time.Duration) {
+	r, w := c.Request(), c.Response()
+	attrs := []slog.Attr{
+		slog.String(attrMethod, r.Method),
+		slog.String(attrRoute, s.template(c)),
+		slog.String(attrPath, r.URL.Path),
+		slog.Int(attrStatus, w.Status),
+		slog.Int64(attrBytes, w.Size),
+		slog.Duration(attrTook, took),
+		slog.String(attrRequestID, c.Get(keyRequestID).(string)),
+		slog.String(attrRemote, remoteHost(r)),
+	}
+	if p := principalOf(c); p.ID != "" {
+		attrs = append(attrs, slog.String(attrPrincipal, p.ID))
+	}
+	s.log.LogAttrs(r.Context(), accessLevel(c, err), "request", append(attrs, errorAttrs(err)...)...)
+}
+
+func accessLevel(c echo.Context, err error) slog.Level {
+	switch {
+	case err != nil && problemOf(err).Code == ballast.CodeInternal:
+		return slog.LevelError
+	case c.Response().Status >= http.StatusInternalServerError:
+		return slog.LevelWarn
+	case isOpen(c.Request().URL.Path):
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// errorAttrs shows an error with the cause that the answer keeps to itself.
+func errorAttrs(err error) []slog.Attr {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	e := problemOf(err)
+	if cause := e.Unwrap(); cause != nil && !strings.Contains(text, cause.Error()) {
+		text += ": " + cause.Error()
+	}
+	attrs := []slog.Attr{slog.String(attrCode, string(e.Code)), slog.String(attrError, text)}
+	if p := (*panicError)(nil); errors.As(err, &p) {
+		attrs = append(attrs, slog.String(attrStack, string(p.stack)))
+	}
+	return attrs
+}
+
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// isOpen reports whether a path needs no token. Whatever is not listed here does, routes that do not exist included.
+func isOpen(path string) bool {
+	return path == healthPath || path == readyPath || path == descriptionPath
+}
+
+// authenticate puts the token's holder into the context. No token, a token in another scheme and an unknown one are
+// all refused: nobody is ever let in as somebody lesser.
+func (s *server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if isOpen(c.Request().URL.Path) {
+			return next(c)
+		}
+		p, err := s.principal(c.Request())
+		if err != nil {
+			return err
+		}
+		c.Set(keyPrincipal, p)
+		return next(c)
+	}
+}
+
+func (s *server) principal(r *http.Request) (engine.Principal, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return engine.Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "send one header Authorization: Bearer <token>; an admin makes tokens with: ballast token create")
+	}
+	scheme, token, ok := strings.Cut(values[0], " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return engine.Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "the Authorization header must read: Bearer <token>")
+	}
+	p, err := s.service.Authenticate(r.Context(), token)
+	if err != nil {
+		return engine.Principal{}, fmt.Errorf("api: authenticate: %w", err)
+	}
+	return p, nil
+}
+
+// principalOf is who authenticate found, or the zero Principal, which no scope grants anything.
+func principalOf(c echo.Context) engine.Principal {
+	p, _ := c.Get(keyPrincipal).(engine.Principal)
+	return p
+}

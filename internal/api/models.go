@@ -1,0 +1,62 @@
+package api
+
+import (
+	"cmp"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/ballast-registry/ballast/internal/engine"
+)
+
+func (s *server) listModels(c echo.Context, p engine.Principal) error {
+	q := queryOf(c, "scope", "prefix", "limit", "cursor")
+	filter := engine.ListModels{Scope: q.scope(), Prefix: q.text("prefix", maxPrefixBytes), Limit: q.limit(), Cursor: q.cursor()}
+	if q.err != nil {
+		return q.err
+	}
+	page, err := s.service.Models(c.Request().Context(), p, filter)
+	if err != nil {
+		return err
+	}
+	page.Models = list(page.Models)
+	return writeRead(c, page)
+}
+
+func (s *server) getModel(c echo.Context, p engine.Principal) error {
+	scope, name, err := nameParam(c)
+	if err != nil {
+		return err
+	}
+	m, err := s.service.Model(c.Request().Context(), p, scope, name)
+	if err != nil {
+		return err
+	}
+	return writeRead(c, m)
+}
+
+func (s *server) listVersions(c echo.Context, p engine.Principal) error {
+	scope, name, err := nameParam(c)
+	q := queryOf(c, "limit", "cursor")
+	limit, cursor := q.limit(), q.cursor()
+	if err := cmp.Or(err, q.err); err != nil {
+		return err
+	}
+	page, err := s.service.Versions(c.Request().Context(), p, scope, name, limit, cursor)
+	if err != nil {
+		return err
+	}
+	page.Versions = list(page.Versions)
+	return writeRead(c, page)
+}
+
+func (s *server) getVersion(c echo.Context, p engine.Principal) error {
+	ref, err := refParam(c)
+	if err != nil {
+		return err
+	}
+	v, err := s.service.Version(c.Request().Context(), p, ref)
+	if err != nil {
+		return err
+	}
+	return writeRead(c, v)
+}

@@ -1,0 +1,132 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/ballast-registry/ballast"
+)
+
+const (
+	headerCacheControl = "Cache-Control"
+	headerETag         = "ETag"
+	noStore            = "no-store"
+)
+
+// writeFresh answers with what nobody may keep: anything that holds a signed URL or a token, and every answer to a
+// request that changes something.
+func writeFresh(c echo.Context, status int, v any) error {
+	body, err := encode(v)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set(headerCacheControl, noStore)
+	return c.Blob(status, echo.MIMEApplicationJSON, body)
+}
+
+// writeRead answers a read under a strong ETag, the hash of the body, or with 304 when the caller holds that body
+// already. A hash is right where a revision would not be: an alias that comes or goes changes a version's answer.
+func writeRead(c echo.Context, v any) error {
+	body, err := encode(v)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(body)
+	if setValidator(c, base64.RawURLEncoding.EncodeToString(sum[:16])) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, body)
+}
+
+// setValidator sets the ETag and reports whether If-None-Match names it.
+func setValidator(c echo.Context, tag string) (unchanged bool) {
+	etag := strconv.Quote(tag)
+	header := c.Response().Header()
+	header.Set(headerETag, etag)
+	header.Set(headerCacheControl, "private, no-cache")
+	for candidate := range strings.SplitSeq(strings.Join(c.Request().Header.Values("If-None-Match"), ","), ",") {
+		candidate = strings.TrimSpace(candidate)
+		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// encode writes JSON with "&" as it is, so that a signed URL can be copied from a terminal.
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("api: encode answer: %w", err)
+	}
+	return buf.Bytes(), nil
+}
+
+// list makes an empty page's items [] and not null.
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
+}
+
+// problemOf is the error that goes to the client. It is a copy, so that an error shared by requests stays as it is.
+func problemOf(err error) *ballast.Error {
+	if he := (*echo.HTTPError)(nil); errors.As(err, &he) {
+		return routingProblem(he)
+	}
+	e := *ballast.AsError(err)
+	if e.Code == ballast.CodeInternal && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		e = *ballast.Errorf(ballast.CodeUnavailable, "the request was cut short; try again").Because(err)
+	}
+	e.Status = e.Code.Status()
+	return &e
+}
+
+// routingProblem is what echo's router had to say.
+func routingProblem(he *echo.HTTPError) *ballast.Error {
+	e := ballast.Errorf(ballast.CodeNotFound, "no such route; /openapi.yaml lists them all")
+	if he.Code == http.StatusMethodNotAllowed {
+		e = ballast.Errorf(ballast.CodeInvalid, "this route does not know the method; the Allow header lists those it does")
+	}
+	e.Status = he.Code
+	return e
+}
+
+// writeProblem writes an RFC 9457 problem document, unless the answer has begun. The status is the code's own; only
+// 405 has none of its own and travels as invalid.
+func writeProblem(c echo.Context, e *ballast.Error) {
+	if c.Response().Committed {
+		return
+	}
+	e.Title = http.StatusText(e.Status)
+	e.RequestID = c.Get(keyRequestID).(string)
+	header := c.Response().Header()
+	header.Del(headerETag)
+	header.Set(headerCacheControl, noStore)
+	if e.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter))))
+	}
+	if e.Code == ballast.CodeUnauthenticated {
+		header.Set("WWW-Authenticate", `Bearer realm="ballast"`)
+	}
+	body, err := encode(e)
+	if err != nil {
+		body = []byte(`{"code":"internal","detail":"internal error"}`)
+	}
+	// A failing write means that the client is gone; there is nobody left to tell.
+	_ = c.Blob(e.Status, "application/problem+json", body)
+}

@@ -1,0 +1,89 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/ballast-registry/ballast/internal/engine"
+)
+
+// handler answers one request of an authenticated principal; on an open route the principal is the zero one.
+type handler func(echo.Context, engine.Principal) error
+
+// route is one operation. path is written as in docs/openapi.yaml; {name} stands for one or two segments and {path},
+// which comes last, for any number.
+type route struct {
+	method, path string
+	handle       handler
+}
+
+// routes is the face. A GET also answers HEAD, unless HEAD has a line of its own.
+func (s *server) routes() []route {
+	const (
+		get, head, post, put, del = http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete
+
+		upload  = "/v1/uploads/{id}"
+		model   = "/v1/models/{name}"
+		version = model + "/versions/{ref}"
+		alias   = model + "/aliases/{alias}"
+	)
+	return []route{
+		{post, "/v1/uploads", s.createUpload},
+		{get, upload, s.getUpload},
+		{del, upload, s.abortUpload},
+		{post, upload + "/blobs", s.blobs},
+		{post, upload + "/commit", s.commit},
+
+		{get, "/v1/models", s.listModels},
+		{get, model, s.getModel},
+		{get, model + "/versions", s.listVersions},
+		{get, version, s.getVersion},
+		{get, version + "/files", s.listFiles},
+		{get, version + "/files/{path}", s.getFile},
+		{head, version + "/files/{path}", s.headFile},
+
+		{get, model + "/aliases", s.listAliases},
+		{put, alias, s.setAlias},
+		{del, alias, s.deleteAlias},
+
+		{get, "/v1/tokens", s.listTokens},
+		{post, "/v1/tokens", s.createToken},
+		{del, "/v1/tokens/{id}", s.revokeToken},
+		{get, "/v1/whoami", s.whoami},
+
+		{get, healthPath, s.health},
+		{get, readyPath, s.ready},
+		{get, descriptionPath, s.description},
+	}
+}
+
+// register adds a route under each of its shapes.
+func (s *server) register(e *echo.Echo, r route) {
+	h := func(c echo.Context) error { return r.handle(c, principalOf(c)) }
+	for _, pattern := range patterns(r.path) {
+		s.templates[pattern] = r.path
+		e.Add(r.method, pattern, h)
+		if r.method == http.MethodGet && !strings.Contains(r.path, "{path}") {
+			e.Add(http.MethodHead, pattern, h)
+		}
+	}
+}
+
+// patterns writes a path the way echo does, once with a name of one segment and once with a name of two.
+func patterns(path string) []string {
+	p := strings.NewReplacer("{path}", "*", "{", ":", "}", "").Replace(path)
+	if !strings.Contains(p, ":name") {
+		return []string{p}
+	}
+	return []string{p, strings.Replace(p, ":name", ":owner/:name", 1)}
+}
+
+// template is the path of the route that c was sent to, for labels and logs: never what a client made up.
+func (s *server) template(c echo.Context) string {
+	if t, ok := s.templates[c.Path()]; ok {
+		return t
+	}
+	return "unmatched"
+}

@@ -1,0 +1,198 @@
+package api
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+)
+
+const (
+	goodToken = "bal_test_token"
+	fileSum   = "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"
+	signedURL = "http://127.0.0.1:9000/ballast/global/blobs/sha256/b5/" + fileSum + "?X-Amz-Expires=3600&X-Amz-Signature=secret"
+)
+
+// stub answers every call with a full sample, or with err, and remembers what it was asked. It stands in for the
+// engine where only the protocol is tested.
+type stub struct {
+	err     error
+	panics  any
+	created bool
+	status  ballast.UploadStatus
+	empty   bool // lists hold nothing, files are empty
+	last    []any
+}
+
+func (s *stub) call(args ...any) error {
+	s.last = args
+	if s.panics != nil {
+		panic(s.panics)
+	}
+	return s.err
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+var (
+	acme        = must(ballast.ParseScope("acme"))
+	tiny        = must(ballast.ParseName("llama/tiny"))
+	one         = must(ballast.ParseVersion("1"))
+	champion    = must(ballast.ParseAlias("champion"))
+	sampleTime  = ballast.At(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))
+	sampleAlias = ballast.AliasInfo{Alias: champion, Version: one, UpdatedBy: "ci@acme", UpdatedAt: sampleTime, Revision: 4}
+	sampleToken = ballast.TokenInfo{ID: "3f9c2a71", Name: "ci", Grants: samplePrincipal.Grants, CreatedBy: "root@global", CreatedAt: sampleTime}
+
+	samplePrincipal = engine.Principal{ID: "3f9c2a71", Name: "ci", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Writer}}}
+	sampleRequest   = ballast.SignedRequest{Method: "GET", URL: signedURL, Headers: map[string]string{}, ExpiresAt: sampleTime}
+	sampleModel     = ballast.ModelInfo{Scope: acme, Name: tiny, Latest: one, Versions: 1, UpdatedAt: sampleTime}
+	sampleVersion   = ballast.VersionInfo{
+		Key: "acme::llama/tiny::1", Scope: acme, Name: tiny, Version: one, Status: ballast.StatusReady, Stage: ballast.StageNone,
+		Digest: "sha256:" + fileSum, ObjectKey: "tenants/acme/blobs/sha256/b5/" + fileSum, Size: 4096, Files: 1,
+		Assurance: ballast.AssuranceStore, Aliases: []ballast.Alias{champion},
+		Metadata:  ballast.Metadata{Task: "text-generation", Metrics: map[string]float64{"loss": 0.5}, Config: []byte(`[1]`)},
+		CreatedBy: "ci@acme", CreatedAt: sampleTime, UpdatedAt: sampleTime, Revision: 3,
+	}
+	sampleBlobs = ballast.BlobsResponse{ExpiresAt: sampleTime, Blobs: []ballast.BlobAnswer{
+		{Digest: "sha256:" + fileSum, Size: 4096, State: ballast.BlobMissing, Method: ballast.MethodPut, Request: &sampleRequest},
+		{
+			Digest: "sha256:" + fileSum, Size: 6 << 20, State: ballast.BlobMissing, Method: ballast.MethodMultipart, PartSize: 5 << 20,
+			Have: []int{1}, Parts: []ballast.PartAnswer{{Number: 2, Request: sampleRequest}},
+		},
+		{Digest: "sha256:" + fileSum, Size: 7, State: ballast.BlobBusy, RetryAfter: 2},
+	}}
+)
+
+func (s *stub) upload() ballast.Upload {
+	u := ballast.Upload{
+		ID: "u1", Scope: acme, Name: tiny, Version: one, Key: "acme::llama/tiny::1", Status: s.status, CreatedBy: "ci@acme",
+		CreatedAt: sampleTime, ExpiresAt: sampleTime,
+	}
+	switch s.status {
+	case ballast.UploadVerifying:
+		u.Progress = &ballast.Progress{Blobs: 2, BlobsVerified: 1, Bytes: 9, BytesVerified: 4}
+	case ballast.UploadDone:
+		u.Result = &sampleVersion
+	case ballast.UploadFailed:
+		u.Error = ballast.Errorf(ballast.CodeIntegrity, "other bytes")
+		u.Error.Expected, u.Error.Actual = sampleVersion.Digest, ballast.EmptyDigest
+	case "":
+		u.Status = ballast.UploadPending
+	}
+	return u
+}
+
+func (s *stub) sampleFile(urls bool) ballast.FileInfo {
+	f := ballast.FileInfo{Path: "a/model.safetensors", Size: 4096, SHA256: fileSum, MediaType: "application/vnd.cncf.model.weight.v1.raw"}
+	if s.empty {
+		f.Size, f.SHA256 = 0, ballast.EmptyDigest.Encoded()
+	} else if urls {
+		f.Request = &sampleRequest
+	}
+	return f
+}
+
+func (s *stub) Authenticate(_ context.Context, token string) (engine.Principal, error) {
+	if token != goodToken {
+		return engine.Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "the token is not known")
+	}
+	return samplePrincipal, nil
+}
+
+func (s *stub) CreateUpload(_ context.Context, _ engine.Principal, req ballast.CreateUpload) (ballast.Upload, bool, error) {
+	return s.upload(), s.created, s.call(req)
+}
+
+func (s *stub) Blobs(_ context.Context, _ engine.Principal, id string, req ballast.BlobsRequest) (ballast.BlobsResponse, error) {
+	return sampleBlobs, s.call(id, req)
+}
+
+func (s *stub) Commit(_ context.Context, _ engine.Principal, id string, req ballast.CommitRequest) (ballast.Upload, error) {
+	return s.upload(), s.call(id, req)
+}
+
+func (s *stub) Upload(_ context.Context, _ engine.Principal, id string, wait time.Duration) (ballast.Upload, error) {
+	return s.upload(), s.call(id, wait)
+}
+
+func (s *stub) AbortUpload(_ context.Context, _ engine.Principal, id string) error { return s.call(id) }
+
+func (s *stub) Models(_ context.Context, _ engine.Principal, f engine.ListModels) (ballast.ModelsPage, error) {
+	return ballast.ModelsPage{Models: some(s, sampleModel), Cursor: "next"}, s.call(f)
+}
+
+func (s *stub) Model(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.ModelInfo, error) {
+	return sampleModel, s.call(scope, name)
+}
+
+func (s *stub) Versions(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.VersionsPage, error) {
+	return ballast.VersionsPage{Versions: some(s, sampleVersion)}, s.call(scope, name, limit, cursor)
+}
+
+func (s *stub) Version(_ context.Context, _ engine.Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
+	return sampleVersion, s.call(ref)
+}
+
+func (s *stub) Files(_ context.Context, _ engine.Principal, ref ballast.Ref, f engine.ListFiles) (ballast.FilesPage, error) {
+	return ballast.FilesPage{Key: sampleVersion.Key, Digest: sampleVersion.Digest, Files: some(s, s.sampleFile(f.URLs))}, s.call(ref, f)
+}
+
+func (s *stub) File(_ context.Context, _ engine.Principal, ref ballast.Ref, path string) (ballast.FileInfo, error) {
+	return s.sampleFile(true), s.call(ref, path)
+}
+
+func (s *stub) Aliases(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.AliasesPage, error) {
+	return ballast.AliasesPage{Aliases: some(s, sampleAlias)}, s.call(scope, name)
+}
+
+func (s *stub) SetAlias(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, v ballast.Version, ifMatch *int64) (ballast.AliasInfo, error) {
+	return sampleAlias, s.call(scope, name, alias, v, ifMatch)
+}
+
+func (s *stub) DeleteAlias(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, ifMatch *int64) error {
+	return s.call(scope, name, alias, ifMatch)
+}
+
+func (s *stub) CreateToken(_ context.Context, _ engine.Principal, req ballast.CreateToken) (ballast.TokenInfo, error) {
+	t := sampleToken
+	t.Token = "bal_3f9c2a71_secret"
+	return t, s.call(req)
+}
+
+func (s *stub) Tokens(_ context.Context, _ engine.Principal, limit int, cursor string) (ballast.TokensPage, error) {
+	return ballast.TokensPage{Tokens: some(s, sampleToken)}, s.call(limit, cursor)
+}
+
+func (s *stub) RevokeToken(_ context.Context, _ engine.Principal, id string) error { return s.call(id) }
+
+func (s *stub) Ready(context.Context) error { return s.call() }
+
+// some is a page's items: one, or none when the stub is empty.
+func some[T any](s *stub, items ...T) []T {
+	if s.empty {
+		return nil
+	}
+	return slices.Clone(items)
+}
+
+// fill writes a request path from a route's path.
+func fill(template string) string {
+	return strings.NewReplacer("{id}", "u1", "{name}", "llama/tiny", "{ref}", "1", "{path}", "a/model.safetensors", "{alias}", "champion").Replace(template)
+}
+
+// bodies are a valid body for each operation that takes one.
+var bodies = map[string]string{
+	"POST /v1/uploads":                      `{"name":"llama/tiny","version":"1","attempt":"0123456789abcdef"}`,
+	"POST /v1/uploads/{id}/blobs":           `{"blobs":[{"digest":"sha256:` + fileSum + `","size":4096}]}`,
+	"POST /v1/uploads/{id}/commit":          `{"files":[{"path":"a","size":4096,"sha256":"` + fileSum + `"}],"metadata":{"task":"ner"}}`,
+	"PUT /v1/models/{name}/aliases/{alias}": `{"version":"1"}`,
+	"POST /v1/tokens":                       `{"name":"ci","grants":[{"scope":"acme","role":"writer"}]}`,
+}
