@@ -190,3 +190,21 @@ func servable(tx Tx, v Version, err error) error {
 	}
 	return nil
 }
+
+// HasVersion reports whether the index knows a version, in whatever state.
+func (x *Index) HasVersion(ctx context.Context, k ballast.Key) (ok bool, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		ok, err = exists(tx, versionKey(kindVersion, k.Scope, k.Name, k.Version))
+		return err
+	})
+	return ok, err
+}
+
+// Version returns a version by its key, in whatever state. Errors: ErrNotFound.
+func (x *Index) Version(ctx context.Context, k ballast.Key) (v Version, err error) {
+	err = x.store.View(ctx, func(tx Tx) (err error) {
+		v, err = getVersion(tx, k.Scope, k.Name, k.Version)
+		return err
+	})
+	return v, err
+}

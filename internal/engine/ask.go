@@ -1,0 +1,371 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// busyRetry is what a client waits before it asks about a busy blob again.
+const busyRetry = 1.0
+
+// Blobs says what is there of each blob, pins it, renews the lease, and signs requests for what is not there.
+func (e *Engine) Blobs(ctx context.Context, p Principal, id string, req ballast.BlobsRequest) (ballast.BlobsResponse, error) {
+	u, err := e.upload(ctx, p, id)
+	if err != nil {
+		return ballast.BlobsResponse{}, err
+	}
+	wants, err := parseWants(req)
+	if err != nil {
+		return ballast.BlobsResponse{}, err
+	}
+	asked, err := e.ask(ctx, u, wants)
+	if err != nil {
+		return ballast.BlobsResponse{}, err
+	}
+	answer := ballast.BlobsResponse{Blobs: make([]ballast.BlobAnswer, 0, len(wants)), ExpiresAt: ballast.At(e.now().Add(e.limits.Lease))}
+	for i, w := range wants {
+		a, err := e.answer(ctx, u, w, asked[i])
+		if err != nil {
+			return ballast.BlobsResponse{}, storeError(err)
+		}
+		answer.Blobs = append(answer.Blobs, a)
+	}
+	return answer, nil
+}
+
+// ask pins blobs and settles what can be settled by a look at the store: bytes sent by an earlier PUT, empty files.
+func (e *Engine) ask(ctx context.Context, u index.Upload, wants []index.Want) ([]index.Asked, error) {
+	if err := e.owner.check(ctx); err != nil {
+		return nil, err
+	}
+	signedUntil := e.now().Add(e.limits.PutURLLife)
+	asked := make([]index.Asked, 0, len(wants))
+	for batch := range chunks(wants) {
+		a, err := e.index.Ask(ctx, u.ID, batch, signedUntil, e.limits.Lease)
+		if err != nil {
+			return nil, err
+		}
+		asked = append(asked, a...)
+	}
+	var look []ballast.File
+	for i, a := range asked {
+		if wants[i].Digest == ballast.EmptyDigest && a.Blob.State == index.BlobUploading {
+			if err := e.writeBlob(ctx, u.Scope, ballast.EmptyDigest, nil); err != nil {
+				return nil, storeError(err)
+			}
+		}
+		if a.Blob.State == index.BlobUploading && a.Blob.Method == ballast.MethodPut && (!a.Fresh || wants[i].Size == 0) {
+			look = append(look, ballast.File{Digest: wants[i].Digest, Size: wants[i].Size})
+		}
+	}
+	if len(look) == 0 {
+		return asked, nil
+	}
+	return e.askAgain(ctx, u, wants, asked, look)
+}
+
+func (e *Engine) askAgain(ctx context.Context, u index.Upload, wants []index.Want, asked []index.Asked, look []ballast.File) ([]index.Asked, error) {
+	for batch := range slices.Chunk(look, index.MaxWants) {
+		if _, err := e.settlePuts(ctx, u, batch); err != nil && ballast.CodeOf(err) != ballast.CodeIntegrity {
+			return nil, err
+		}
+	}
+	for i, w := range wants {
+		if asked[i].Blob.State != index.BlobUploading {
+			continue
+		}
+		b, err := e.index.Blob(ctx, index.BlobID{Scope: u.Scope, Digest: w.Digest})
+		if err != nil {
+			return nil, err
+		}
+		asked[i].Blob = b
+	}
+	return asked, nil
+}
+
+// chunks cuts wants so that each Ask fits a transaction.
+func chunks(wants []index.Want) func(yield func([]index.Want) bool) {
+	return func(yield func([]index.Want) bool) {
+		begin, keys, bytes := 0, 0, 0
+		for i, w := range wants {
+			k, b := w.Weight()
+			if i > begin && (i-begin == index.MaxWants || keys+k > index.MaxTouchedKeys*9/10 || bytes+b > index.MaxTouchedBytes*9/10) {
+				if !yield(wants[begin:i]) {
+					return
+				}
+				begin, keys, bytes = i, 0, 0
+			}
+			keys, bytes = keys+k, bytes+b
+		}
+		if begin < len(wants) {
+			yield(wants[begin:])
+		}
+	}
+}
+
+func parseWants(req ballast.BlobsRequest) ([]index.Want, error) {
+	if len(req.Blobs) == 0 || len(req.Blobs) > ballast.MaxBlobsPerCall {
+		return nil, ballast.Errorf(ballast.CodeInvalid, "blobs: %d entries; send 1 to %d in one call", len(req.Blobs), ballast.MaxBlobsPerCall)
+	}
+	seen := make(map[digest.Digest]bool, len(req.Blobs))
+	wants, parts := make([]index.Want, 0, len(req.Blobs)), 0
+	for _, b := range req.Blobs {
+		w, err := parseWant(b)
+		if err != nil {
+			return nil, err
+		}
+		if seen[w.Digest] {
+			return nil, ballast.Errorf(ballast.CodeInvalid, "blob %s: listed twice in one call", w.Digest)
+		}
+		seen[w.Digest] = true
+		wants, parts = append(wants, w), parts+len(w.Parts)
+	}
+	if parts > ballast.MaxPartsPerCall {
+		return nil, ballast.Errorf(ballast.CodeInvalid, "parts: %d in all; send at most %d in one call", parts, ballast.MaxPartsPerCall)
+	}
+	return wants, nil
+}
+
+func parseWant(b ballast.BlobRequest) (w index.Want, err error) {
+	if w.Digest, err = ballast.ParseDigest(b.Digest.String()); err != nil {
+		return w, err
+	}
+	if b.Size < 0 || b.Size > ballast.MaxFileSize || (b.Size == 0) != (w.Digest == ballast.EmptyDigest) {
+		return w, ballast.Errorf(ballast.CodeInvalid, "blob %s: the size %d cannot be its size", w.Digest, b.Size)
+	}
+	w.Size = b.Size
+	if w.Method, err = chooseMethod(b); err != nil {
+		return w, err
+	}
+	if b.PartSize < 0 {
+		return w, ballast.Errorf(ballast.CodeInvalid, "blob %s: part_size %d", w.Digest, b.PartSize)
+	}
+	if w.Method == ballast.MethodMultipart || b.PartSize > 0 {
+		w.PartSize = ballast.ClampPartSize(b.Size, b.PartSize)
+	}
+	count := ballast.PartCount(w.Size, max(w.PartSize, 1))
+	for _, p := range b.Parts {
+		d, err := ballast.ParseSHA256(p.SHA256)
+		if err != nil {
+			return w, err
+		}
+		if w.PartSize == 0 || p.Number < 1 || p.Number > count {
+			return w, ballast.Errorf(ballast.CodeInvalid, "blob %s: part %d; %d bytes have parts 1 to %d of %d bytes", w.Digest, p.Number, w.Size, count, w.PartSize)
+		}
+		w.Parts = append(w.Parts, index.PartSum{Number: p.Number, Sum: ballast.DigestSum(d)})
+	}
+	return w, nil
+}
+
+func chooseMethod(b ballast.BlobRequest) (ballast.Method, error) {
+	switch {
+	case b.Method != "" && b.Method != ballast.MethodPut && b.Method != ballast.MethodMultipart:
+		return "", ballast.Errorf(ballast.CodeInvalid, "blob %s: method %q; use put or multipart", b.Digest, b.Method)
+	case b.Size == 0:
+		return ballast.MethodPut, nil
+	case b.Size > ballast.MaxPutSize:
+		return ballast.MethodMultipart, nil
+	case b.Method != "":
+		return b.Method, nil
+	case b.Size > ballast.DefaultPartSize:
+		return ballast.MethodMultipart, nil
+	}
+	return ballast.MethodPut, nil
+}
+
+// answer says what to send of one blob that was asked about.
+func (e *Engine) answer(ctx context.Context, u index.Upload, w index.Want, asked index.Asked) (ballast.BlobAnswer, error) {
+	a := ballast.BlobAnswer{Digest: w.Digest, Size: w.Size, State: ballast.BlobMissing, Method: asked.Blob.Method}
+	switch asked.Blob.State {
+	case index.BlobVerified:
+		a.State, a.Method = ballast.BlobVerified, ""
+		return a, nil
+	case index.BlobStored:
+		a.State, a.Method = ballast.BlobStored, ""
+		return a, nil
+	case index.BlobUploading:
+	default:
+		return busy(a), nil
+	}
+	if a.Method == ballast.MethodPut {
+		return e.answerPut(ctx, u, w, a)
+	}
+	return e.answerParts(ctx, u, w, asked, a)
+}
+
+func busy(a ballast.BlobAnswer) ballast.BlobAnswer {
+	a.State, a.Method, a.RetryAfter = ballast.BlobBusy, "", busyRetry
+	return a
+}
+
+func (e *Engine) answerPut(ctx context.Context, u index.Upload, w index.Want, a ballast.BlobAnswer) (ballast.BlobAnswer, error) {
+	if w.Size > ballast.MaxPutSize {
+		return busy(a), nil // somebody else declared a smaller size; their upload has to end first
+	}
+	req, err := e.signer.SignPut(ctx, ballast.BlobKey(u.Scope, w.Digest), w.Digest, w.Size, e.limits.PutURLLife)
+	a.Request = &req
+	return a, err
+}
+
+func (e *Engine) answerParts(ctx context.Context, u index.Upload, w index.Want, asked index.Asked, a ballast.BlobAnswer) (ballast.BlobAnswer, error) {
+	a.PartSize = asked.Blob.PartSize
+	count := ballast.PartCount(w.Size, a.PartSize)
+	if count > ballast.MaxParts {
+		return busy(a), nil
+	}
+	b, err := e.openMultipart(ctx, index.BlobID{Scope: u.Scope, Digest: w.Digest}, asked.Fresh)
+	if err != nil {
+		return a, err
+	}
+	if b.State != index.BlobUploading || b.MultipartID == "" {
+		return busy(a), nil
+	}
+	if len(w.Parts) > 0 && w.PartSize != a.PartSize {
+		return a, nil
+	}
+	if !asked.Fresh {
+		if a.Have, err = e.have(ctx, u, w, b, count); err != nil {
+			return a, err
+		}
+	}
+	have := toSet(a.Have)
+	for _, p := range w.Parts {
+		if have[p.Number] {
+			continue
+		}
+		size := ballast.PartLength(w.Size, a.PartSize, p.Number)
+		req, err := e.signer.SignPart(ctx, ballast.BlobKey(u.Scope, w.Digest), b.MultipartID, p.Number, ballast.DigestFromSum(p.Sum), size, e.limits.PutURLLife)
+		if err != nil {
+			return a, err
+		}
+		a.Parts = append(a.Parts, ballast.PartAnswer{Number: p.Number, Request: req})
+	}
+	return a, nil
+}
+
+func toSet(numbers []int) map[int]bool {
+	set := make(map[int]bool, len(numbers))
+	for _, n := range numbers {
+		set[n] = true
+	}
+	return set
+}
+
+// have lists the parts that the store holds as this upload declared them: of those asked about, or of all.
+func (e *Engine) have(ctx context.Context, u index.Upload, w index.Want, b index.Blob, count int) ([]int, error) {
+	declared, err := e.index.DeclaredParts(ctx, u.ID, w.Digest, b.PartSize, count)
+	if err != nil {
+		return nil, err
+	}
+	first, last := 1, count
+	wanted := map[int]bool{}
+	for i, p := range w.Parts {
+		if i == 0 {
+			first, last = p.Number, p.Number
+		}
+		first, last = min(first, p.Number), max(last, p.Number)
+		wanted[p.Number] = true
+	}
+	var have []int
+	for part, err := range e.bucket.ListParts(ctx, ballast.BlobKey(u.Scope, w.Digest), b.MultipartID, first-1) {
+		if errors.Is(err, objstore.ErrNoSuchUpload) {
+			return nil, e.multipartGone(ctx, index.BlobID{Scope: u.Scope, Digest: w.Digest}, b)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if part.Number > last {
+			break
+		}
+		if matchesDeclared(part, declared) && (len(wanted) == 0 || wanted[part.Number]) {
+			have = append(have, part.Number)
+		}
+	}
+	return have, nil
+}
+
+// matchesDeclared reports whether a listed part is what the upload declared under its number.
+func matchesDeclared(p objstore.Part, declared [][32]byte) bool {
+	if p.Number < 1 || p.Number > len(declared) || declared[p.Number-1] == ([32]byte{}) {
+		return false
+	}
+	return p.SHA256 == ballast.DigestFromSum(declared[p.Number-1])
+}
+
+// multipartGone settles a blob whose multipart the store no longer knows: completed, or dropped. The client is told to
+// ask again.
+func (e *Engine) multipartGone(ctx context.Context, id index.BlobID, b index.Blob) error {
+	_, err := e.bucket.Head(ctx, ballast.BlobKey(id.Scope, id.Digest))
+	if err != nil && !errors.Is(err, objstore.ErrNotFound) {
+		return err
+	}
+	if err != nil {
+		if _, err := e.index.MultipartLost(ctx, id, b.MultipartID); err != nil {
+			return err
+		}
+	}
+	again := ballast.Errorf(ballast.CodeBusy, "the upload of blob %s was just completed or dropped by the store; ask again", id.Digest)
+	again.RetryAfter = busyRetry
+	return again
+}
+
+// openMultipart makes sure that an uploading blob has a multipart at the store. The intent has been in the index since
+// the blob was first asked about, so after a crash in here the next call finds what was left under this key and drops it.
+func (e *Engine) openMultipart(ctx context.Context, id index.BlobID, fresh bool) (index.Blob, error) {
+	defer e.blobs.lock(id)()
+	b, err := e.index.Blob(ctx, id)
+	if err != nil || b.State != index.BlobUploading || b.MultipartID != "" {
+		return b, err
+	}
+	if err := e.owner.check(ctx); err != nil {
+		return b, err
+	}
+	key := ballast.BlobKey(id.Scope, id.Digest)
+	if !fresh {
+		if err := e.abortAll(ctx, key); err != nil {
+			return b, err
+		}
+	}
+	multipart, err := e.bucket.CreateMultipart(ctx, key)
+	if err != nil {
+		return b, err
+	}
+	if b, err = e.index.MultipartOpened(ctx, id, multipart); err != nil || b.MultipartID != multipart {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return b, errors.Join(err, e.bucket.AbortMultipart(ctx, key, multipart))
+	}
+	return b, nil
+}
+
+// abortAll drops every open multipart of a key.
+func (e *Engine) abortAll(ctx context.Context, key string) error {
+	open, err := e.bucket.ListUploads(ctx, key)
+	if err != nil {
+		return err
+	}
+	for _, m := range open {
+		if err := e.bucket.AbortMultipart(ctx, key, m.ID); err != nil && !errors.Is(err, objstore.ErrNoSuchUpload) {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeBlob writes bytes that the service itself makes: manifests and empty files. A key that is taken is success; what
+// lies there is checked like any other PUT.
+func (e *Engine) writeBlob(ctx context.Context, scope ballast.Scope, d digest.Digest, body []byte) error {
+	_, err := e.bucket.Put(ctx, ballast.BlobKey(scope, d), body, objstore.Condition{IfAbsent: true})
+	if errors.Is(err, objstore.ErrPrecondition) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,305 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+)
+
+// Commit fixes what an upload publishes and hands it to the finisher. The answer is done, or still verifying when that
+// takes longer than Limits.CommitWait. Repeating a commit answers the same version.
+//
+// Errors: missing with the digests to send; integrity when bytes in the store are not what they were declared as;
+// precondition for a base that is not ready; already_exists, lease_lost, invalid, too_large.
+func (e *Engine) Commit(ctx context.Context, p Principal, id string, req ballast.CommitRequest) (ballast.Upload, error) {
+	u, err := e.upload(ctx, p, id)
+	if err != nil {
+		return ballast.Upload{}, err
+	}
+	_, manifest, err := ballast.BuildManifest(req.Files)
+	if err != nil {
+		return ballast.Upload{}, err
+	}
+	if u.Status == ballast.UploadPending {
+		if err := e.accept(ctx, p, u, req, manifest); err != nil {
+			return ballast.Upload{}, err
+		}
+		e.finishLater(id)
+	}
+	if u, err = e.await(ctx, id, e.limits.CommitWait); err != nil {
+		return ballast.Upload{}, err
+	}
+	return e.committed(ctx, u, ballast.DigestOf(manifest))
+}
+
+// committed is the answer to a commit whose upload has got this far.
+func (e *Engine) committed(ctx context.Context, u index.Upload, manifest digest.Digest) (ballast.Upload, error) {
+	switch u.Status {
+	case ballast.UploadFailed:
+		return ballast.Upload{}, u.Error
+	case ballast.UploadPending:
+		again := ballast.Errorf(ballast.CodeMissing, "bytes went missing while the upload was being finished; ask about the blobs again and repeat the commit")
+		return ballast.Upload{}, again
+	case ballast.UploadExpired, ballast.UploadAborted:
+		return ballast.Upload{}, ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s; start a new upload", u.ID, u.Status)
+	}
+	if u.Accepted != nil && u.Accepted.Manifest != manifest {
+		e := ballast.Errorf(ballast.CodeConflict, "upload %s was committed with other files", u.ID)
+		e.Expected, e.Actual = u.Accepted.Manifest, manifest
+		return ballast.Upload{}, e
+	}
+	return e.showUpload(ctx, u)
+}
+
+// accept checks everything that can be checked before the upload leaves its client's hands.
+func (e *Engine) accept(ctx context.Context, p Principal, u index.Upload, req ballast.CommitRequest, manifest []byte) error {
+	if err := req.Metadata.Check(); err != nil {
+		return err
+	}
+	if err := e.fixBase(ctx, p, &req.Metadata); err != nil {
+		return err
+	}
+	if err := e.index.Renew(ctx, u.ID, e.limits.Lease); err != nil {
+		return err
+	}
+	if err := e.writeEmpty(ctx, u, req.Files); err != nil {
+		return storeError(err)
+	}
+	if err := e.allThere(ctx, u, req.Files); err != nil {
+		return err
+	}
+	d := ballast.DigestOf(manifest)
+	if err := e.writeOwn(ctx, u, d, manifest); err != nil {
+		return storeError(err)
+	}
+	var size int64
+	for _, f := range req.Files {
+		size += f.Size
+	}
+	_, err := e.index.Accept(ctx, u.ID, index.Accepted{Manifest: d, ManifestSize: int64(len(manifest)), Files: len(req.Files), Size: size, Metadata: req.Metadata})
+	e.changed.notify()
+	return err
+}
+
+// fixBase replaces the reference to a base model by the exact key of a version that is ready and visible.
+func (e *Engine) fixBase(ctx context.Context, p Principal, m *ballast.Metadata) error {
+	if m.BaseModel == "" {
+		return nil
+	}
+	ref, err := ballast.ParseRef(m.BaseModel)
+	if err != nil {
+		return err
+	}
+	base, err := e.resolve(ctx, p, ref)
+	if ballast.CodeOf(err) == ballast.CodeNotFound || err == nil && base.Status != ballast.StatusReady {
+		return ballast.Errorf(ballast.CodePrecondition, "base model %s: no such ready version; push it first, or name another", ref)
+	}
+	if err != nil {
+		return err
+	}
+	m.BaseModel = base.Key().String()
+	return nil
+}
+
+// writeEmpty writes the empty file for a client that listed one without asking about it.
+func (e *Engine) writeEmpty(ctx context.Context, u index.Upload, files []ballast.File) error {
+	if !slices.ContainsFunc(files, func(f ballast.File) bool { return f.Size == 0 }) {
+		return nil
+	}
+	return e.writeOwn(ctx, u, ballast.EmptyDigest, nil)
+}
+
+// writeOwn pins, writes and settles a blob of the service's own making.
+func (e *Engine) writeOwn(ctx context.Context, u index.Upload, d digest.Digest, body []byte) error {
+	want := index.Want{Digest: d, Size: int64(len(body)), Method: ballast.MethodPut}
+	asked, err := e.ask(ctx, u, []index.Want{want})
+	if err != nil {
+		return err
+	}
+	switch b := asked[0].Blob; b.State {
+	case index.BlobVerified:
+		return nil
+	case index.BlobUploading:
+	default:
+		again := ballast.Errorf(ballast.CodeBusy, "blob %s is being removed or verified; repeat the commit", d)
+		again.RetryAfter = busyRetry
+		return again
+	}
+	if err := e.writeBlob(ctx, u.Scope, d, body); err != nil {
+		return err
+	}
+	missing, err := e.settlePuts(ctx, u, []ballast.File{{Digest: d, Size: want.Size}})
+	if err == nil && len(missing) > 0 {
+		return ballast.Errorf(ballast.CodeUnavailable, "the object store lost the manifest that was just written; repeat the commit")
+	}
+	return err
+}
+
+// maxMissing is how many digests a refusal lists.
+const maxMissing = 1000
+
+// allThere refuses a commit some of whose bytes are not in the store, naming up to 1,000 of them. An upload whose bytes
+// are a lie fails here and now.
+func (e *Engine) allThere(ctx context.Context, u index.Upload, files []ballast.File) error {
+	var missing []digest.Digest
+	for batch := range distinct(files, index.MaxWants) {
+		unpinned, err := e.index.Pinned(ctx, u, batch)
+		if err != nil {
+			return err
+		}
+		lacking, _, err := e.settleBatch(ctx, u, batch, e.hasParts)
+		if ballast.CodeOf(err) == ballast.CodeIntegrity {
+			return errors.Join(ballast.AsError(err), e.settle(ctx, u.ID, ballast.UploadFailed, ballast.AsError(err)))
+		}
+		if err != nil {
+			return err
+		}
+		missing = append(missing, unpinned...)
+		for _, d := range lacking {
+			if !slices.Contains(unpinned, d) {
+				missing = append(missing, d)
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	err := ballast.Errorf(ballast.CodeMissing, "%d blobs are not there yet; ask about them in POST …/blobs, send them, and repeat the commit", len(missing))
+	err.Missing = missing[:min(len(missing), maxMissing)]
+	return err
+}
+
+// partsFunc does what one pass does with a multipart blob, and reports whether bytes are missing.
+type partsFunc func(ctx context.Context, u index.Upload, f ballast.File, b index.Blob) (missing bool, err error)
+
+func (e *Engine) hasParts(ctx context.Context, u index.Upload, f ballast.File, b index.Blob) (bool, error) {
+	all, err := e.hasAllParts(ctx, u, f, b)
+	return !all, err
+}
+
+func (e *Engine) completeParts(ctx context.Context, u index.Upload, f ballast.File, _ index.Blob) (bool, error) {
+	return e.complete(ctx, u, f)
+}
+
+// completesAtOnce bounds the multiparts of one upload that are completed side by side.
+const completesAtOnce = 4
+
+// settleBatch drives a batch of at most MaxWants blobs as far as it goes without waiting. missing are those whose bytes
+// are not in the store, waiting is the number that only the verifier or the reclaimer can move.
+func (e *Engine) settleBatch(ctx context.Context, u index.Upload, batch []ballast.File, parts partsFunc) (missing []digest.Digest, waiting int, err error) {
+	blobs, err := e.index.Blobs(ctx, u.Scope, digestsOf(batch))
+	if err != nil {
+		return nil, 0, err
+	}
+	var puts []ballast.File
+	var mu sync.Mutex
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(completesAtOnce)
+	for i, f := range batch {
+		switch b := blobs[i]; {
+		case b.State == index.BlobVerified:
+		case b.State == index.BlobAbsent:
+			mu.Lock()
+			missing = append(missing, f.Digest)
+			mu.Unlock()
+		case b.State != index.BlobUploading:
+			waiting++
+		case b.Method == ballast.MethodPut:
+			puts = append(puts, f)
+		default:
+			group.Go(func() error {
+				lacks, err := parts(gctx, u, f, b)
+				mu.Lock()
+				defer mu.Unlock()
+				if lacks {
+					missing = append(missing, f.Digest)
+				} else {
+					waiting++
+				}
+				return err
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return nil, 0, err
+	}
+	lacking, err := e.settlePuts(ctx, u, puts)
+	return append(missing, lacking...), waiting, err
+}
+
+func digestsOf(files []ballast.File) []digest.Digest {
+	all := make([]digest.Digest, 0, len(files))
+	for _, f := range files {
+		all = append(all, f.Digest)
+	}
+	return all
+}
+
+// distinct yields the files with distinct digests in batches of n.
+func distinct(files []ballast.File, n int) iter.Seq[[]ballast.File] {
+	seen := make(map[digest.Digest]bool, len(files))
+	var once []ballast.File
+	for _, f := range files {
+		if !seen[f.Digest] {
+			seen[f.Digest] = true
+			once = append(once, f)
+		}
+	}
+	return slices.Chunk(once, n)
+}
+
+// finishers holds one goroutine per accepted commit.
+type finishers struct {
+	mu      sync.Mutex
+	running map[string]bool
+}
+
+func (f *finishers) begin(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running == nil {
+		f.running = map[string]bool{}
+	}
+	if f.running[id] {
+		return false
+	}
+	f.running[id] = true
+	return true
+}
+
+func (f *finishers) end(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.running, id)
+}
+
+// finishLater finishes an accepted commit in the background, however long the store takes to come back.
+func (e *Engine) finishLater(id string) {
+	if !e.finishing.begin(id) {
+		return
+	}
+	e.work.Go(func() {
+		defer e.finishing.end(id)
+		for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+			err := e.finish(e.ctx, id)
+			if err == nil || e.ctx.Err() != nil {
+				return
+			}
+			e.log.WarnContext(e.ctx, "finishing an upload", "upload", id, "error", err, "retry_in", pause)
+			select {
+			case <-e.ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+	})
+}

@@ -1,0 +1,249 @@
+// Package engine publishes and serves versions: uploads, verification, commit, the one gate that issues bytes, and the
+// work that goes on behind them. It knows neither HTTP nor an SDK.
+//
+// The index is the truth about states, the bucket about bytes and records. Whatever the engine does in several steps it
+// does by one function that start-up runs as well, so that a crash between two steps needs no repair of its own.
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// Options of an Engine. Index, Bucket, Signer and RecordKey are required.
+type Options struct {
+	Index     *index.Index
+	Bucket    objstore.Bucket
+	Signer    objstore.Signer
+	RecordKey RecordKey
+	// Sync makes durable what the store has acknowledged, for stores that do not do so themselves. Nil: nothing to do.
+	Sync func(context.Context) error
+	// Room refuses to let the store make an object of this many bytes when its disk is too full. Nil: no such store.
+	Room func(context.Context, int64) error
+	// TakeOver lets this index claim a prefix that another one owns.
+	TakeOver bool
+	Now      func() time.Time // default time.Now
+	Logger   *slog.Logger     // default slog.Default
+	Limits   Limits           // zero fields take their default
+}
+
+// Engine is the registry without its faces. Its methods may be called from any goroutine; every error that a caller can
+// act on is a *ballast.Error.
+type Engine struct {
+	index     *index.Index
+	bucket    objstore.Bucket
+	signer    objstore.Signer
+	recordKey RecordKey
+	sync      func(context.Context) error
+	room      func(context.Context, int64) error
+	now       func() time.Time
+	log       *slog.Logger
+	limits    Limits
+	owner     *owner
+	worker    string // names this process in leases of the verify queue
+
+	blobs                                          keyLocks      // one at a time for a blob's multipart
+	changed                                        broadcast     // something moved that an upload may wait for
+	reading                                        readProgress  // bytes re-read so far
+	finishing                                      finishers     // one goroutine an accepted commit
+	manifests                                      manifestCache // parsed file lists
+	reapBell, releaseBell, reclaimBell, verifyBell bell
+
+	stop context.CancelFunc
+	work sync.WaitGroup
+	ctx  context.Context // of background work, ends with Close
+}
+
+// Open claims the prefix for the index, rolls forward what an earlier run left behind, and starts the background work.
+// It refuses with words when another index owns the prefix, or when the index is empty or older than the bucket.
+func Open(ctx context.Context, opt Options) (*Engine, error) {
+	e := &Engine{
+		index: opt.Index, bucket: opt.Bucket, signer: opt.Signer, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room,
+		now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(), worker: uuid.NewString(),
+		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(),
+	}
+	if e.now == nil {
+		e.now = time.Now
+	}
+	if e.log == nil {
+		e.log = slog.Default()
+	}
+	if e.sync == nil {
+		e.sync = func(context.Context) error { return nil }
+	}
+	if e.room == nil {
+		e.room = func(context.Context, int64) error { return nil }
+	}
+	if err := e.limits.check(); err != nil {
+		return nil, err
+	}
+	e.manifests = manifestCache{max: e.limits.ManifestCache}
+	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, now: e.now, maxAge: e.limits.FenceAge}
+	if err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log); err != nil {
+		return nil, err
+	}
+	e.ctx, e.stop = context.WithCancel(context.Background())
+	if err := e.resume(ctx); err != nil {
+		e.stop()
+		return nil, err
+	}
+	e.start()
+	return e, nil
+}
+
+// resume takes up the accepted commits that an earlier run left.
+func (e *Engine) resume(ctx context.Context) error {
+	ids, err := e.index.Verifying(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		e.finishLater(id)
+	}
+	return nil
+}
+
+func (e *Engine) start() {
+	e.loop("owner", e.limits.FenceAge/3, nil, e.owner.refresh)
+	e.loop("reap", e.limits.Lease/10, e.reapBell, e.reap)
+	e.loop("release", time.Minute, e.releaseBell, e.release)
+	e.loop("reclaim", e.limits.ReclaimRetry, e.reclaimBell, e.reclaim)
+	for range e.limits.VerifyWorkers {
+		e.loop("verify", e.limits.VerifyRetry, e.verifyBell, e.verify)
+	}
+}
+
+// loop runs task at once, whenever the bell rings and at least every interval, until the engine closes.
+func (e *Engine) loop(name string, every time.Duration, bell bell, task func(context.Context) error) {
+	e.work.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			if err := task(e.ctx); err != nil && e.ctx.Err() == nil {
+				e.log.LogAttrs(e.ctx, slog.LevelWarn, "background work", slog.String("task", name), slog.Any("error", err))
+			}
+			select {
+			case <-e.ctx.Done():
+				return
+			case <-tick.C:
+			case <-bell:
+			}
+		}
+	})
+}
+
+// Close stops the background work and waits for it. What it leaves unfinished is finished by the next start. The index
+// stays open.
+func (e *Engine) Close() error {
+	e.stop()
+	e.work.Wait()
+	return nil
+}
+
+// Ready reports whether the engine can serve: it owns the prefix and the index answers.
+func (e *Engine) Ready(ctx context.Context) error {
+	if err := e.owner.check(ctx); err != nil {
+		return err
+	}
+	_, err := e.index.Owner(ctx)
+	return err
+}
+
+// storeError turns an error of the object store into one that may cross the wire. Typed errors pass.
+func storeError(err error) error {
+	var typed *ballast.Error
+	switch {
+	case err == nil || errors.As(err, &typed):
+		return err
+	case errors.Is(err, context.Canceled):
+		return ballast.Errorf(ballast.CodeUnavailable, "the request was cancelled").Because(err)
+	case errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded):
+		e := ballast.Errorf(ballast.CodeUnavailable, "the object store does not answer; try again").Because(err)
+		e.RetryAfter = 2
+		return e
+	case errors.Is(err, objstore.ErrDenied):
+		return ballast.Errorf(ballast.CodeUnavailable, "the object store refuses the service's credentials; its operator has to look").Because(err)
+	}
+	return err
+}
+
+// bell wakes a loop; ringing it twice before the loop looks is once.
+type bell chan struct{}
+
+func newBell() bell { return make(bell, 1) }
+
+func (b bell) ring() {
+	select {
+	case b <- struct{}{}:
+	default:
+	}
+}
+
+// broadcast tells everybody who waits that something changed.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// wait returns a channel that is closed at the next notify. Take it before looking at the state.
+func (b *broadcast) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *broadcast) notify() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}
+
+// keyLocks is one mutex a blob.
+type keyLocks struct {
+	mu    sync.Mutex
+	locks map[index.BlobID]*keyLock
+}
+
+type keyLock struct {
+	sync.Mutex
+	users int
+}
+
+// lock waits for the blob's mutex and returns its release.
+func (k *keyLocks) lock(id index.BlobID) (unlock func()) {
+	k.mu.Lock()
+	if k.locks == nil {
+		k.locks = map[index.BlobID]*keyLock{}
+	}
+	l := k.locks[id]
+	if l == nil {
+		l = &keyLock{}
+		k.locks[id] = l
+	}
+	l.users++
+	k.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(k.locks, id)
+		}
+	}
+}

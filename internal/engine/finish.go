@@ -1,0 +1,187 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// waitForBlobs is how long a finisher sleeps at most before it looks at its blobs again unasked.
+const waitForBlobs = 5 * time.Second
+
+// finish takes an accepted commit to its end: sealed and ready, failed, or pending again when bytes went missing. It is
+// what a commit runs and what start-up runs; each step can be repeated. An error means: try again later.
+func (e *Engine) finish(ctx context.Context, id string) error {
+	for {
+		u, err := e.index.Upload(ctx, id)
+		if ballast.CodeOf(err) == ballast.CodeNotFound || err == nil && u.Status != ballast.UploadVerifying {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if u.Sealed {
+			return e.rollForward(ctx, ballast.Key{Scope: u.Scope, Name: u.Name, Version: u.Version})
+		}
+		again, err := e.advance(ctx, u)
+		if err == nil && again {
+			continue
+		}
+		return e.fail(ctx, u, err)
+	}
+}
+
+// fail ends the upload when the error is a verdict about it. Any other error is returned.
+func (e *Engine) fail(ctx context.Context, u index.Upload, err error) error {
+	switch ballast.CodeOf(err) {
+	case "":
+		return nil
+	case ballast.CodeIntegrity, ballast.CodeInvalid, ballast.CodeTooLarge, ballast.CodePrecondition, ballast.CodeRetired, ballast.CodeAlreadyExists:
+		return e.settle(ctx, u.ID, ballast.UploadFailed, ballast.AsError(err))
+	case ballast.CodeLeaseLost:
+		return nil
+	}
+	return err
+}
+
+// advance makes all blobs verified, notes that the manifest uses them, and publishes. again asks for another round: the
+// state moved under it.
+func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err error) {
+	files, err := e.files(ctx, u.Scope, u.Accepted.Manifest)
+	if err != nil {
+		return false, err
+	}
+	missing, err := e.verifyAll(ctx, u, files)
+	if err != nil {
+		return false, err
+	}
+	if len(missing) > 0 {
+		e.log.InfoContext(ctx, "bytes of a committed upload are missing again", "upload", u.ID, "blobs", len(missing))
+		err := e.index.Reopen(ctx, u.ID, e.limits.Lease)
+		e.changed.notify()
+		return false, err
+	}
+	if err := e.reference(ctx, u, files); err != nil {
+		return errors.Is(err, index.ErrUnverified), ignore(err, index.ErrUnverified)
+	}
+	if err := e.sync(ctx); err != nil {
+		return false, fmt.Errorf("engine: syncing the store: %w", err)
+	}
+	if err := e.owner.check(ctx); err != nil {
+		return false, err
+	}
+	// If we crash before Seal nothing is visible and the commit is finished anew; after it, only rollForward is left.
+	v, err := e.index.Seal(ctx, u.ID, e.recordKey.readyRecord)
+	if err != nil {
+		return errors.Is(err, index.ErrUnverified), ignore(err, index.ErrUnverified)
+	}
+	return false, e.rollForward(ctx, v.Key())
+}
+
+func ignore(err, sentinel error) error {
+	if errors.Is(err, sentinel) {
+		return nil
+	}
+	return err
+}
+
+// verifyAll returns once every file's blob is verified, or some are missing.
+func (e *Engine) verifyAll(ctx context.Context, u index.Upload, files []ballast.File) (missing []digest.Digest, err error) {
+	todo := slices.Collect(distinct(files, index.MaxWants))
+	for {
+		changed := e.changed.wait()
+		var left [][]ballast.File
+		for _, batch := range todo {
+			lacking, waiting, err := e.settleBatch(ctx, u, batch, e.completeParts)
+			if err != nil {
+				return nil, err
+			}
+			if missing = append(missing, lacking...); waiting > 0 {
+				left = append(left, batch)
+			}
+		}
+		if todo = left; len(missing) > 0 || len(todo) == 0 {
+			return missing, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-changed:
+		case <-time.After(waitForBlobs):
+		}
+		if now, err := e.index.Upload(ctx, u.ID); err != nil || now.Status != ballast.UploadVerifying {
+			return nil, errors.Join(err, ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", u.ID, now.Status))
+		}
+	}
+}
+
+// reference notes, chunk by chunk, that the manifest uses its blobs. Until the last chunk the upload's pins protect them.
+func (e *Engine) reference(ctx context.Context, u index.Upload, files []ballast.File) error {
+	batches := slices.Collect(distinct(files, index.MaxWants))
+	if len(batches) == 0 {
+		return e.index.Reference(ctx, u.ID, nil, true)
+	}
+	for i, batch := range batches {
+		if err := e.index.Reference(ctx, u.ID, digestsOf(batch), i == len(batches)-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rollForward writes the record that a sealed version waits for and makes the version ready. The store lets one writer
+// have each record number: what is there already is ours when its bytes are, else the bucket knows more than the index.
+func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
+	p, pending, err := e.index.PendingRecord(ctx, k)
+	if err != nil || !pending {
+		return err
+	}
+	if err := e.owner.check(ctx); err != nil {
+		return err
+	}
+	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.limits.RecordTimeout)
+	defer cancel()
+	path := recordPath(k, p.Number)
+	_, err = e.bucket.Put(wctx, path, p.Record, objstore.Condition{IfAbsent: true})
+	if errors.Is(err, objstore.ErrPrecondition) {
+		err = e.sameRecord(wctx, k, path, p.Record)
+	}
+	if err != nil {
+		return storeError(fmt.Errorf("engine: writing record %s: %w", path, err))
+	}
+	// If we crash here the next start finds the record pending, meets its own bytes in the bucket, and goes on.
+	if err := e.sync(wctx); err != nil {
+		return fmt.Errorf("engine: syncing the store: %w", err)
+	}
+	v, err := e.index.Ready(wctx, k)
+	if err != nil {
+		return err
+	}
+	e.log.LogAttrs(ctx, slog.LevelInfo, "version ready", slog.String("key", k.String()), slog.String("digest", v.Digest.String()),
+		slog.Int64("bytes", v.Size), slog.Int("files", v.Files), slog.String("by", v.CreatedBy))
+	e.changed.notify()
+	e.releaseBell.ring()
+	return nil
+}
+
+// sameRecord passes when the bucket holds exactly these bytes under path; otherwise it stops all writes.
+func (e *Engine) sameRecord(ctx context.Context, k ballast.Key, path string, want []byte) error {
+	got, _, err := readAll(ctx, e.bucket, path, maxRecordBytes)
+	if err != nil {
+		return err
+	}
+	if string(got) == string(want) {
+		return nil
+	}
+	e.log.ErrorContext(ctx, "the bucket holds a record that the index does not know: all writes stop; run ballast rebuild", "key", k.String(), "object", path)
+	return e.owner.behind(k)
+}

@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// Limits are the engine's times and bounds. docs/limits.md shows the defaults in one table.
+type Limits struct {
+	PutURLLife    time.Duration // of signed writes
+	GetURLLife    time.Duration // of signed reads
+	Lease         time.Duration // of a pending upload, renewed by any call
+	Grace         time.Duration // between a blob's last reference or pin and its removal
+	FenceAge      time.Duration // age of the last look at owner.json that a write may rely on
+	TakeOverWait  time.Duration // between raising the epoch and the first write of a take-over
+	RecordTimeout time.Duration // of one record PUT or DELETE
+	CommitWait    time.Duration // how long a commit holds its answer for a 200 rather than a 202
+	VerifyLease   time.Duration // of one job of the verify queue, renewed while the worker lives
+	VerifyRetry   time.Duration // pause after a failed re-read
+	ReclaimRetry  time.Duration // pause between tries to remove an object
+	VerifyWorkers int           // objects re-read side by side
+	VerifyRanges  int           // ranges of one object in flight
+	VerifyRange   int64         // bytes of one range; memory is workers × ranges × this
+	ManifestCache int64         // bytes of manifests kept parsed
+}
+
+// DefaultLimits returns what a zero field stands for.
+func DefaultLimits() Limits {
+	return Limits{
+		PutURLLife: time.Hour, GetURLLife: time.Hour, Lease: 15 * time.Minute, Grace: 24 * time.Hour,
+		FenceAge: 15 * time.Second, TakeOverWait: 60 * time.Second, RecordTimeout: 30 * time.Second,
+		CommitWait: 10 * time.Second, VerifyLease: time.Minute, VerifyRetry: 10 * time.Second, ReclaimRetry: 2 * time.Second,
+		VerifyWorkers: 2, VerifyRanges: 4, VerifyRange: 4 << 20, ManifestCache: 8 << 20,
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	return Limits{
+		PutURLLife: cmp.Or(l.PutURLLife, d.PutURLLife), GetURLLife: cmp.Or(l.GetURLLife, d.GetURLLife),
+		Lease: cmp.Or(l.Lease, d.Lease), Grace: cmp.Or(l.Grace, d.Grace), FenceAge: cmp.Or(l.FenceAge, d.FenceAge),
+		TakeOverWait: cmp.Or(l.TakeOverWait, d.TakeOverWait), RecordTimeout: cmp.Or(l.RecordTimeout, d.RecordTimeout),
+		CommitWait: cmp.Or(l.CommitWait, d.CommitWait), VerifyLease: cmp.Or(l.VerifyLease, d.VerifyLease),
+		VerifyRetry: cmp.Or(l.VerifyRetry, d.VerifyRetry), ReclaimRetry: cmp.Or(l.ReclaimRetry, d.ReclaimRetry),
+		VerifyWorkers: cmp.Or(l.VerifyWorkers, d.VerifyWorkers), VerifyRanges: cmp.Or(l.VerifyRanges, d.VerifyRanges),
+		VerifyRange: cmp.Or(l.VerifyRange, d.VerifyRange), ManifestCache: cmp.Or(l.ManifestCache, d.ManifestCache),
+	}
+}
+
+// clockSlack is the clock offset between service and store that the limits allow for.
+const clockSlack = 15 * time.Minute
+
+// check refuses limits under which something pinned, signed for or owned by another could be deleted.
+func (l Limits) check() error {
+	switch {
+	case l.Grace <= max(l.PutURLLife, l.GetURLLife)+clockSlack:
+		return fmt.Errorf("engine: the grace %s must be longer than the life of a URL and a clock offset of %s together", l.Grace, clockSlack)
+	case l.TakeOverWait <= l.FenceAge+l.RecordTimeout:
+		return fmt.Errorf("engine: a take-over must wait longer than %s, the fence's age and a record's time-out together", l.FenceAge+l.RecordTimeout)
+	case max(l.PutURLLife, l.GetURLLife) > 7*24*time.Hour:
+		return fmt.Errorf("engine: a signed URL lives 7 days at most")
+	}
+	return nil
+}

@@ -1,0 +1,346 @@
+package engine
+
+import (
+	"container/list"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+)
+
+// lookup says where the principal's references are looked up: in the scope that is named, else its own and then
+// global. A named scope that it may not read has nothing in it.
+func (p Principal) lookup(named ballast.Scope) index.Lookup {
+	l := index.Lookup{SeesSealed: func(s ballast.Scope) bool { return p.Role(s) >= ballast.Writer }}
+	wanted := []ballast.Scope{named}
+	if named.IsZero() {
+		wanted = slices.Compact([]ballast.Scope{p.Home(), ballast.Global})
+	}
+	for _, s := range wanted {
+		if p.Role(s) >= ballast.Reader {
+			l.Scopes = append(l.Scopes, s)
+		}
+	}
+	return l
+}
+
+func (e *Engine) resolve(ctx context.Context, p Principal, ref ballast.Ref) (index.Version, error) {
+	return e.index.Resolve(ctx, p.lookup(ref.Scope), ref)
+}
+
+// Version returns the version that a reference means. Errors: not_found, retired, integrity.
+func (e *Engine) Version(ctx context.Context, p Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
+	v, err := e.resolve(ctx, p, ref)
+	if err != nil {
+		return ballast.VersionInfo{}, err
+	}
+	shown, err := e.showVersions(ctx, v)
+	if err != nil {
+		return ballast.VersionInfo{}, err
+	}
+	return shown[0], nil
+}
+
+func (e *Engine) showVersions(ctx context.Context, versions ...index.Version) ([]ballast.VersionInfo, error) {
+	aliases, err := e.index.AliasesOf(ctx, versions)
+	if err != nil {
+		return nil, err
+	}
+	shown := make([]ballast.VersionInfo, 0, len(versions))
+	for i, v := range versions {
+		shown = append(shown, ballast.VersionInfo{
+			Key: v.Key().String(), Scope: v.Scope, Name: v.Name, Version: v.Version, Status: v.Status, Stage: v.Stage,
+			Digest: v.Digest, ObjectKey: ballast.BlobKey(v.Scope, v.Digest), Size: v.Size, Files: v.Files, Assurance: v.Assurance,
+			Aliases: aliases[i], Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt, Revision: v.Revision,
+		})
+	}
+	return shown, nil
+}
+
+// Models lists the names that the principal sees: its own and the global ones that they do not shadow, or those of one
+// named scope.
+func (e *Engine) Models(ctx context.Context, p Principal, l ListModels) (ballast.ModelsPage, error) {
+	after, err := decodeCursor(l.Cursor)
+	if err != nil {
+		return ballast.ModelsPage{}, err
+	}
+	found, next, err := e.index.Models(ctx, p.lookup(l.Scope).Scopes, l.Prefix, after, l.Limit)
+	if err != nil {
+		return ballast.ModelsPage{}, err
+	}
+	page := ballast.ModelsPage{Models: make([]ballast.ModelInfo, 0, len(found)), Cursor: encodeCursor(next)}
+	for _, m := range found {
+		page.Models = append(page.Models, showModel(m))
+	}
+	return page, nil
+}
+
+func showModel(m index.Model) ballast.ModelInfo {
+	return ballast.ModelInfo{Scope: m.Scope, Name: m.Name.Name, Latest: m.Latest, Versions: m.Name.Ready, UpdatedAt: m.Name.Updated}
+}
+
+// Model returns one name. Errors: not_found.
+func (e *Engine) Model(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name) (ballast.ModelInfo, error) {
+	m, err := e.index.Model(ctx, p.lookup(scope).Scopes, name)
+	if err != nil {
+		return ballast.ModelInfo{}, err
+	}
+	return showModel(m), nil
+}
+
+// Versions lists the ready versions of a name, the highest first. Errors: not_found.
+func (e *Engine) Versions(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.VersionsPage, error) {
+	at, err := decodeCursor(cursor)
+	if err != nil {
+		return ballast.VersionsPage{}, err
+	}
+	var below ballast.Version
+	if at != "" {
+		if below, err = ballast.ParseVersion(at); err != nil {
+			return ballast.VersionsPage{}, errCursor()
+		}
+	}
+	found, next, err := e.index.Versions(ctx, p.lookup(scope).Scopes, name, below, limit)
+	if err != nil {
+		return ballast.VersionsPage{}, err
+	}
+	shown, err := e.showVersions(ctx, found...)
+	return ballast.VersionsPage{Versions: shown, Cursor: encodeCursor(next.String())}, err
+}
+
+// served resolves a reference for bytes: the one gate. The version is ready, neither it nor its base is retired, and
+// every blob of it was verified before it became so.
+func (e *Engine) served(ctx context.Context, p Principal, ref ballast.Ref) (index.Version, []ballast.File, error) {
+	v, err := e.resolve(ctx, p, ref)
+	if err != nil {
+		return v, nil, err
+	}
+	if v.Status != ballast.StatusReady {
+		busy := ballast.Errorf(ballast.CodeBusy, "%s is %s; it will be ready in a moment", v.Key(), v.Status)
+		busy.RetryAfter = busyRetry
+		return v, nil, busy
+	}
+	files, err := e.files(ctx, v.Scope, v.Digest)
+	return v, files, err
+}
+
+// maxPartsPerPage bounds the part digests of one page of files.
+const maxPartsPerPage = 20_000
+
+// Files lists the files of a version by path, with signed requests and part digests when they are asked for.
+func (e *Engine) Files(ctx context.Context, p Principal, ref ballast.Ref, l ListFiles) (ballast.FilesPage, error) {
+	v, files, err := e.served(ctx, p, ref)
+	if err != nil {
+		return ballast.FilesPage{}, err
+	}
+	after, err := decodeCursor(l.Cursor)
+	if err != nil {
+		return ballast.FilesPage{}, err
+	}
+	digestText, path, paged := strings.Cut(after, " ")
+	if paged && digestText != v.Digest.String() {
+		return ballast.FilesPage{}, ballast.Errorf(ballast.CodeGone, "the reference now means another version than when the list began; begin again, or name the version")
+	}
+	begin, _ := slices.BinarySearchFunc(files, path, func(f ballast.File, p string) int { return strings.Compare(f.Path, p) })
+	page := ballast.FilesPage{Key: v.Key().String(), Digest: v.Digest, Files: []ballast.FileInfo{}}
+	parts := 0
+	for _, f := range files[begin:] {
+		if len(page.Files) == l.Limit || parts > maxPartsPerPage {
+			page.Cursor = encodeCursor(v.Digest.String() + " " + f.Path)
+			break
+		}
+		info, err := e.file(ctx, v.Scope, f, l.URLs, l.Parts)
+		if err != nil {
+			return ballast.FilesPage{}, err
+		}
+		parts += len(info.Parts)
+		page.Files = append(page.Files, info)
+	}
+	return page, nil
+}
+
+// File returns one file of a version with its signed request. Errors: those of Version; not_found.
+func (e *Engine) File(ctx context.Context, p Principal, ref ballast.Ref, path string) (ballast.FileInfo, error) {
+	v, files, err := e.served(ctx, p, ref)
+	if err != nil {
+		return ballast.FileInfo{}, err
+	}
+	i, ok := slices.BinarySearchFunc(files, path, func(f ballast.File, p string) int { return strings.Compare(f.Path, p) })
+	if !ok {
+		return ballast.FileInfo{}, ballast.Errorf(ballast.CodeNotFound, "%s has no file %q", v.Key(), path)
+	}
+	return e.file(ctx, v.Scope, files[i], true, false)
+}
+
+func (e *Engine) file(ctx context.Context, scope ballast.Scope, f ballast.File, urls, parts bool) (ballast.FileInfo, error) {
+	info := ballast.FileInfo{Path: f.Path, Size: f.Size, SHA256: f.Digest.Encoded(), MediaType: ballast.MediaTypeOf(f.Path)}
+	if f.Size == 0 || !urls && !parts {
+		return info, nil
+	}
+	id := index.BlobID{Scope: scope, Digest: f.Digest}
+	b, err := e.index.Blob(ctx, id)
+	if err != nil {
+		return info, err
+	}
+	if b.State != index.BlobVerified {
+		return info, ballast.Errorf(ballast.CodeIntegrity, "%s: its bytes are missing from the registry; its operator has to run fsck", f.Path)
+	}
+	if parts {
+		if err := e.addParts(ctx, id, b, &info); err != nil {
+			return info, err
+		}
+	}
+	if !urls {
+		return info, nil
+	}
+	if err := e.owner.check(ctx); err != nil {
+		return info, err
+	}
+	req, err := e.signer.SignGet(ctx, ballast.BlobKey(scope, f.Digest), b.VersionID, e.limits.GetURLLife)
+	info.Request = &req
+	return info, storeError(err)
+}
+
+func (e *Engine) addParts(ctx context.Context, id index.BlobID, b index.Blob, info *ballast.FileInfo) error {
+	sums, err := e.index.PartDigests(ctx, id, b)
+	if err != nil || len(sums) == 0 {
+		return err
+	}
+	info.PartSize = b.PartSize
+	info.Parts = make([]string, 0, len(sums))
+	for _, s := range sums {
+		info.Parts = append(info.Parts, hex.EncodeToString(s[:]))
+	}
+	return nil
+}
+
+// Aliases lists the aliases of a name. Errors: not_found.
+func (e *Engine) Aliases(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name) (ballast.AliasesPage, error) {
+	found, err := e.index.Aliases(ctx, p.lookup(scope).Scopes, name)
+	page := ballast.AliasesPage{Aliases: make([]ballast.AliasInfo, 0, len(found))}
+	for _, a := range found {
+		page.Aliases = append(page.Aliases, showAlias(a.Name, a.Alias))
+	}
+	return page, err
+}
+
+func showAlias(name ballast.Alias, a index.Alias) ballast.AliasInfo {
+	return ballast.AliasInfo{Alias: name, Version: a.Version, UpdatedBy: a.UpdatedBy, UpdatedAt: a.UpdatedAt, Revision: a.Revision}
+}
+
+// SetAlias points an alias at a ready version. With ifMatch it moves only from that revision, 0 for a new alias.
+// Errors: not_found, denied, precondition.
+func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, to ballast.Version, ifMatch *int64) (ballast.AliasInfo, error) {
+	scope, err := p.writable(scope)
+	if err != nil {
+		return ballast.AliasInfo{}, err
+	}
+	a, err := e.index.SetAlias(ctx, scope, name, alias, to, p.By(), ifMatch)
+	return showAlias(alias, a), err
+}
+
+// DeleteAlias removes an alias; ifMatch is as for SetAlias.
+func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, ifMatch *int64) error {
+	scope, err := p.writable(scope)
+	if err != nil {
+		return err
+	}
+	return e.index.DeleteAlias(ctx, scope, name, alias, ifMatch)
+}
+
+// writable returns the scope of a write: the one that is named, or the principal's own; never another by fallback.
+func (p Principal) writable(named ballast.Scope) (ballast.Scope, error) {
+	if named.IsZero() {
+		named = p.Home()
+	}
+	return named, p.need(named, ballast.Writer)
+}
+
+// files returns the files of a manifest, sorted by path.
+func (e *Engine) files(ctx context.Context, scope ballast.Scope, manifest digest.Digest) ([]ballast.File, error) {
+	id := index.BlobID{Scope: scope, Digest: manifest}
+	if files, ok := e.manifests.get(id); ok {
+		return files, nil
+	}
+	body, _, err := readAll(ctx, e.bucket, ballast.BlobKey(scope, manifest), ballast.MaxManifestBytes)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	if actual := ballast.DigestOf(body); actual != manifest {
+		err := ballast.Errorf(ballast.CodeIntegrity, "the manifest %s was changed in the bucket and now has the digest %s", manifest, actual)
+		err.Expected, err.Actual = manifest, actual
+		return nil, err
+	}
+	files, err := ballast.ParseManifest(body)
+	if err != nil {
+		return nil, err
+	}
+	e.manifests.put(id, files, int64(len(body)))
+	return files, nil
+}
+
+// manifestCache keeps the file lists used last, bounded by the bytes of their manifests.
+type manifestCache struct {
+	max int64
+
+	mu    sync.Mutex
+	size  int64
+	order list.List // of *manifestEntry, the last used first
+	byID  map[index.BlobID]*list.Element
+}
+
+type manifestEntry struct {
+	id    index.BlobID
+	files []ballast.File
+	size  int64
+}
+
+func (c *manifestCache) get(id index.BlobID) ([]ballast.File, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	el, ok := c.byID[id]
+	if !ok {
+		return nil, false
+	}
+	c.order.MoveToFront(el)
+	return el.Value.(*manifestEntry).files, true
+}
+
+func (c *manifestCache) put(id index.BlobID, files []ballast.File, size int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byID == nil {
+		c.byID = map[index.BlobID]*list.Element{}
+	}
+	if _, ok := c.byID[id]; ok {
+		return
+	}
+	c.byID[id] = c.order.PushFront(&manifestEntry{id, files, size})
+	for c.size += size; c.size > c.max && c.order.Len() > 1; {
+		last := c.order.Remove(c.order.Back()).(*manifestEntry)
+		delete(c.byID, last.id)
+		c.size -= last.size
+	}
+}
+
+// A cursor is opaque to clients: the base64 of where the next page begins.
+func encodeCursor(at string) string { return base64.RawURLEncoding.EncodeToString([]byte(at)) }
+
+func decodeCursor(cursor string) (string, error) {
+	at, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return "", errCursor()
+	}
+	return string(at), nil
+}
+
+func errCursor() error {
+	return ballast.Errorf(ballast.CodeInvalid, "cursor: not one that this list answered")
+}

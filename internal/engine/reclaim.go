@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+const reclaimBatch = 100
+
+// reclaim removes what is in deleting or aborting. Meanwhile the digest is busy and nothing is signed for it, because a
+// store cannot fence a delete. A restart repeats what was cut off.
+func (e *Engine) reclaim(ctx context.Context) error {
+	ids, err := e.index.Reclaiming(ctx, reclaimBatch)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, e.reclaimOne(ctx, id))
+	}
+	if len(ids) > 0 {
+		e.changed.notify()
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) reclaimOne(ctx context.Context, id index.BlobID) error {
+	defer e.blobs.lock(id)()
+	b, err := e.index.Blob(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := e.owner.check(ctx); err != nil {
+		return err
+	}
+	key := ballast.BlobKey(id.Scope, id.Digest)
+	wctx, cancel := context.WithTimeout(ctx, e.limits.RecordTimeout)
+	defer cancel()
+	gone := false
+	switch b.State {
+	case index.BlobDeleting:
+		if err = e.bucket.Delete(wctx, key); err == nil {
+			gone, err = true, e.abortAll(wctx, key)
+		}
+	case index.BlobAborting:
+		gone, err = e.abortedForCertain(wctx, key, b.MultipartID)
+	}
+	if err != nil || !gone {
+		return storeError(err)
+	}
+	return e.index.Reclaimed(ctx, id)
+}
+
+// abortedForCertain aborts the blob's multipart and any other of its key, and reports whether the store says that they
+// are gone. Parts in flight can outlive an accepted abort, so it takes a second round.
+func (e *Engine) abortedForCertain(ctx context.Context, key, multipart string) (bool, error) {
+	if multipart != "" {
+		err := e.bucket.AbortMultipart(ctx, key, multipart)
+		if err == nil {
+			err = e.bucket.AbortMultipart(ctx, key, multipart)
+		}
+		if !errors.Is(err, objstore.ErrNoSuchUpload) {
+			return false, err
+		}
+	}
+	if err := e.abortAll(ctx, key); err != nil {
+		return false, err
+	}
+	open, err := e.bucket.ListUploads(ctx, key)
+	return len(open) == 0, err
+}

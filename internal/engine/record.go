@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+)
+
+// RecordKind is what a record of a version's chain says.
+type RecordKind string
+
+// The kinds. Legal chains: ready; ready → retired; ready or retired → deleted; deleted → restored.
+const (
+	RecordReady    RecordKind = "ready"
+	RecordRetired  RecordKind = "retired"
+	RecordDeleted  RecordKind = "deleted"
+	RecordRestored RecordKind = "restored"
+)
+
+// Record is the body of one object under models/<name>/versions/<version>/: append-only, so that the bucket alone
+// rebuilds the index. Scope, name and version come from the object's key; the body holds them as typed and must agree.
+type Record struct {
+	Schema       int               `json:"schema"`
+	Kind         RecordKind        `json:"kind"`
+	Number       int               `json:"number"`
+	Scope        ballast.Scope     `json:"scope"`
+	Name         ballast.Name      `json:"name"`
+	Version      ballast.Version   `json:"version"`
+	Digest       digest.Digest     `json:"digest"` // of the manifest
+	ManifestSize int64             `json:"manifest_size"`
+	Size         int64             `json:"size"`
+	Files        int               `json:"files"`
+	Assurance    ballast.Assurance `json:"assurance"`
+	Metadata     ballast.Metadata  `json:"metadata"`
+	CreatedBy    string            `json:"created_by"`
+	CreatedAt    ballast.Time      `json:"created_at"`
+	By           string            `json:"by"` // who caused this record
+	At           ballast.Time      `json:"at"`
+}
+
+// sealedRecord is a Record as it lies in the bucket.
+type sealedRecord struct {
+	KeyID string          `json:"key_id"`
+	HMAC  string          `json:"hmac"` // hex HMAC-SHA-256 over path, body and the previous record's HMAC
+	Body  json.RawMessage `json:"body"`
+}
+
+const (
+	recordSchema   = 1
+	maxRecordBytes = 48 << 10
+)
+
+// recordPath is the key of record n of a version, relative to the registry's prefix.
+func recordPath(k ballast.Key, n int) string {
+	return fmt.Sprintf("%s/models/%s/versions/%s/%08d.json", k.Scope.Path(), k.Name.Fold(), k.Version.Fold(), n)
+}
+
+// RecordKey signs records, so that what somebody else wrote into the bucket is told from what the registry wrote.
+type RecordKey struct {
+	ID     string
+	secret []byte
+}
+
+const recordKeyComment = `# Ballast signs the version records in the bucket with this key. Keep a copy somewhere safe.
+# Lost, the bucket can still be rebuilt, but only by re-hashing every blob (ballast rebuild --accept-unsigned).
+# Leaked, somebody who can also write to the bucket can forge versions: replace it.
+`
+
+// LoadRecordKey reads the key from a file of one line, 64 hex digits, comments with #. With create it makes a missing
+// file, mode 0600.
+func LoadRecordKey(path string, create bool) (RecordKey, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && create {
+		return createRecordKey(path)
+	}
+	if err != nil {
+		return RecordKey{}, fmt.Errorf("engine: record key: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		secret, err := hex.DecodeString(line)
+		if err != nil || len(secret) != sha256.Size {
+			break
+		}
+		return NewRecordKey(secret), nil
+	}
+	return RecordKey{}, fmt.Errorf("engine: record key %s: no line of 64 hex digits", path)
+}
+
+func createRecordKey(path string) (RecordKey, error) {
+	secret := make([]byte, sha256.Size)
+	if _, err := rand.Read(secret); err != nil {
+		return RecordKey{}, err
+	}
+	if err := WriteSecret(path, recordKeyComment+hex.EncodeToString(secret)+"\n"); err != nil {
+		return RecordKey{}, fmt.Errorf("engine: record key: %w", err)
+	}
+	return NewRecordKey(secret), nil
+}
+
+// NewRecordKey makes a key of 32 secret bytes; its id is derived from them.
+func NewRecordKey(secret []byte) RecordKey {
+	sum := sha256.Sum256(append([]byte("ballast record key id\x00"), secret...))
+	return RecordKey{ID: hex.EncodeToString(sum[:8]), secret: secret}
+}
+
+// String hides the secret.
+func (k RecordKey) String() string { return "record key " + k.ID }
+
+func (k RecordKey) mac(path string, body []byte, previous string) string {
+	h := hmac.New(sha256.New, k.secret)
+	for _, part := range []string{path, string(body), previous} {
+		fmt.Fprintf(h, "%d:", len(part))
+		h.Write([]byte(part))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// readyRecord makes the first record of a version: every byte of it follows from the version and the key.
+func (k RecordKey) readyRecord(v index.Version) (bytes []byte, mac string, err error) {
+	body, err := json.Marshal(Record{
+		Schema: recordSchema, Kind: RecordReady, Number: 1, Scope: v.Scope, Name: v.Name, Version: v.Version,
+		Digest: v.Digest, ManifestSize: v.ManifestSize, Size: v.Size, Files: v.Files, Assurance: v.Assurance,
+		Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, By: v.CreatedBy, At: v.CreatedAt,
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	mac = k.mac(recordPath(v.Key(), 1), body, v.RecordMAC)
+	bytes, err = json.Marshal(sealedRecord{KeyID: k.ID, HMAC: mac, Body: body})
+	if err == nil && len(bytes) > maxRecordBytes {
+		err = ballast.Errorf(ballast.CodeTooLarge, "the version's record has %d bytes; at most %d: shorten the metadata", len(bytes), maxRecordBytes)
+	}
+	return bytes, mac, err
+}
+
+// errRecord says that an object is not the record that its key promises.
+var errRecord = errors.New("engine: not a record of this version")
+
+// OpenRecord reads a record that lies under path, which names k and n. previous is the HMAC of record n−1, "" for the
+// first. Errors wrap errRecord: an unknown key id, a wrong HMAC, or a body that disagrees with the path.
+func (k RecordKey) openRecord(path string, want ballast.Key, n int, b []byte, previous string) (r Record, mac string, err error) {
+	var s sealedRecord
+	if err := ballast.StrictUnmarshal(b, &s); err != nil {
+		return r, "", fmt.Errorf("%w: %w", errRecord, err)
+	}
+	if s.KeyID != k.ID {
+		return r, "", fmt.Errorf("%w: signed with the unknown key %q", errRecord, s.KeyID)
+	}
+	mac = k.mac(path, s.Body, previous)
+	if !hmac.Equal([]byte(mac), []byte(s.HMAC)) {
+		return r, "", fmt.Errorf("%w: its HMAC is wrong", errRecord)
+	}
+	if err := json.Unmarshal(s.Body, &r); err != nil {
+		return r, "", fmt.Errorf("%w: %w", errRecord, err)
+	}
+	if r.Number != n || r.Scope != want.Scope || r.Name.Fold() != want.Name.Fold() || r.Version.Fold() != want.Version.Fold() {
+		return r, "", fmt.Errorf("%w: it speaks of %s record %d", errRecord, ballast.Key{Scope: r.Scope, Name: r.Name, Version: r.Version}, r.Number)
+	}
+	return r, mac, nil
+}
+
+// WriteSecret writes a new file with mode 0600, durably, and refuses to replace one.
+func WriteSecret(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

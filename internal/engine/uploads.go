@@ -1,0 +1,263 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+var attemptPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
+
+// CreateUpload opens an upload and holds its label, or answers the open one of the same principal and attempt.
+// Errors: already_exists, conflict, denied.
+func (e *Engine) CreateUpload(ctx context.Context, p Principal, req ballast.CreateUpload) (ballast.Upload, bool, error) {
+	scope := req.Scope
+	if scope.IsZero() {
+		scope = p.Home()
+	}
+	if req.Name.IsZero() {
+		return ballast.Upload{}, false, ballast.Errorf(ballast.CodeInvalid, "name: is required")
+	}
+	if !attemptPattern.MatchString(req.Attempt) {
+		return ballast.Upload{}, false, ballast.Errorf(ballast.CodeInvalid, "attempt: 16 to 64 of A-Z a-z 0-9 _ -, random and kept by the client")
+	}
+	if err := p.need(scope, ballast.Writer); err != nil {
+		return ballast.Upload{}, false, err
+	}
+	if err := e.owner.check(ctx); err != nil {
+		return ballast.Upload{}, false, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return ballast.Upload{}, false, err
+	}
+	u, created, err := e.index.CreateUpload(ctx, index.Upload{
+		ID: id.String(), Scope: scope, Name: req.Name, Version: req.Version, Attempt: req.Attempt, Principal: p.ID, CreatedBy: p.By(),
+	}, e.limits.Lease)
+	if ballast.CodeOf(err) == ballast.CodeConflict {
+		e.reapBell.ring() // the holder may be dead
+	}
+	if err != nil {
+		return ballast.Upload{}, false, err
+	}
+	shown, err := e.showUpload(ctx, u)
+	return shown, created, err
+}
+
+// upload returns an upload that the principal may write to; any other is not_found.
+func (e *Engine) upload(ctx context.Context, p Principal, id string) (index.Upload, error) {
+	u, err := e.index.Upload(ctx, id)
+	if err != nil {
+		return u, err
+	}
+	if p.Role(u.Scope) == ballast.NoRole {
+		return u, ballast.Errorf(ballast.CodeNotFound, "upload %q: not found; settled uploads are kept for 24 hours", id)
+	}
+	return u, p.need(u.Scope, ballast.Writer)
+}
+
+// MaxWait is the longest that Upload holds its answer.
+const MaxWait = time.Minute
+
+// Upload returns an upload, after at most wait while it is being verified. It renews the lease of a pending one.
+func (e *Engine) Upload(ctx context.Context, p Principal, id string, wait time.Duration) (ballast.Upload, error) {
+	u, err := e.upload(ctx, p, id)
+	if err != nil {
+		return ballast.Upload{}, err
+	}
+	if u.Status == ballast.UploadPending && e.now().Sub(u.Renewed.Time) > e.limits.Lease/3 {
+		if err := e.index.Renew(ctx, id, e.limits.Lease); err != nil {
+			return ballast.Upload{}, err
+		}
+	}
+	if u, err = e.await(ctx, id, min(wait, MaxWait)); err != nil {
+		return ballast.Upload{}, err
+	}
+	return e.showUpload(ctx, u)
+}
+
+// await returns the upload once it is no longer verifying, or as it is when the wait is over.
+func (e *Engine) await(ctx context.Context, id string, wait time.Duration) (index.Upload, error) {
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	for {
+		changed := e.changed.wait()
+		u, err := e.index.Upload(ctx, id)
+		if err != nil || u.Status != ballast.UploadVerifying {
+			return u, err
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			return u, nil
+		case <-ctx.Done():
+			return u, nil
+		case <-e.ctx.Done():
+			return u, nil
+		}
+	}
+}
+
+// AbortUpload gives an upload up; any writer of its scope may. A settled one is left as it is. Errors: conflict once
+// the version is sealed.
+func (e *Engine) AbortUpload(ctx context.Context, p Principal, id string) error {
+	if _, err := e.upload(ctx, p, id); err != nil {
+		return err
+	}
+	return e.settle(ctx, id, ballast.UploadAborted, nil)
+}
+
+func (e *Engine) settle(ctx context.Context, id string, status ballast.UploadStatus, why *ballast.Error) error {
+	_, err := e.index.Settle(ctx, id, status, why)
+	e.changed.notify()
+	e.releaseBell.ring()
+	return err
+}
+
+func (e *Engine) showUpload(ctx context.Context, u index.Upload) (ballast.Upload, error) {
+	shown := ballast.Upload{ID: u.ID, Scope: u.Scope, Name: u.Name, Version: u.Version, Status: u.Status, CreatedBy: u.CreatedBy, CreatedAt: u.CreatedAt, Error: u.Error}
+	if !u.Version.IsZero() {
+		shown.Key = ballast.Key{Scope: u.Scope, Name: u.Name, Version: u.Version}.String()
+	}
+	switch u.Status {
+	case ballast.UploadPending:
+		shown.ExpiresAt = u.LeaseUntil
+	case ballast.UploadVerifying:
+		progress, err := e.progress(ctx, u)
+		if err != nil {
+			return shown, err
+		}
+		shown.Progress = progress
+	case ballast.UploadDone:
+		v, err := e.index.Version(ctx, ballast.Key{Scope: u.Scope, Name: u.Name, Version: u.Version})
+		if err != nil {
+			return shown, err
+		}
+		info, err := e.showVersions(ctx, v)
+		if err != nil {
+			return shown, err
+		}
+		shown.Result = &info[0]
+	}
+	return shown, nil
+}
+
+// progress counts what a verifying upload has behind it.
+func (e *Engine) progress(ctx context.Context, u index.Upload) (*ballast.Progress, error) {
+	files, err := e.files(ctx, u.Scope, u.Accepted.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	p := &ballast.Progress{}
+	for batch := range distinct(files, index.MaxWants) {
+		blobs, err := e.index.Blobs(ctx, u.Scope, digestsOf(batch))
+		if err != nil {
+			return nil, err
+		}
+		for i, f := range batch {
+			p.Blobs++
+			p.Bytes += f.Size
+			if blobs[i].State == index.BlobVerified {
+				p.BlobsVerified++
+				p.BytesVerified += f.Size
+				continue
+			}
+			p.BytesVerified += e.reading.of(index.BlobID{Scope: u.Scope, Digest: f.Digest})
+		}
+	}
+	return p, nil
+}
+
+const reapBatch = 100
+
+// reap ends uploads whose lease is over, unless parts still arrive, and forgets settled ones after a day.
+func (e *Engine) reap(ctx context.Context) error {
+	due, err := e.index.Due(ctx, reapBatch)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, u := range due {
+		errs = append(errs, e.reapOne(ctx, u))
+	}
+	if len(due) == reapBatch {
+		e.reapBell.ring()
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) reapOne(ctx context.Context, u index.Upload) error {
+	if u.Status.Settled() {
+		return e.index.Forget(ctx, u.ID)
+	}
+	active, err := e.partsArrive(ctx, u)
+	if err != nil {
+		return err
+	}
+	if active {
+		return e.index.Renew(ctx, u.ID, e.limits.Lease)
+	}
+	u, err = e.index.Expire(ctx, u.ID)
+	if err == nil && u.Status == ballast.UploadExpired {
+		e.changed.notify()
+		e.releaseBell.ring()
+	}
+	return err
+}
+
+// partsArrive reports whether the store took a part that this upload declared since its lease was renewed: a client
+// that only talks to the store is alive.
+func (e *Engine) partsArrive(ctx context.Context, u index.Upload) (bool, error) {
+	open, err := e.index.PinnedMultiparts(ctx, u)
+	if err != nil {
+		return false, err
+	}
+	for d, b := range open {
+		declared, err := e.index.DeclaredParts(ctx, u.ID, d, b.PartSize, ballast.MaxParts)
+		if err != nil {
+			return false, err
+		}
+		for part, err := range e.bucket.ListParts(ctx, ballast.BlobKey(u.Scope, d), b.MultipartID, 0) {
+			if errors.Is(err, objstore.ErrNoSuchUpload) {
+				break
+			}
+			if err != nil {
+				return false, err
+			}
+			if part.Modified.After(u.Renewed.Time) && matchesDeclared(part, declared) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// release drops the pins of settled uploads.
+func (e *Engine) release(ctx context.Context) error {
+	ids, err := e.index.Releasing(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		for more := true; more; {
+			if more, err = e.index.Release(ctx, id, releaseBatch); err != nil {
+				return err
+			}
+		}
+	}
+	if len(ids) > 0 {
+		e.reclaimBell.ring()
+		e.changed.notify()
+	}
+	return nil
+}
+
+// releaseBatch keeps a Release within the limits of a transaction: a blob has up to 10 pages of parts and 4 other keys.
+const releaseBatch = 50

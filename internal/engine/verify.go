@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/hash"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// verify takes jobs of the verify queue until it is empty.
+func (e *Engine) verify(ctx context.Context) error {
+	for {
+		id, b, ok, err := e.index.LeaseVerify(ctx, e.worker, e.limits.VerifyLease)
+		if err != nil || !ok {
+			return err
+		}
+		if err := e.verifyOne(ctx, id, b); err != nil {
+			return err
+		}
+	}
+}
+
+// verifyOne re-reads one object under a lease that is renewed meanwhile, and records the verdict.
+func (e *Engine) verifyOne(ctx context.Context, id index.BlobID, b index.Blob) error {
+	rctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var renewing sync.WaitGroup
+	renewing.Go(func() { e.renewVerify(rctx, cancel, id) })
+	actual, err := e.reread(rctx, id, b)
+	cancel()
+	renewing.Wait()
+	defer e.reading.forget(id)
+	defer e.changed.notify()
+	switch {
+	case errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrPrecondition):
+		// The object was removed or replaced by somebody with credentials of their own: it is not what Complete made.
+		return errors.Join(e.index.Lied(ctx, id, e.worker, actual), e.afterLie(ctx, id, actual))
+	case err != nil:
+		return errors.Join(storeError(err), e.index.ReturnVerify(context.WithoutCancel(ctx), id, e.worker, e.limits.VerifyRetry))
+	case actual != id.Digest:
+		return errors.Join(e.index.Lied(ctx, id, e.worker, actual), e.afterLie(ctx, id, actual))
+	}
+	if err := e.sync(ctx); err != nil {
+		return errors.Join(fmt.Errorf("engine: syncing the store: %w", err), e.index.ReturnVerify(context.WithoutCancel(ctx), id, e.worker, e.limits.VerifyRetry))
+	}
+	return e.index.Verified(ctx, id, e.worker)
+}
+
+func (e *Engine) afterLie(ctx context.Context, id index.BlobID, actual digest.Digest) error {
+	e.log.WarnContext(ctx, "an uploaded object is not what its digest says; it is removed", "scope", id.Scope.String(), "digest", id.Digest, "actual", actual)
+	e.releaseBell.ring()
+	e.reclaimBell.ring()
+	return nil
+}
+
+// renewVerify keeps the lease until ctx ends, and ends the work when the lease is lost.
+func (e *Engine) renewVerify(ctx context.Context, lost context.CancelFunc, id index.BlobID) {
+	tick := time.NewTicker(e.limits.VerifyLease / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		held, err := e.index.RenewVerify(ctx, id, e.worker, e.limits.VerifyLease)
+		if err == nil && !held {
+			lost()
+			return
+		}
+	}
+}
+
+// reread hashes an object, reading VerifyRanges ranges of it at a time and hashing them in order.
+func (e *Engine) reread(ctx context.Context, id index.BlobID, b index.Blob) (digest.Digest, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	h := hash.New(0)
+	results := make(chan chan rangeRead, e.limits.VerifyRanges-1)
+	go func() {
+		defer close(results)
+		for offset := int64(0); offset < b.Size; offset += e.limits.VerifyRange {
+			result := make(chan rangeRead, 1)
+			select {
+			case results <- result:
+			case <-ctx.Done():
+				return
+			}
+			go func() { result <- e.readRange(ctx, id, b, offset) }()
+		}
+	}()
+	for result := range results {
+		r := <-result
+		if r.err != nil {
+			return "", r.err
+		}
+		if _, err := h.Write(r.data); err != nil {
+			return "", err
+		}
+		e.reading.set(id, h.Size())
+	}
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	return h.Digest(), nil
+}
+
+type rangeRead struct {
+	data []byte
+	err  error
+}
+
+func (e *Engine) readRange(ctx context.Context, id index.BlobID, b index.Blob, offset int64) rangeRead {
+	length := min(e.limits.VerifyRange, b.Size-offset)
+	r, _, err := e.bucket.Get(ctx, ballast.BlobKey(id.Scope, id.Digest), objstore.ReadOptions{Offset: offset, Length: length, IfMatch: b.ETag, VersionID: b.VersionID})
+	if err != nil {
+		return rangeRead{err: err}
+	}
+	data := make([]byte, length)
+	_, err = io.ReadFull(r, data)
+	return rangeRead{data, errors.Join(err, r.Close())}
+}
+
+// readProgress counts the bytes of objects being re-read.
+type readProgress struct{ bytes sync.Map } // index.BlobID → *atomic.Int64
+
+func (p *readProgress) set(id index.BlobID, n int64) {
+	v, _ := p.bytes.LoadOrStore(id, new(atomic.Int64))
+	v.(*atomic.Int64).Store(n)
+}
+
+func (p *readProgress) of(id index.BlobID) int64 {
+	if v, ok := p.bytes.Load(id); ok {
+		return v.(*atomic.Int64).Load()
+	}
+	return 0
+}
+
+func (p *readProgress) forget(id index.BlobID) { p.bytes.Delete(id) }
