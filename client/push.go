@@ -122,9 +122,6 @@ func newPush(c *Client, o PushOptions) (*push, error) {
 		c: c, o: o, memory: newAttempts(o.AttemptDir, c.base, o.Target, o.Path), sources: found.sources, skipped: found.skipped,
 		slots: make(chan struct{}, o.Parallel), files: make(map[string]ballast.File), blobs: make(map[digest.Digest]*blob),
 	}
-	for _, path := range found.skipped {
-		o.Progress.tell(Event{Phase: PhaseHash, Path: path, Note: "skipped: no part of a model"})
-	}
 	p.planHashing()
 	return p, nil
 }

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/client"
+)
+
+// loginCmd checks a token and remembers it with its registry.
+type loginCmd struct {
+	URL       string `arg:"" help:"The registry, as in https://models.example.com."`
+	TokenFile string `type:"path" placeholder:"FILE" help:"File with the token. Else BALLAST_TOKEN, BALLAST_TOKEN_FILE, or stdin."`
+	JSON      bool   `name:"json" help:"Write one JSON document to stdout."`
+}
+
+// Run implements the command.
+func (l *loginCmd) Run(ctx context.Context, a *app) error {
+	token, err := l.token(ctx, a)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(client.Options{URL: l.URL, Token: token, UserAgent: "ballast/" + version})
+	if err != nil {
+		return err
+	}
+	who, err := c.Whoami(ctx)
+	if err != nil {
+		return err
+	}
+	path, err := a.saveConfig(config{URL: c.URL(), Token: token})
+	if err != nil {
+		return err
+	}
+	if l.JSON {
+		return a.json(who)
+	}
+	fmt.Fprintf(a.stdout, "%s: you are %s (%s); remembered in %s\n", c.URL(), who.Name, joinGrants(who.Grants), path)
+	return nil
+}
+
+func (l *loginCmd) token(ctx context.Context, a *app) (client.Token, error) {
+	if file := cmp.Or(l.TokenFile, a.env(envTokenFile)); l.TokenFile != "" || a.env(envToken) == "" && file != "" {
+		return client.TokenFile(file)(ctx)
+	}
+	if token := a.env(envToken); token != "" {
+		return client.Token(token), nil
+	}
+	line, err := a.askSecret("token: ")
+	if err == nil && line == "" {
+		err = ballast.Errorf(ballast.CodeInvalid, "no token: type one, or give --token-file or %s", envToken)
+	}
+	return client.Token(line), err
+}
+
+// askSecret reads a line from stdin, without echo on a terminal.
+func (a *app) askSecret(prompt string) (string, error) {
+	f, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		line, err := bufio.NewReader(io.LimitReader(a.stdin, 4096)).ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return strings.TrimSpace(line), err
+	}
+	fmt.Fprint(a.stderr, prompt)
+	b, err := term.ReadPassword(int(f.Fd()))
+	fmt.Fprintln(a.stderr)
+	return strings.TrimSpace(string(b)), err
+}
+
+// whoamiCmd shows the principal.
+type whoamiCmd struct {
+	remote `embed:""`
+}
+
+// Run implements the command.
+func (w *whoamiCmd) Run(ctx context.Context, a *app) error {
+	c, err := w.client(a)
+	if err != nil {
+		return err
+	}
+	who, err := c.Whoami(ctx)
+	if err != nil {
+		return err
+	}
+	if w.JSON {
+		return a.json(who)
+	}
+	return a.pairs("name", who.Name, "token", who.ID, "scope", who.Scope.String(), "grants", joinGrants(who.Grants),
+		"registry", c.URL(), "server", who.Server)
+}
+
+func joinGrants(grants []ballast.Grant) string {
+	texts := make([]string, len(grants))
+	for i, g := range grants {
+		texts[i] = g.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// versionCmd shows what this program is.
+type versionCmd struct {
+	JSON bool `name:"json" help:"Write one JSON document to stdout."`
+}
+
+// Run implements the command.
+func (v *versionCmd) Run(a *app) error {
+	platform := runtime.GOOS + "/" + runtime.GOARCH
+	if v.JSON {
+		return a.json(map[string]string{"version": version, "go": runtime.Version(), "platform": platform})
+	}
+	fmt.Fprintf(a.stdout, "ballast %s (%s, %s)\n", version, runtime.Version(), platform)
+	return nil
+}
+
+// healthCmd is the health check of a container without a shell.
+type healthCmd struct {
+	URL  string `arg:"" optional:"" help:"The registry; default BALLAST_URL, else http://localhost:8080."`
+	JSON bool   `name:"json" help:"Write one JSON document to stdout."`
+}
+
+// Run implements the command. Every failure is exit code 1, as container runtimes want it.
+func (h *healthCmd) Run(ctx context.Context, a *app) error {
+	c, err := client.New(client.Options{URL: cmp.Or(h.URL, a.env(envURL), "http://localhost:8080")})
+	if err != nil {
+		return err
+	}
+	if err := c.Health(ctx); err != nil {
+		return ballast.Errorf(ballast.CodeInternal, "%s is not healthy: %s", c.URL(), ballast.AsError(err).Detail)
+	}
+	if h.JSON {
+		return a.json(map[string]string{"status": "ok"})
+	}
+	fmt.Fprintln(a.stdout, "ok")
+	return nil
+}

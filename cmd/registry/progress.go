@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"github.com/ballast-registry/ballast/client"
+)
+
+// progress returns what shows events on stderr, and a function that ends it.
+func (a *app) progress(mode string) (client.Progress, func()) {
+	if mode == "auto" {
+		mode = "none"
+		if f, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			mode = "bars"
+		}
+	}
+	switch mode {
+	case "bars":
+		return newBars(a.stderr)
+	case "plain":
+		return newPlain(a.stderr)
+	case "json":
+		return newLines(a.stderr)
+	}
+	return nil, func() {}
+}
+
+// tally is how far a phase is.
+type tally struct {
+	Phase     client.Phase `json:"phase"`
+	Files     int          `json:"files"`
+	FilesDone int          `json:"files_done"`
+	Total     int64        `json:"total"` // bytes
+	Bytes     int64        `json:"bytes"`
+}
+
+func (t *tally) add(e client.Event) {
+	t.Files += e.Files
+	t.Total += e.Total
+	t.Bytes += e.Bytes
+	if e.Done {
+		t.FilesDone++
+	}
+}
+
+// bars draws one bar for each phase.
+type bars struct {
+	mu     sync.Mutex
+	out    *mpb.Progress
+	phases map[client.Phase]*bar
+}
+
+type bar struct {
+	tally
+	*mpb.Bar
+}
+
+func newBars(w io.Writer) (client.Progress, func()) {
+	b := &bars{out: mpb.New(mpb.WithOutput(w), mpb.WithWidth(80)), phases: make(map[client.Phase]*bar)}
+	return b.show, b.stop
+}
+
+func (b *bars) show(e client.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e.Note != "" {
+		fmt.Fprintln(b.out, e.Note)
+		return
+	}
+	p := b.phases[e.Phase]
+	if p == nil {
+		p = &bar{tally{Phase: e.Phase}, b.out.AddBar(0,
+			mpb.PrependDecorators(decor.Name(fmt.Sprintf("%-9s", e.Phase)), decor.CountersKibiByte("% .1f / % .1f")),
+			mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageSpeed(decor.SizeB1024(0), "% .1f")))}
+		b.phases[e.Phase] = p
+	}
+	p.add(e)
+	p.SetTotal(p.Total, false)
+	p.SetCurrent(p.Bytes)
+}
+
+func (b *bars) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.phases {
+		if p.Bytes >= p.Total {
+			p.SetTotal(p.Total, true)
+		} else {
+			p.Abort(false)
+		}
+	}
+	b.out.Wait()
+}
+
+// newPlain writes a line for every finished file.
+func newPlain(w io.Writer) (client.Progress, func()) {
+	var mu sync.Mutex
+	return func(e client.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case e.Note != "":
+			fmt.Fprintln(w, e.Note)
+		case e.Done:
+			fmt.Fprintln(w, e.Phase, e.Path)
+		case e.Total > 0:
+			fmt.Fprintf(w, "%s: %s, %s\n", e.Phase, count(e.Files, "file"), size(e.Total))
+		}
+	}, func() {}
+}
+
+// lineEvery is how often --progress=json writes how far a phase is.
+const lineEvery = 500 * time.Millisecond
+
+// lines writes JSON, one document a line: notes as they come, tallies now and then and at the end.
+type lines struct {
+	mu     sync.Mutex
+	enc    *json.Encoder
+	phases []*tally
+	last   time.Time
+}
+
+func newLines(w io.Writer) (client.Progress, func()) {
+	l := &lines{enc: json.NewEncoder(w)}
+	return l.show, l.stop
+}
+
+func (l *lines) show(e client.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e.Note != "" {
+		_ = l.enc.Encode(e)
+		return
+	}
+	t := l.phase(e.Phase)
+	if t.add(e); time.Since(l.last) >= lineEvery {
+		_ = l.enc.Encode(t)
+		l.last = time.Now()
+	}
+}
+
+func (l *lines) phase(name client.Phase) *tally {
+	for _, t := range l.phases {
+		if t.Phase == name {
+			return t
+		}
+	}
+	t := &tally{Phase: name}
+	l.phases = append(l.phases, t)
+	return t
+}
+
+func (l *lines) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.phases {
+		_ = l.enc.Encode(t)
+	}
+}

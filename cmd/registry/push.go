@@ -1,0 +1,135 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/client"
+)
+
+// selection is the flags that choose files and how they move.
+type selection struct {
+	Include  []string `placeholder:"GLOB" sep:"none" help:"Take only these: *.safetensors by name, onnx/* by path, onnx for a folder. Repeatable."`
+	Exclude  []string `placeholder:"GLOB" sep:"none" help:"Leave these out. Repeatable."`
+	Parallel int      `default:"8" help:"Transfers at once."`
+	Progress string   `enum:"auto,plain,json,none" default:"auto" help:"Progress on stderr: ${enum}. auto is bars on a terminal, else none."`
+}
+
+// pushCmd publishes.
+type pushCmd struct {
+	Path   string `arg:"" type:"path" name:"dir|file" help:"A folder, or one file. Links are followed."`
+	Target string `arg:"" name:"name[:version]" help:"Where to, as in llama/tiny, llama/tiny:1.2.0 or acme::llama/tiny. Without a version the next one, unless nothing changed."`
+
+	Tag         []string           `sep:"none" help:"A tag. Repeatable."`
+	Description string             `help:"What it is."`
+	Task        string             `help:"What it is for, as in text-generation."`
+	Base        string             `placeholder:"REF" help:"The version it was made from."`
+	Metric      map[string]float64 `mapsep:"none" placeholder:"NAME=NUMBER" help:"A measured number. Repeatable."`
+	Meta        string             `type:"existingfile" placeholder:"FILE" help:"Metadata as JSON; other flags go on top."`
+	Alias       string             `help:"Point this alias at the version once it is ready."`
+	Takeover    bool               `help:"Abort the open upload that holds the version."`
+	PartSize    string             `placeholder:"SIZE" help:"Part size of large files, 5MiB to 5GiB. Default 64MiB."`
+
+	selection `embed:""`
+	remote    `embed:""`
+}
+
+// Run implements the command.
+func (p *pushCmd) Run(ctx context.Context, a *app) error {
+	o, err := p.options(a)
+	if err != nil {
+		return err
+	}
+	c, err := p.client(a)
+	if err != nil {
+		return err
+	}
+	progress, stop := a.progress(p.Progress)
+	o.Progress = progress
+	result, err := c.Push(ctx, o)
+	stop()
+	switch {
+	case err != nil:
+		return holderHint(err)
+	case p.JSON:
+		return a.json(result)
+	}
+	return a.pushed(result)
+}
+
+func (p *pushCmd) options(a *app) (o client.PushOptions, err error) {
+	o = client.PushOptions{
+		Path: p.Path, Include: p.Include, Exclude: p.Exclude, Takeover: p.Takeover, Parallel: p.Parallel, AttemptDir: a.attemptDir(),
+	}
+	if o.Target, err = ballast.ParseRef(p.Target); err != nil {
+		return o, err
+	}
+	if p.Alias != "" {
+		if o.Alias, err = ballast.ParseAlias(p.Alias); err != nil {
+			return o, err
+		}
+	}
+	if p.PartSize != "" {
+		n, err := humanize.ParseBytes(p.PartSize)
+		if err != nil || n < ballast.MinPartSize || n > ballast.MaxPartSize {
+			return o, ballast.Errorf(ballast.CodeInvalid, "--part-size %q: write 5MiB to 5GiB", p.PartSize)
+		}
+		o.PartSize = int64(n)
+	}
+	o.Metadata, err = p.metadata()
+	return o, err
+}
+
+func (p *pushCmd) metadata() (m ballast.Metadata, err error) {
+	if p.Meta != "" {
+		b, err := os.ReadFile(p.Meta)
+		if err == nil {
+			err = ballast.StrictUnmarshal(b, &m)
+		}
+		if err != nil {
+			return m, ballast.Errorf(ballast.CodeInvalid, "--meta %s: %w", p.Meta, err)
+		}
+	}
+	m.Description = cmp.Or(p.Description, m.Description)
+	m.Task = cmp.Or(p.Task, m.Task)
+	m.BaseModel = cmp.Or(p.Base, m.BaseModel)
+	m.Tags = append(m.Tags, p.Tag...)
+	for name, value := range p.Metric {
+		if m.Metrics == nil {
+			m.Metrics = make(map[string]float64)
+		}
+		m.Metrics[name] = value
+	}
+	return m, nil
+}
+
+// holderHint adds until when the label is held.
+func holderHint(err error) error {
+	e := ballast.AsError(err)
+	if e.Code != ballast.CodeConflict || e.Holder == nil {
+		return err
+	}
+	more := *e
+	more.Detail = fmt.Sprintf("%s; upload %s of %s holds it until %s: wait, or push again with --takeover", e.Detail, e.Holder.Upload, e.Holder.CreatedBy, when(e.Holder.ExpiresAt))
+	return &more
+}
+
+func (a *app) pushed(r client.PushResult) error {
+	state := string(r.Version.Status)
+	if r.Unchanged {
+		state = "unchanged"
+	}
+	fmt.Fprintf(a.stdout, "%s  %s\n", r.Version.Key, state)
+	err := a.pairs("digest", r.Version.Digest.String(),
+		"files", fmt.Sprintf("%s, %s; %s sent", count(r.Version.Files, "file"), size(r.Version.Size), size(r.Sent)))
+	if len(r.Skipped) > 0 {
+		fmt.Fprintf(a.stderr, "skipped, as no part of a model: %s\n", strings.Join(r.Skipped, ", "))
+	}
+	return err
+}

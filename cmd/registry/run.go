@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// Exit codes.
+const (
+	exitDone = iota
+	exitFailed
+	exitUsage
+	exitNotFound
+	exitDenied
+	exitConflict
+	exitIntegrity
+	exitUnavailable
+)
+
+// commands is the command line.
+type commands struct {
+	Serve      serveCmd                  `cmd:"" help:"Run the registry."`
+	Login      loginCmd                  `cmd:"" help:"Remember a registry and a token for it."`
+	Whoami     whoamiCmd                 `cmd:"" help:"Show whom the registry takes you for."`
+	Push       pushCmd                   `cmd:"" help:"Publish a folder or a file as a version."`
+	Pull       pullCmd                   `cmd:"" help:"Fetch a version into a folder, verified."`
+	Ls         lsCmd                     `cmd:"" help:"List models, or the versions of one."`
+	Show       showCmd                   `cmd:"" help:"Show a version and its files."`
+	Alias      aliasCmd                  `cmd:"" help:"Set, remove and list aliases."`
+	Token      tokenCmd                  `cmd:"" help:"Create, list and revoke tokens."`
+	Health     healthCmd                 `cmd:"" help:"Ask whether a registry answers; exit 0 or 1."`
+	Version    versionCmd                `cmd:"" help:"Show the version of this program."`
+	Completion kongcompletion.Completion `cmd:"" help:"Show how to complete commands in your shell."`
+	S3dev      s3devCmd                  `cmd:"" hidden:"" name:"s3dev"`
+}
+
+// app is what commands have of the world outside.
+type app struct {
+	env    func(string) string
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// exit is what kong's own commands (--help, completion) end with; run recovers it.
+type exit int
+
+// run parses args, runs the command and returns the exit code. env looks up environment variables.
+func run(ctx context.Context, args []string, env func(string) string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case exit:
+			code = int(r)
+		default:
+			panic(r)
+		}
+	}()
+	a := &app{env, stdin, stdout, stderr}
+	parser, err := kong.New(&commands{},
+		kong.Name("ballast"),
+		kong.Description("Ballast is a model registry that lives in your bucket."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Configuration(configFile(env)),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(a),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "ballast:", err)
+		return exitFailed
+	}
+	kongcompletion.Register(parser)
+	cmd, err := parser.Parse(args)
+	if err != nil {
+		err = ballast.Errorf(ballast.CodeInvalid, "%w; see `ballast --help`, or --help behind a command", err)
+		return a.report(ctx, slices.Contains(args, "--json"), err)
+	}
+	return a.report(ctx, wantsJSON(cmd), cmd.Run())
+}
+
+// wantsJSON reports whether the command that was chosen got --json.
+func wantsJSON(cmd *kong.Context) bool {
+	for _, f := range cmd.Flags() {
+		if on, ok := cmd.FlagValue(f).(bool); ok && f.Name == "json" {
+			return on
+		}
+	}
+	return false
+}
+
+// report says what went wrong and returns the exit code.
+func (a *app) report(ctx context.Context, asJSON bool, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	e := describe(ctx, err)
+	if asJSON {
+		_ = a.json(map[string]*ballast.Error{"error": e})
+	}
+	fmt.Fprintln(a.stderr, "ballast:", e.Detail)
+	if e.RequestID != "" && e.Code == ballast.CodeInternal {
+		fmt.Fprintln(a.stderr, "ballast: request id", e.RequestID)
+	}
+	return exitOf(e.Code)
+}
+
+// describe makes an Error of anything. What is no Error happened on this machine and says so itself.
+func describe(ctx context.Context, err error) *ballast.Error {
+	if ctx.Err() != nil {
+		return ballast.Errorf(ballast.CodeInternal, "interrupted; run the same command again to go on")
+	}
+	var e *ballast.Error
+	if !errors.As(err, &e) {
+		return ballast.Errorf(ballast.CodeInternal, "%w", err)
+	}
+	if e.Code != ballast.CodeUnauthenticated {
+		return e
+	}
+	more := *e
+	more.Detail += "; use a token that the registry knows: `ballast login URL`, BALLAST_TOKEN or BALLAST_TOKEN_FILE"
+	return &more
+}
+
+// exitOf is the one table from codes to exit codes; it goes by the HTTP status of the code.
+func exitOf(code ballast.Code) int {
+	switch code.Status() {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		return exitUsage
+	case http.StatusNotFound, http.StatusGone:
+		return exitNotFound
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return exitDenied
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return exitConflict
+	case http.StatusUnprocessableEntity:
+		return exitIntegrity
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return exitUnavailable
+	}
+	return exitFailed
+}
+
+// json writes the one document of --json.
+func (a *app) json(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/client"
+)
+
+// The environment variables of the client.
+const (
+	envURL       = "BALLAST_URL"
+	envToken     = "BALLAST_TOKEN"
+	envTokenFile = "BALLAST_TOKEN_FILE"
+)
+
+// remote is what every command of the client takes.
+type remote struct {
+	URL       string `name:"url" placeholder:"URL" help:"Registry (BALLAST_URL; else what login remembered)."`
+	TokenFile string `type:"path" placeholder:"FILE" help:"File with a token, read again for each request (BALLAST_TOKEN, BALLAST_TOKEN_FILE)."`
+	JSON      bool   `name:"json" help:"Write one JSON document to stdout."`
+}
+
+// config is the client's file.
+type config struct {
+	URL   string       `json:"url"`
+	Token client.Token `json:"token"`
+}
+
+// client returns the Client that flags, variables and file say, in that order.
+func (r remote) client(a *app) (*client.Client, error) {
+	saved, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	url := cmp.Or(r.URL, a.env(envURL), saved.URL)
+	if url == "" {
+		return nil, ballast.Errorf(ballast.CodeInvalid, "no registry: run `ballast login URL`, or export %s=https://…", envURL)
+	}
+	o := client.Options{URL: url, UserAgent: "ballast/" + version}
+	switch {
+	case r.TokenFile != "":
+		o.TokenSource = client.TokenFile(r.TokenFile)
+	case a.env(envToken) != "":
+		o.Token = client.Token(a.env(envToken))
+	case a.env(envTokenFile) != "":
+		o.TokenSource = client.TokenFile(a.env(envTokenFile))
+	case saved.URL == url:
+		o.Token = saved.Token
+	}
+	if o.Token == "" && o.TokenSource == nil {
+		return nil, ballast.Errorf(ballast.CodeUnauthenticated, "no token for %s", url)
+	}
+	return client.New(o)
+}
+
+// configPath is $XDG_CONFIG_HOME/ballast/config.json, by default under ~/.config.
+func (a *app) configPath() (string, error) {
+	dir := a.env("XDG_CONFIG_HOME")
+	if dir == "" && a.env("HOME") == "" {
+		return "", ballast.Errorf(ballast.CodeInvalid, "no place for settings: set HOME or XDG_CONFIG_HOME")
+	}
+	return filepath.Join(cmp.Or(dir, filepath.Join(a.env("HOME"), ".config")), "ballast", "config.json"), nil
+}
+
+// attemptDir is where a push remembers its upload; empty when there is no home.
+func (a *app) attemptDir() string {
+	dir := a.env("XDG_CACHE_HOME")
+	if dir == "" && a.env("HOME") != "" {
+		dir = filepath.Join(a.env("HOME"), ".cache")
+	}
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "ballast", "attempts")
+}
+
+// loadConfig reads the file; without one everything is empty.
+func (a *app) loadConfig() (c config, err error) {
+	path, err := a.configPath()
+	if err != nil {
+		return c, nil
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &c)
+	}
+	if err != nil {
+		return c, ballast.Errorf(ballast.CodeInvalid, "settings %s: %w; mend it, or run `ballast login URL` to write it anew", path, err)
+	}
+	return c, nil
+}
+
+// saveConfig replaces the file as a whole, readable by its owner only.
+func (a *app) saveConfig(c config) (path string, err error) {
+	if path, err = a.configPath(); err != nil {
+		return "", err
+	}
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", fmt.Errorf("settings: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".config-*") // mode 0600
+	if err != nil {
+		return "", fmt.Errorf("settings: %w", err)
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return "", fmt.Errorf("settings: %w", err)
+	}
+	return path, nil
+}
+
+// configFile loads a --config file: JSON with the names of flags. kong would let it override the environment; here a
+// variable that is set wins.
+func configFile(env func(string) string) kong.ConfigurationLoader {
+	return func(r io.Reader) (kong.Resolver, error) {
+		file, err := kong.JSON(r)
+		if err != nil {
+			return nil, err
+		}
+		return kong.ResolverFunc(func(ctx *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+			for _, name := range flag.Envs {
+				if env(name) != "" {
+					return nil, nil
+				}
+			}
+			return file.Resolve(ctx, parent, flag)
+		}), nil
+	}
+}
