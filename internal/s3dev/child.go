@@ -178,13 +178,22 @@ func lockData(ctx context.Context, data string) (unlock func(), err error) {
 	defer cancel()
 	for {
 		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			return func() { _ = f.Close() }, nil
+			return func() { _ = f.Close() }, writePID(f)
 		}
 		select {
 		case <-ctx.Done():
 			_ = f.Close()
-			return nil, fmt.Errorf("another process serves the objects in %s (lock %s: %w)", data, f.Name(), err)
+			return nil, fmt.Errorf("another process serves the objects in %s; %s holds its id: %w", data, f.Name(), err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// writePID leaves word of who holds the lock.
+func writePID(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(f, os.Getpid())
+	return err
 }

@@ -1,3 +1,5 @@
+//go:build !nos3dev
+
 package s3dev_test
 
 import (

@@ -72,7 +72,7 @@ func (s *Server) spawn(ctx context.Context, listen string, movable bool) (*proce
 	reports := make(chan report, 1)
 	go p.wait(stdout, reports)
 
-	order := command{Data: s.opt.Data, Listen: listen, Movable: movable, Fsync: childSyncs}
+	order := command{Data: s.opt.Data, Listen: listen, Movable: movable, Fsync: s.fsync}
 	sendErr := json.NewEncoder(stdin).Encode(order) // a child that is gone already shows in its report
 	rep, err := p.started(ctx, reports)
 	if err != nil {

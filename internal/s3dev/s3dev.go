@@ -63,6 +63,7 @@ type Server struct {
 	Keys            Keys   // what CredentialsFile holds
 
 	opt     Options
+	fsync   bool   // the child flushes each object before it acknowledges it
 	address string // host:port that the child listens on
 	flush   coalescer
 	folders []*os.File // one for each file system to flush, open for as long as the server lives
@@ -81,24 +82,32 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	listen, movable := opt.Listen, false
+	if err := s.launch(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// launch starts the first child and the goroutine that looks after it.
+func (s *Server) launch(ctx context.Context) error {
+	listen, movable := s.opt.Listen, false
 	if listen == "" || listen == DefaultListen {
 		listen, movable = DefaultListen, true
 	}
 	child, rep, err := s.spawn(ctx, listen, movable)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.address = rep.Address
 	s.Endpoint = "http://" + reachable(rep.Address)
 	if err := s.openFolders(rep.Folders); err != nil {
 		child.end()
-		return nil, err
+		return err
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	go s.supervise(life, child)
-	return s, nil
+	return nil
 }
 
 // prepare makes everything below the data folder that must exist before the child starts.
@@ -119,7 +128,7 @@ func prepare(opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Bucket: DefaultBucket, Region: Region, CredentialsFile: file, Keys: keys, opt: opt, stopped: make(chan struct{})}
+	s := &Server{Bucket: DefaultBucket, Region: Region, CredentialsFile: file, Keys: keys, opt: opt, fsync: childSyncs, stopped: make(chan struct{})}
 	s.flush.work = s.syncFolders
 	return s, nil
 }
