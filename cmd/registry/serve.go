@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+// serveCmd runs the registry. Help is its manual.
+type serveCmd struct {
+	Listen        string `env:"BALLAST_LISTEN" placeholder:"HOST:PORT" help:"Address of the API (default localhost:8080; when that is taken, the next free port)."`
+	PublicURL     string `name:"public-url" env:"BALLAST_PUBLIC_URL" placeholder:"URL" help:"URL under which clients reach the API (default: made from --listen)."`
+	Data          string `env:"BALLAST_DATA" type:"path" placeholder:"DIR" help:"Folder of the index, the keys and the embedded store (default $$XDG_DATA_HOME/ballast)."`
+	MetricsListen string `env:"BALLAST_METRICS_LISTEN" placeholder:"HOST:PORT" help:"Address of /metrics (default localhost:9464, or the next free port); \"off\" for none."`
+	RecordKey     string `env:"BALLAST_RECORD_KEY" type:"path" placeholder:"FILE" help:"File with the key that signs version records (default: record.key in the data folder)."`
+
+	S3               storeFlags `embed:"" prefix:"s3-" envprefix:"BALLAST_S3_" group:"Object store"`
+	AllowUnsafeStore bool       `env:"BALLAST_ALLOW_UNSAFE_STORE" group:"Object store" help:"Start on a store that accepts a signature of zeros (CVE-2026-40344). Waives nothing else."`
+	TakeOver         bool       `group:"Object store" help:"Make this index the owner of the prefix. The former owner stops writing; this one waits a minute for it."`
+
+	LogFormat string       `env:"BALLAST_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of the log on stderr: text or json."`
+	Config    settingsFile `placeholder:"FILE" help:"YAML or JSON file with these settings, named as the flags. Flags and BALLAST_… variables win."`
+}
+
+// Help is the long form of ballast serve --help.
+func (*serveCmd) Help() string {
+	return `With no --s3-… setting the registry keeps everything in its data folder and runs an S3 endpoint of its own on it.
+Else it uses the bucket that --s3-bucket names, with credentials from the usual AWS places: AWS_… variables, the shared
+files, a web identity, the container or the instance. At every start it tries on the store what clients could try, and
+refuses to run on one that would let them do harm.
+
+The first start writes a token with all rights to admin.token in the data folder. Ctrl-C ends the service after the
+requests in flight; a second one ends it at once.`
+}
+
+// Run serves until ctx ends, which is how the process is told to stop, and returns nil then.
+func (c *serveCmd) Run(ctx context.Context, a *app) error {
+	s := &serving{cmd: c, app: a, log: newLogger(a.stderr, c.LogFormat)}
+	defer s.close()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	if err := s.announce(); err != nil {
+		return err
+	}
+	return s.serve(ctx)
+}
+
+func newLogger(w io.Writer, format string) *slog.Logger {
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, nil))
+	}
+	return slog.New(slog.NewTextHandler(w, nil))
+}
+
+// makeDataFolder returns the absolute path of the data folder, which only its owner may enter.
+func (c *serveCmd) makeDataFolder(env func(string) string) (string, error) {
+	dir := c.Data
+	if dir == "" {
+		var err error
+		if dir, err = defaultDataFolder(env); err != nil {
+			return "", err
+		}
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("data folder %q: %w", c.Data, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	return dir, nil
+}
+
+// defaultDataFolder follows the XDG base directories, which want an absolute path or none.
+func defaultDataFolder(env func(string) string) (string, error) {
+	base := env("XDG_DATA_HOME")
+	if !filepath.IsAbs(base) {
+		home := env("HOME")
+		if home == "" {
+			return "", errors.New("no home folder to keep data in: give --data DIR")
+		}
+		base = filepath.Join(home, ".local", "share")
+	}
+	return filepath.Join(base, "ballast"), nil
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/api"
+	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+	"github.com/ballast-registry/ballast/internal/s3dev"
+)
+
+// Files of the data folder. The embedded store adds its own.
+const (
+	indexFile     = "index.db"
+	recordKeyFile = "record.key"
+	tokenFile     = "admin.token"
+)
+
+// Attributes of the service's own log lines.
+const (
+	attrAddress = "address"
+	attrError   = "error"
+	attrStore   = "store"
+)
+
+// serving is a registry as it comes up, runs and goes down.
+type serving struct {
+	cmd *serveCmd
+	app *app
+	log *slog.Logger
+
+	data      string
+	embedded  *s3dev.Server // nil with a store of the user's
+	store     objstore.Config
+	api       net.Listener
+	metrics   net.Listener // nil when turned off
+	publicURL string
+	engine    *engine.Engine
+
+	closers []func() error // run last first
+}
+
+// open brings up everything but the answering of requests. Whatever can be refused without touching the store is
+// refused before it is touched, and a taken port before the prefix is claimed.
+func (s *serving) open(ctx context.Context) error {
+	if err := errors.Join(s.cmd.S3.check(), s.cmd.checkReach()); err != nil {
+		return err
+	}
+	var err error
+	if s.data, err = s.cmd.makeDataFolder(s.app.env); err != nil {
+		return err
+	}
+	key, x, err := s.openIndex(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	bucket, err := s.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	return s.openEngine(ctx, x, key, bucket)
+}
+
+func (s *serving) onClose(f func() error) { s.closers = append(s.closers, f) }
+
+func (s *serving) close() {
+	for len(s.closers) > 0 {
+		last := len(s.closers) - 1
+		if err := s.closers[last](); err != nil && !errors.Is(err, net.ErrClosed) {
+			s.log.Warn("closing", slog.Any(attrError, err))
+		}
+		s.closers = s.closers[:last]
+	}
+}
+
+// openIndex loads the record key and opens the index under its lock. Only a folder without an index gets a new key: a
+// key that vanished from beside an index must be found again, since the bucket's records are signed with it.
+func (s *serving) openIndex(ctx context.Context) (engine.RecordKey, *index.Index, error) {
+	path := filepath.Join(s.data, indexFile)
+	_, err := os.Stat(path)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	key, err := s.loadRecordKey(isNew)
+	if err != nil {
+		return key, nil, err
+	}
+	bolt, err := index.OpenBolt(path, index.BoltOptions{})
+	if errors.Is(err, index.ErrLocked) {
+		return key, nil, fmt.Errorf("%w: another ballast serve uses this data folder", err)
+	}
+	if err != nil {
+		return key, nil, err
+	}
+	x, err := index.Open(ctx, bolt, time.Now)
+	if err != nil {
+		return key, nil, errors.Join(err, bolt.Close())
+	}
+	s.onClose(x.Close)
+	return key, x, nil
+}
+
+func (s *serving) loadRecordKey(create bool) (engine.RecordKey, error) {
+	if file := s.cmd.RecordKey; file != "" {
+		return engine.LoadRecordKey(file, false)
+	}
+	path := filepath.Join(s.data, recordKeyFile)
+	key, err := engine.LoadRecordKey(path, create)
+	if errors.Is(err, fs.ErrNotExist) {
+		return key, fmt.Errorf("%w\nThe index is here and the key that signs its records is not: put the copy back, or name it with --record-key", err)
+	}
+	return key, err
+}
+
+// openStore starts the embedded store, if it is to be that, and tries on the store what clients could try.
+func (s *serving) openStore(ctx context.Context) (bucket *objstore.S3, err error) {
+	if s.cmd.S3.embedded() {
+		if s.embedded, s.store, err = s.cmd.startEmbedded(ctx, s.data, s.log.With(slog.String(attrStore, "embedded"))); err != nil {
+			return nil, err
+		}
+		s.onClose(func() error { s.embedded.Close(); return nil })
+	} else {
+		s.store = s.cmd.S3.config(s.log)
+	}
+	if at := cmp.Or(s.store.PublicEndpoint, s.store.Endpoint); at != "" {
+		if err := checkHosts(s.publicURL, at); err != nil {
+			return nil, err
+		}
+	}
+	if bucket, err = objstore.Open(ctx, s.store); err != nil {
+		return nil, err
+	}
+	report, err := objstore.Probe(ctx, bucket, objstore.ProbeOptions{RegistryURL: s.publicURL})
+	if err != nil {
+		return nil, err
+	}
+	return bucket, report.Refusal(s.cmd.AllowUnsafeStore)
+}
+
+// openEngine claims the prefix and finishes what an earlier run began.
+func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.RecordKey, bucket *objstore.S3) (err error) {
+	opt := engine.Options{Index: x, Bucket: bucket, Signer: bucket, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log}
+	if s.embedded != nil {
+		opt.Sync, opt.Room = s.embedded.Sync, s.room
+	}
+	if s.engine, err = engine.Open(ctx, opt); err != nil {
+		return err
+	}
+	s.onClose(s.engine.Close)
+	return s.saveAdminToken(ctx)
+}
+
+// spare is the free disk that completing an upload must leave, so that the index and the log can still be written.
+const spare = 256 << 20
+
+// room refuses an object that would fill the embedded store's disk: it writes a multipart object a second time.
+func (s *serving) room(_ context.Context, size int64) error {
+	free, err := s.embedded.Free()
+	if err != nil {
+		return err
+	}
+	if free < size+spare {
+		return ballast.Errorf(ballast.CodeUnavailable, "the store's disk is too full: %d bytes are free and completing this file needs %d", free, size+spare)
+	}
+	return nil
+}
+
+// saveAdminToken writes the first token of an index to its file. A file of that name belonged to an index that is gone.
+func (s *serving) saveAdminToken(ctx context.Context) error {
+	token, created, err := s.engine.EnsureAdmin(ctx)
+	if err != nil || !created {
+		return err
+	}
+	path := filepath.Join(s.data, tokenFile)
+	fresh := path + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("admin token: %w", err)
+	}
+	if err := engine.WriteSecret(fresh, token+"\n"); err != nil {
+		return fmt.Errorf("admin token: %w", err)
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return fmt.Errorf("admin token: %w", err)
+	}
+	return nil
+}
+
+// Times of going down: requests get drainQuietly to end by themselves, are then told to, and are cut at drainLimit.
+const (
+	drainQuietly = 5 * time.Second
+	drainLimit   = 8 * time.Second
+)
+
+// serve answers requests until ctx ends or a listener fails.
+func (s *serving) serve(ctx context.Context) error {
+	registry := newRegistry()
+	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: registry, Version: version})
+	base, cut := context.WithCancel(context.Background())
+	defer cut()
+	servers := map[*http.Server]net.Listener{api.NewServer(face, s.log): s.api}
+	if s.metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+		servers[api.NewServer(mux, s.log)] = s.metrics
+	}
+	g, running := errgroup.WithContext(ctx)
+	for server, listener := range servers {
+		server.BaseContext = func(net.Listener) context.Context { return base }
+		g.Go(func() error {
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serving %s: %w", listener.Addr(), err)
+			}
+			return nil
+		})
+		g.Go(func() error {
+			<-running.Done()
+			signal.Reset(os.Interrupt, syscall.SIGTERM) // a second signal ends the process at once
+			drain(server, cut)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func drain(server *http.Server, cut context.CancelFunc) {
+	defer time.AfterFunc(drainQuietly, cut).Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
+	defer cancel()
+	if server.Shutdown(ctx) != nil {
+		_ = server.Close() // what is still open is to be cut
+	}
+}
+
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
