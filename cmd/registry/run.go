@@ -71,7 +71,6 @@ func run(ctx context.Context, args []string, env func(string) string, stdin io.R
 		kong.Name("ballast"),
 		kong.Description("Ballast is a model registry that lives in your bucket."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Configuration(configFile(env)),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),

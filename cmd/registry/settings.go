@@ -5,12 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/alecthomas/kong"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
@@ -128,23 +125,4 @@ func (a *app) saveConfig(c config) (path string, err error) {
 		return "", fmt.Errorf("settings: %w", err)
 	}
 	return path, nil
-}
-
-// configFile loads a --config file: JSON with the names of flags. kong would let it override the environment; here a
-// variable that is set wins.
-func configFile(env func(string) string) kong.ConfigurationLoader {
-	return func(r io.Reader) (kong.Resolver, error) {
-		file, err := kong.JSON(r)
-		if err != nil {
-			return nil, err
-		}
-		return kong.ResolverFunc(func(ctx *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
-			for _, name := range flag.Envs {
-				if env(name) != "" {
-					return nil, nil
-				}
-			}
-			return file.Resolve(ctx, parent, flag)
-		}), nil
-	}
 }
