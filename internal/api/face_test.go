@@ -27,6 +27,7 @@ import (
 type face struct {
 	t        *testing.T
 	url      string
+	token    string
 	log      *lockedBuffer
 	registry *prometheus.Registry
 	doc      *description
@@ -52,7 +53,7 @@ func (b *lockedBuffer) String() string {
 
 func newFace(t *testing.T, service Service) *face {
 	t.Helper()
-	f := &face{t: t, log: &lockedBuffer{}, registry: prometheus.NewRegistry(), doc: loadDescription(t)}
+	f := &face{t: t, token: goodToken, log: &lockedBuffer{}, registry: prometheus.NewRegistry(), doc: loadDescription(t)}
 	log := slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	clock := func() time.Time { return sampleTime.Time }
 	srv := httptest.NewUnstartedServer(nil)
@@ -69,7 +70,7 @@ type answer struct {
 	body []byte
 }
 
-// send sends a request with the good token, JSON as its content type, and headers given as name, value, … over these;
+// send sends a request with the face's token, JSON as its content type, and headers given as name, value, … over these;
 // an empty value removes one. It follows no redirect, and holds the answer to the description.
 func (f *face) send(method, path, body string, headers ...string) answer {
 	f.t.Helper()
@@ -77,7 +78,7 @@ func (f *face) send(method, path, body string, headers ...string) answer {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+goodToken)
+	req.Header.Set("Authorization", "Bearer "+f.token)
 	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
