@@ -29,7 +29,7 @@ const (
 	maxConnections = 8192    // open, idle ones included
 	maxParts       = 10_000  // of a multipart upload, S3's own limit
 	maxCopy        = 5 << 30 // bytes of one CopyObject, S3's own limit; versitygw's zero value refuses every copy
-	lockWait       = 10 * time.Second
+	lockWait       = 5 * time.Second
 	drainLimit     = 2 * time.Second // for requests in flight, once the parent is gone
 )
 
