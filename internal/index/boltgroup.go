@@ -147,20 +147,22 @@ func (q *boltQueue) enter(ctx context.Context) error {
 func (q *boltQueue) next() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
-		return false
-	}
-	close(q.waiting[0])
-	q.waiting = slices.Delete(q.waiting, 0, 1)
-	return true
+	return q.callFirst()
 }
 
 // leave gives the turn to the first in line, or back.
 func (q *boltQueue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.taken = len(q.waiting) > 0; q.taken {
-		close(q.waiting[0])
-		q.waiting = slices.Delete(q.waiting, 0, 1)
+	q.taken = q.callFirst()
+}
+
+// callFirst needs mu.
+func (q *boltQueue) callFirst() bool {
+	if len(q.waiting) == 0 {
+		return false
 	}
+	close(q.waiting[0])
+	q.waiting = slices.Delete(q.waiting, 0, 1)
+	return true
 }

@@ -154,6 +154,29 @@ func TestBoltEndsInGroup(t *testing.T) {
 	}
 }
 
+// TestBoltQueueMeets lets a context end just when the turn comes: who has been given the turn must know it.
+func TestBoltQueueMeets(t *testing.T) {
+	var q boltQueue
+	if err := q.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	entered := make(chan error)
+	go func() { entered <- q.enter(ctx) }()
+	for waiting := 0; waiting == 0; time.Sleep(time.Millisecond) {
+		q.mu.Lock()
+		waiting = len(q.waiting)
+		q.mu.Unlock()
+	}
+	q.mu.Lock()
+	cancel() // it wakes up, and finds the lock taken
+	called := q.callFirst()
+	q.mu.Unlock()
+	if err := <-entered; !called || err != nil {
+		t.Errorf("called %t, then got %v: the turn is lost", called, err)
+	}
+}
+
 // TestBoltCommitFails makes a commit fail: all of a group hear of it, those too whose fn failed or wrote
 // nothing, for they may have read what is lost; and nothing is written from then on.
 func TestBoltCommitFails(t *testing.T) {
