@@ -67,6 +67,9 @@ func (p *push) askAll(ctx context.Context, blobs <-chan *blob, jobs chan<- job) 
 		}
 		p.planSending(batch, answers)
 		for i, b := range batch {
+			if !toSend(answers[i]) {
+				continue
+			}
 			if err := pass(ctx, jobs, job{b, answers[i]}); err != nil {
 				return err
 			}
@@ -108,10 +111,15 @@ func (p *push) inquire(ctx context.Context, asks []ballast.BlobRequest) ([]balla
 	return resp.Blobs, nil
 }
 
+// toSend reports whether a blob is not there yet.
+func toSend(a ballast.BlobAnswer) bool {
+	return a.State != ballast.BlobStored && a.State != ballast.BlobVerified
+}
+
 func (p *push) planSending(batch []*blob, answers []ballast.BlobAnswer) {
 	plan := Event{Phase: PhaseUpload}
 	for i, a := range answers {
-		if a.State == ballast.BlobMissing || a.State == ballast.BlobBusy {
+		if toSend(a) {
 			plan.Files++
 			plan.Total += batch[i].source.size
 		}
@@ -155,6 +163,9 @@ func (p *push) sendBlob(ctx context.Context, j job) error {
 			}
 		} else {
 			moved, done, err := s.step(ctx, j.answer)
+			if done {
+				p.o.Progress.tell(Event{Phase: PhaseUpload, Path: j.blob.source.path, Done: true})
+			}
 			if err != nil || done {
 				return err
 			}
@@ -194,9 +205,12 @@ func (s *sending) step(ctx context.Context, a ballast.BlobAnswer) (moved, done b
 // outcome sorts the end of a transfer: there, to be tried again, or final.
 func (s *sending) outcome(err error) (done bool, _ error) {
 	var e *storeError
+	var here *ballast.Error
 	switch {
 	case err == nil:
 		return true, nil
+	case errors.As(err, &here): // of the file, whatever the transport made of it
+		return false, about(s.b.source.path, here)
 	case errors.As(err, &e) && e.Status == http.StatusPreconditionFailed:
 		return true, nil // somebody else sent it; the commit decides
 	case errors.As(err, &e) && e.wrongBytes():
