@@ -39,7 +39,7 @@ requests in flight; a second one ends it at once.`
 
 // Run serves until ctx ends, which is how the process is told to stop, and returns nil then.
 func (c *serveCmd) Run(ctx context.Context, a *app) error {
-	s := &serving{cmd: c, app: a, log: newLogger(a.stderr, c.LogFormat)}
+	s := &serving{cmd: c, app: a, log: newLogger(a.stderr, c.LogFormat), registry: newRegistry()}
 	defer s.close()
 	if err := s.open(ctx); err != nil {
 		return err

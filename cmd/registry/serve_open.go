@@ -55,6 +55,7 @@ type serving struct {
 	metrics   net.Listener // nil when turned off
 	publicURL string
 	engine    *engine.Engine
+	registry  *prometheus.Registry // of metrics
 
 	closers []func() error // run last first
 }
@@ -158,8 +159,12 @@ func (s *serving) openStore(ctx context.Context) (bucket *objstore.S3, err error
 }
 
 // openEngine claims the prefix and finishes what an earlier run began.
-func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.RecordKey, bucket *objstore.S3) (err error) {
-	opt := engine.Options{Index: x, Bucket: bucket, Signer: bucket, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log}
+func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.RecordKey, store *objstore.S3) error {
+	bucket, err := objstore.Instrument(store, s.registry)
+	if err != nil {
+		return err
+	}
+	opt := engine.Options{Index: x, Bucket: bucket, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log}
 	if s.embedded != nil {
 		opt.Sync, opt.Room = s.embedded.Sync, s.room
 	}
@@ -213,14 +218,13 @@ const (
 
 // serve answers requests until ctx ends or a listener fails.
 func (s *serving) serve(ctx context.Context) error {
-	registry := newRegistry()
-	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: registry, Version: version})
+	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version})
 	base, cut := context.WithCancel(context.Background())
 	defer cut()
 	servers := map[*http.Server]net.Listener{api.NewServer(face, s.log): s.api}
 	if s.metrics != nil {
 		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+		mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 		servers[api.NewServer(mux, s.log)] = s.metrics
 	}
 	g, running := errgroup.WithContext(ctx)
