@@ -132,7 +132,9 @@ func TestDefaultPortsMove(t *testing.T) {
 }
 
 func TestDataFolder(t *testing.T) {
-	env := func(vars map[string]string) func(string) string { return func(name string) string { return vars[name] } }
+	env := func(vars map[string]string) func(string) string {
+		return func(name string) string { return vars[name] }
+	}
 	for _, c := range []struct {
 		vars map[string]string
 		want string
