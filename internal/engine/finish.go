@@ -84,6 +84,7 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 	if err != nil {
 		return errors.Is(err, index.ErrUnverified), ignore(err, index.ErrUnverified)
 	}
+	e.changed.notify() // files that the name already has end the upload here, without a record
 	return false, e.rollForward(ctx, v.Key())
 }
 
