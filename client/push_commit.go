@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -32,7 +34,7 @@ func (p *push) publish(ctx context.Context) (ballast.VersionInfo, error) {
 				return ballast.VersionInfo{}, ballast.Errorf(ballast.CodeUnavailable, "the registry keeps losing what was sent to upload %s; tell its operator", u.ID)
 			}
 			continue
-		case e.Code != ballast.CodeMissing || len(e.Missing) == 0 || tooOften(times, e.Missing):
+		case e.Code != ballast.CodeMissing || p.tooOften(times, e):
 			return ballast.VersionInfo{}, err
 		default:
 			p.note("the registry misses some bytes; sending them again")
@@ -43,9 +45,13 @@ func (p *push) publish(ctx context.Context) (ballast.VersionInfo, error) {
 	}
 }
 
-func tooOften(times map[digest.Digest]int, missing []digest.Digest) bool {
+// tooOften counts how often each blob is missing. An error that lists none means any of them, so all are asked about.
+func (p *push) tooOften(times map[digest.Digest]int, e *ballast.Error) bool {
+	if len(e.Missing) == 0 {
+		e.Missing = slices.Collect(maps.Keys(p.blobs))
+	}
 	most := 0
-	for _, d := range missing {
+	for _, d := range e.Missing {
 		times[d]++
 		most = max(most, times[d])
 	}
