@@ -29,6 +29,9 @@ func (k Keys) GoString() string { return k.String() }
 // LogValue implements slog.LogValuer.
 func (k Keys) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
+// MarshalText hides the secrets from JSON, in whatever the keys are held.
+func (k Keys) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // Identity says where credentials come from. The zero value is AWS's default chain: environment, shared files, web
 // identity, container, instance.
 type Identity struct {
@@ -49,6 +52,9 @@ func (id Identity) String() string {
 	}
 	return "the default credentials"
 }
+
+// LogValue implements slog.LogValuer.
+func (id Identity) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
 func (id Identity) profile() string {
 	if id.Profile == "" {

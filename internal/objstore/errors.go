@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -18,7 +19,6 @@ import (
 var codes = map[string]error{
 	"NoSuchKey":                  ErrNotFound,
 	"NoSuchVersion":              ErrNotFound,
-	"NotFound":                   ErrNotFound, // what a HEAD's 404 becomes
 	"NoSuchUpload":               ErrNoSuchUpload,
 	"InvalidPart":                ErrInvalidPart,
 	"PreconditionFailed":         ErrPrecondition,
@@ -43,8 +43,7 @@ func classify(ctx context.Context, err error) error {
 	if sentinel := sentinelOf(err); sentinel != nil {
 		return fmt.Errorf("%w: %w", sentinel, err)
 	}
-	var answer *awshttp.ResponseError
-	if ctx.Err() != nil && !errors.As(err, &answer) {
+	if ctx.Err() != nil && statusOf(err) == 0 {
 		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
 	}
 	return err
@@ -54,11 +53,23 @@ func sentinelOf(err error) error {
 	if sentinel, known := codes[code(err)]; known {
 		return sentinel
 	}
-	var answer *awshttp.ResponseError
-	if errors.As(err, &answer) {
-		return sentinelOfStatus(answer.HTTPStatusCode())
+	var absent *types.NotFound // a HEAD's 404, which has no body to say NoSuchKey
+	if errors.As(err, &absent) {
+		return ErrNotFound
+	}
+	if status := statusOf(err); status != 0 {
+		return sentinelOfStatus(status)
 	}
 	return sentinelOfTransport(err)
+}
+
+// statusOf is the status of the store's answer, 0 when none came.
+func statusOf(err error) int {
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) && answer.Response != nil && answer.Response.Response != nil {
+		return answer.HTTPStatusCode()
+	}
+	return 0
 }
 
 // sentinelOfStatus leaves out 404: without S3's own word for it, anything on the way may have said it.

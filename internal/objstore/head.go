@@ -3,14 +3,12 @@ package objstore
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/opencontainers/go-digest"
@@ -36,8 +34,7 @@ func (s *S3) Head(ctx context.Context, key string) (Object, error) {
 // whyNoHead tells an object that needs a key of somebody's from a request that was wrong otherwise, such as one with
 // an expired token. Both are a bare 400 to HEAD, which has no body to say more; to GET they are not.
 func (s *S3) whyNoHead(ctx context.Context, key string, err error) error {
-	var answer *awshttp.ResponseError
-	if !errors.As(err, &answer) || answer.HTTPStatusCode() != http.StatusBadRequest {
+	if statusOf(err) != http.StatusBadRequest {
 		return classify(ctx, err)
 	}
 	out, getErr := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: s.full(key), Range: aws.String("bytes=0-0")})

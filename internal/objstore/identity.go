@@ -13,13 +13,13 @@ import (
 // life, or an instance whose keys rotate on their own clock, would else be asked at every signature.
 const refreshPause = time.Minute
 
-// identity hands out credentials with enough life in them.
+// identity hands out credentials with enough life in them, and the last good ones while their source is out of order.
 type identity struct {
 	name  string
 	cache *aws.CredentialsCache
-	now   func() time.Time
 
 	mu        sync.Mutex
+	last      aws.Credentials
 	refreshed time.Time
 }
 
@@ -28,28 +28,41 @@ func newIdentity(name string, loaded aws.Config) *identity {
 	if !ok {
 		cache = aws.NewCredentialsCache(loaded.Credentials)
 	}
-	return &identity{name: name, cache: cache, now: time.Now}
+	return &identity{name: name, cache: cache}
 }
 
-// credentials returns some that live for at least life where the provider has such, else what there is.
+// Retrieve implements aws.CredentialsProvider for calls that are sent at once.
+func (id *identity) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	return id.credentials(ctx, 0)
+}
+
+// credentials returns some that live for at least life where the source has such, else what there is.
 func (id *identity) credentials(ctx context.Context, life time.Duration) (aws.Credentials, error) {
-	held, err := id.cache.Retrieve(ctx)
-	if err != nil {
-		return aws.Credentials{}, fmt.Errorf("credentials of %s: %w", id.name, err)
-	}
-	if !id.dueForRefresh(held, life) {
-		return held, nil
+	held, err := id.retrieve(ctx)
+	if err != nil || !id.dueForRefresh(held, life) {
+		return held, err
 	}
 	id.cache.Invalidate()
-	fresh, err := id.cache.Retrieve(ctx)
-	if err != nil {
-		return held, nil // still valid; the next signature after the pause tries again
-	}
-	return fresh, nil
+	return id.retrieve(ctx)
 }
 
+func (id *identity) retrieve(ctx context.Context) (aws.Credentials, error) {
+	creds, err := id.cache.Retrieve(ctx)
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	switch {
+	case err == nil:
+		id.last = creds
+		return creds, nil
+	case id.last.HasKeys() && !id.last.Expired():
+		return id.last, nil
+	}
+	return aws.Credentials{}, fmt.Errorf("credentials of %s: %w", id.name, err)
+}
+
+// dueForRefresh also books the refresh, so that only one of many callers asks.
 func (id *identity) dueForRefresh(held aws.Credentials, life time.Duration) bool {
-	now := id.now()
+	now := time.Now()
 	if !held.CanExpire || !held.Expires.Before(now.Add(life)) {
 		return false
 	}

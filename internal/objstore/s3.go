@@ -33,7 +33,6 @@ type S3 struct {
 	endpoint        string // Config.Endpoint
 	service         *identity
 	put, get        *identity
-	sole            bool // put or get is the service's
 	public, private location
 	signer          *v4.Signer
 	now             func() time.Time
@@ -57,8 +56,8 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 	}
 	s := &S3{
 		log: cfg.Logger, bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region, endpoint: cfg.Endpoint,
-		service: newIdentity(cfg.Service.String(), loaded), sole: cfg.Put == nil || cfg.Get == nil,
-		signer: newV4Signer(), now: time.Now,
+		service: newIdentity(cfg.Service.String(), loaded),
+		signer:  newV4Signer(), now: time.Now,
 	}
 	if s.prefix != "" {
 		s.prefix += "/"
@@ -103,7 +102,7 @@ func (s *S3) openClients(cfg Config, loaded aws.Config) {
 	configure := func(client *http.Client, retryer aws.Retryer) *s3.Client {
 		return s3.NewFromConfig(loaded, func(o *s3.Options) {
 			o.Region = s.region
-			o.Credentials = s.service.cache
+			o.Credentials = s.service
 			o.HTTPClient = client
 			o.Retryer = retryer
 			o.UsePathStyle = cfg.PathStyle
@@ -137,7 +136,7 @@ func newHTTPClient(wait time.Duration) *http.Client {
 }
 
 // SharesIdentity reports whether the service's own credentials also sign requests for clients.
-func (s *S3) SharesIdentity() bool { return s.sole }
+func (s *S3) SharesIdentity() bool { return s.put == s.service || s.get == s.service }
 
 // EnsureBucket creates the bucket when it is absent. It is for stores that are the registry's own.
 func (s *S3) EnsureBucket(ctx context.Context) error {

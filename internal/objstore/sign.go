@@ -63,10 +63,14 @@ func (s *S3) SignPut(ctx context.Context, key string, content digest.Digest, siz
 	if size < 0 || size > ballast.MaxPutSize {
 		return ballast.SignedRequest{}, fmt.Errorf("objstore: sign put %q: a size of %d bytes", key, size)
 	}
+	return s.presign(ctx, s.put, s.public, signPut(key, content, size), ttl)
+}
+
+func signPut(key string, content digest.Digest, size int64) signing {
 	r := signing{method: http.MethodPut, key: key, size: size, header: http.Header{}}
 	r.header.Set("If-None-Match", "*")
 	r.header.Set("X-Amz-Checksum-Sha256", ballast.ChecksumHeader(content))
-	return s.presign(ctx, s.put, r, ttl)
+	return r
 }
 
 // SignPart implements Signer.
@@ -74,10 +78,14 @@ func (s *S3) SignPart(ctx context.Context, key, uploadID string, number int, con
 	if size < 0 || size > ballast.MaxPartSize || number < 1 || number > ballast.MaxParts {
 		return ballast.SignedRequest{}, fmt.Errorf("objstore: sign part %q: number %d of %d bytes", key, number, size)
 	}
+	return s.presign(ctx, s.put, s.public, signPart(key, uploadID, number, content, size), ttl)
+}
+
+func signPart(key, uploadID string, number int, content digest.Digest, size int64) signing {
 	r := signing{method: http.MethodPut, key: key, size: size, header: http.Header{}}
 	r.query = url.Values{"partNumber": {strconv.Itoa(number)}, "uploadId": {uploadID}}
 	r.header.Set("X-Amz-Checksum-Sha256", ballast.ChecksumHeader(content))
-	return s.presign(ctx, s.put, r, ttl)
+	return r
 }
 
 // SignGet implements Signer.
@@ -86,7 +94,7 @@ func (s *S3) SignGet(ctx context.Context, key, versionID string, ttl time.Durati
 	if versionID != "" {
 		r.query = url.Values{"versionId": {versionID}}
 	}
-	return s.presign(ctx, s.get, r, ttl)
+	return s.presign(ctx, s.get, s.public, r, ttl)
 }
 
 // signing is a request to be signed. The SDK signs its length when it is over 0.
@@ -97,7 +105,7 @@ type signing struct {
 	size        int64
 }
 
-func (s *S3) presign(ctx context.Context, id *identity, r signing, ttl time.Duration) (ballast.SignedRequest, error) {
+func (s *S3) presign(ctx context.Context, id *identity, at location, r signing, ttl time.Duration) (ballast.SignedRequest, error) {
 	if err := s.check(r.key); err != nil {
 		return ballast.SignedRequest{}, err
 	}
@@ -115,7 +123,7 @@ func (s *S3) presign(ctx context.Context, id *identity, r signing, ttl time.Dura
 	if life < 1 {
 		return ballast.SignedRequest{}, fmt.Errorf("objstore: sign %q: %w: no life is left in the credentials of %s, or in the request", r.key, ErrUnavailable, id.name)
 	}
-	request := r.request(ctx, s.public.object(s.prefix+r.key), int(life))
+	request := r.request(ctx, at.object(s.prefix+r.key), int(life))
 	signed, headers, err := s.signer.PresignHTTP(ctx, creds, request, unsignedPayload, "s3", s.region, now)
 	if err != nil {
 		return ballast.SignedRequest{}, s.wrap("sign", r.key, err)
