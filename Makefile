@@ -1,0 +1,59 @@
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOBIN   ?= $(or $(shell go env GOBIN),$(shell go env GOPATH)/bin)
+TOOLS   := go run ./testenv/cmd/tools
+
+# The race detector wants a C compiler on Linux; without one the tests run without it, and CI has one.
+RACE    := $(if $(shell command -v $$(go env CC)),-race,)
+RACED   := ./client/... ./internal/api/... ./internal/engine/... ./internal/index/... ./internal/objstore/... ./internal/s3dev/...
+SKIPPED := /ballast/(client|internal/(api|engine|index|objstore|s3dev)|testenv/lint)(/|$$)
+TIMEOUT ?= 20m
+SOAK    ?= 30s
+
+.PHONY: all build install run demo test lint bench soak mutants vuln cross tools clean
+all: build
+
+build: ## bin/ballast
+	$(BUILD) -o bin/ballast ./cmd/registry
+
+install: build ## into $GOBIN
+	mkdir -p '$(GOBIN)' && cp bin/ballast '$(GOBIN)/ballast'
+
+run: build ## a registry on localhost, with everything in its data folder; more flags in ARGS
+	bin/ballast serve $(ARGS)
+
+demo: build ## push, list and pull a generated model
+	scripts/demo.sh
+
+test: ## everything, against the embedded store and MinIO
+	$(TOOLS) minio mc
+	$(if $(RACE),,@echo "no C compiler: the race detector stays off")
+	BALLAST_REQUIRE_TOOLS=1 go test $(RACE) -timeout $(TIMEOUT) $(RACED)
+	BALLAST_REQUIRE_TOOLS=1 go test -timeout $(TIMEOUT) $$(go list ./... | grep -vE '$(SKIPPED)')
+
+lint: ## house rules, and the proof that the layer rules bite
+	$$($(TOOLS) golangci-lint) run
+	BALLAST_REQUIRE_TOOLS=1 go test ./testenv/lint
+	go vet -tags nos3dev ./cmd/registry ./internal/s3dev
+
+bench: ## benchmarks, ten rounds each, for benchstat
+	@grep -rlE --include=*_test.go '^func Benchmark' . >/dev/null || echo "there are no benchmarks yet"
+	go test -run '^$$' -bench . -benchmem -count 10 -timeout 60m ./internal/index/... ./internal/objstore/... ./internal/hash/...
+
+soak: ## each fuzz target for SOAK, then the concurrent tests again and again
+	testenv/soak.sh $(SOAK)
+
+mutants: ## each planted violation must make its test fail
+	go run ./testenv/cmd/mutants
+
+vuln: ## known vulnerabilities in what the binary calls
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./cmd/registry
+
+cross: ## dist/ballast-<os>-<arch>
+	@set -e; for target in linux/amd64 linux/arm64 darwin/arm64; do echo "$$target"; GOOS=$${target%/*} GOARCH=$${target#*/} $(BUILD) -o "dist/ballast-$${target%/*}-$${target#*/}" ./cmd/registry; done
+
+tools: ## the pinned programs of tests and lint, into a cache outside the tree
+	$(TOOLS)
+
+clean: ## what the targets above made in the tree; the tools' cache stays
+	rm -rf bin dist
