@@ -15,13 +15,14 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
 )
 
 // Limits of what a request may hold beside its body.
 const (
 	defaultLimit   = 100
 	maxLimit       = 1000
-	maxWait        = time.Minute
+	maxWait        = engine.MaxWait
 	maxCursorBytes = 4 << 10
 	maxPrefixBytes = 256
 )
