@@ -291,7 +291,7 @@ func (e *Engine) finishLater(id string) {
 		defer e.finishing.end(id)
 		for pause := time.Second; ; pause = min(2*pause, time.Minute) {
 			err := e.finish(e.ctx, id)
-			if err == nil || e.ctx.Err() != nil {
+			if err == nil || e.ctx.Err() != nil || e.owner.verdict() != nil {
 				return
 			}
 			e.log.WarnContext(e.ctx, "finishing an upload", "upload", id, "error", err, "retry_in", pause)

@@ -34,9 +34,34 @@ type owner struct {
 
 	mark ownerMark // what owner.json must hold; set by claim
 
+	done chan struct{} // closed when the instance may write no more
+
 	mu      sync.Mutex
 	seen    time.Time // when the last good look began
 	stopped *ballast.Error
+}
+
+func newOwner(b objstore.Bucket, x *index.Index, now func() time.Time, maxAge time.Duration) *owner {
+	return &owner{bucket: b, index: x, now: now, maxAge: maxAge, done: make(chan struct{})}
+}
+
+// stop refuses all writes from now on, for good. The caller holds mu.
+func (o *owner) stop(why *ballast.Error) error {
+	if o.stopped == nil {
+		o.stopped = why
+		close(o.done)
+	}
+	return o.stopped
+}
+
+// verdict is why the instance may write no more, or nil.
+func (o *owner) verdict() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stopped == nil {
+		return nil
+	}
+	return o.stopped
 }
 
 // check passes when owner.json was seen to be ours at most maxAge ago, looking again if need be. Once it was seen to be
@@ -72,8 +97,7 @@ func (o *owner) look(ctx context.Context) error {
 	case err != nil && !errors.Is(err, objstore.ErrNotFound):
 		return storeError(err)
 	case err != nil || mark != o.mark:
-		o.stopped = ballast.Errorf(ballast.CodeUnavailable, "another service took over this registry's bucket; this one is read-only until it is restarted")
-		return o.stopped
+		return o.stop(ballast.Errorf(ballast.CodeUnavailable, "another service took over this registry's bucket; this one is read-only until it is restarted"))
 	}
 	o.seen = began
 	return nil
@@ -83,10 +107,7 @@ func (o *owner) look(ctx context.Context) error {
 func (o *owner) behind(k ballast.Key) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.stopped == nil {
-		o.stopped = ballast.Errorf(ballast.CodeUnavailable, "the bucket holds another record of %s than the index: the index is older than the bucket; its operator has to run rebuild", k)
-	}
-	return o.stopped
+	return o.stop(ballast.Errorf(ballast.CodeUnavailable, "the bucket holds another record of %s than the index: the index is older than the bucket; its operator has to run rebuild", k))
 }
 
 // readOwner returns owner.json and its ETag.

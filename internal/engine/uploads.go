@@ -83,7 +83,8 @@ func (e *Engine) Upload(ctx context.Context, p Principal, id string, wait time.D
 	return e.showUpload(ctx, u)
 }
 
-// await returns the upload once it is no longer verifying, or as it is when the wait is over.
+// await returns the upload once it is no longer verifying, or as it is when the wait is over. Errors: unavailable when
+// this instance may not finish it any more.
 func (e *Engine) await(ctx context.Context, id string, wait time.Duration) (index.Upload, error) {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
@@ -93,8 +94,12 @@ func (e *Engine) await(ctx context.Context, id string, wait time.Duration) (inde
 		if err != nil || u.Status != ballast.UploadVerifying {
 			return u, err
 		}
+		if err := e.owner.verdict(); err != nil {
+			return u, err
+		}
 		select {
 		case <-changed:
+		case <-e.owner.done:
 		case <-timeout.C:
 			return u, nil
 		case <-ctx.Done():
@@ -177,8 +182,12 @@ func (e *Engine) progress(ctx context.Context, u index.Upload) (*ballast.Progres
 
 const reapBatch = 100
 
-// reap ends uploads whose lease is over, unless parts still arrive, and forgets settled ones after a day.
+// reap ends uploads whose lease is over, unless parts still arrive, and forgets settled ones after a day. It also picks
+// up accepted commits that nobody finishes, should a request have died right after its commit was accepted.
 func (e *Engine) reap(ctx context.Context) error {
+	if err := e.resume(ctx); err != nil {
+		return err
+	}
 	due, err := e.index.Due(ctx, reapBatch)
 	if err != nil {
 		return err

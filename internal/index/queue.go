@@ -103,7 +103,7 @@ func (x *Index) Verified(ctx context.Context, id BlobID, worker string) error {
 	})
 }
 
-// Lied records that the worker re-read the blob and found another digest: stored → deleting. The upload whose list was
+// Lied records that the worker re-read the blob and found another digest, or another object (actual is empty): stored → deleting. The upload whose list was
 // completed fails with integrity, naming both digests; other uploads that pin the blob see it missing again.
 func (x *Index) Lied(ctx context.Context, id BlobID, worker string, actual digest.Digest) error {
 	return x.withJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
@@ -119,11 +119,19 @@ func (x *Index) Lied(ctx context.Context, id BlobID, worker string, actual diges
 			return err
 		}
 		u := old
-		u.Error = ballast.Errorf(ballast.CodeIntegrity, "the bytes uploaded as %s have the digest %s; they were removed", id.Digest, actual)
-		u.Error.Expected, u.Error.Actual = id.Digest, actual
+		u.Error = lie(id.Digest, actual)
 		if err := x.settle(tx, &u, ballast.UploadFailed); err != nil {
 			return err
 		}
 		return putUpload(tx, &old, u)
 	})
+}
+
+func lie(expected, actual digest.Digest) *ballast.Error {
+	e := ballast.Errorf(ballast.CodeIntegrity, "the bytes uploaded as %s have the digest %s; they were removed", expected, actual)
+	if actual == "" {
+		e = ballast.Errorf(ballast.CodeIntegrity, "the bytes uploaded as %s were replaced or removed in the store before they could be verified", expected)
+	}
+	e.Expected, e.Actual = expected, actual
+	return e
 }
