@@ -28,7 +28,7 @@ type job struct {
 // send asks for the blobs that feed hands on and sends those that are not there, while feed goes on.
 func (p *push) send(ctx context.Context, feed func(context.Context, chan<- *blob) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	blobs, jobs := make(chan *blob), make(chan job)
+	blobs, jobs := make(chan *blob, ballast.MaxBlobsPerCall), make(chan job)
 	g.Go(func() error {
 		defer close(blobs)
 		return feed(ctx, blobs)
