@@ -101,6 +101,7 @@ func (p *prober) copyToPart(ctx context.Context, header http.Header, _ []byte) (
 // decode to is something else.
 func (p *prober) trailer(ctx context.Context) (observation, error) {
 	real := []byte("not what was signed")
+	var seen []int
 	for _, sum := range []string{"x-amz-checksum-crc32", "x-amz-checksum-sha256"} {
 		encoded, header := chunked(real, sum)
 		claimed := make([]byte, len(encoded)) // of the signed length; its digest is what HEAD must not show
@@ -109,6 +110,7 @@ func (p *prober) trailer(ctx context.Context) (observation, error) {
 		if err != nil {
 			return failed(err)
 		}
+		seen = append(seen, status)
 		if !accepted(status) {
 			continue
 		}
@@ -124,7 +126,7 @@ func (p *prober) trailer(ctx context.Context) (observation, error) {
 			return broken("a PUT with trailer %s got %d, and HEAD shows the signed SHA-256 for other bytes", sum, status)
 		}
 	}
-	return held("nothing passes as what was signed")
+	return held("the answers were %v; nothing passes as what was signed", seen)
 }
 
 // chunked is a body in aws-chunked encoding with a trailing checksum, and the headers that say so.
