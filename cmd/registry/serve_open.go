@@ -172,7 +172,8 @@ func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.Rec
 		return err
 	}
 	s.onClose(s.engine.Close)
-	return s.saveAdminToken(ctx)
+	_, err = s.engine.EnsureAdmin(ctx, s.saveAdminToken)
+	return err
 }
 
 // spare is the free disk that completing an upload must leave, so that the index and the log can still be written.
@@ -191,11 +192,7 @@ func (s *serving) room(_ context.Context, size int64) error {
 }
 
 // saveAdminToken writes the first token of an index to its file. A file of that name belonged to an index that is gone.
-func (s *serving) saveAdminToken(ctx context.Context) error {
-	token, created, err := s.engine.EnsureAdmin(ctx)
-	if err != nil || !created {
-		return err
-	}
+func (s *serving) saveAdminToken(token string) error {
 	path := filepath.Join(s.data, tokenFile)
 	fresh := path + ".new"
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -43,12 +43,10 @@ func newRegistry(t *testing.T, s *testenv.Store) *face {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close() })
-	token, _, err := e.EnsureAdmin(t.Context())
-	if err != nil {
+	f := newFace(t, e)
+	if _, err := e.EnsureAdmin(t.Context(), func(token string) error { f.token = token; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	f := newFace(t, e)
-	f.token = token
 	return f
 }
 

@@ -35,7 +35,7 @@ func (e *Engine) Commit(ctx context.Context, p Principal, id string, req ballast
 		}
 		e.finishLater(id)
 	}
-	if u, err = e.await(ctx, id, e.limits.CommitWait); err != nil {
+	if u, err = e.await(ctx, id, e.limits.CommitWait, func(s ballast.UploadStatus) bool { return s != ballast.UploadVerifying }); err != nil {
 		return ballast.Upload{}, err
 	}
 	return e.committed(ctx, u, ballast.DigestOf(manifest))

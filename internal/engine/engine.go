@@ -87,7 +87,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 		return nil, err
 	}
 	e.manifests = manifestCache{max: e.limits.ManifestCache}
-	e.owner = newOwner(opt.Bucket, opt.Index, e.now, e.limits.FenceAge)
+	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify}
 	if err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log); err != nil {
 		return nil, err
 	}

@@ -85,6 +85,7 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 		return errors.Is(err, index.ErrUnverified), ignore(err, index.ErrUnverified)
 	}
 	e.changed.notify() // files that the name already has end the upload here, without a record
+	e.releaseBell.ring()
 	return false, e.rollForward(ctx, v.Key())
 }
 

@@ -34,22 +34,18 @@ type owner struct {
 
 	mark ownerMark // what owner.json must hold; set by claim
 
-	done chan struct{} // closed when the instance may write no more
+	onStop func() // wakes who waits for work that this instance may not do any more
 
 	mu      sync.Mutex
 	seen    time.Time // when the last good look began
 	stopped *ballast.Error
 }
 
-func newOwner(b objstore.Bucket, x *index.Index, now func() time.Time, maxAge time.Duration) *owner {
-	return &owner{bucket: b, index: x, now: now, maxAge: maxAge, done: make(chan struct{})}
-}
-
 // stop refuses all writes from now on, for good. The caller holds mu.
 func (o *owner) stop(why *ballast.Error) error {
 	if o.stopped == nil {
 		o.stopped = why
-		close(o.done)
+		o.onStop()
 	}
 	return o.stopped
 }

@@ -96,19 +96,25 @@ func (e *Engine) Authenticate(ctx context.Context, token string) (Principal, err
 	return Principal{ID: t.ID, Name: t.Name, Grants: t.Grants}, nil
 }
 
-// EnsureAdmin makes the first token, global=admin, when there is no token at all.
-func (e *Engine) EnsureAdmin(ctx context.Context) (token string, created bool, err error) {
+// EnsureAdmin makes the first token, global=admin, when there is no token at all. save keeps it where the operator finds
+// it, replacing an older one; it runs before the index knows the token, so that a crash between the two leaves a token
+// that is not known rather than one that nobody has.
+func (e *Engine) EnsureAdmin(ctx context.Context, save func(token string) error) (created bool, err error) {
+	found, _, err := e.index.Tokens(ctx, "", 1, func(index.Token) bool { return true })
+	if err != nil || len(found) > 0 {
+		return false, err
+	}
 	id, token, err := newToken()
 	if err != nil {
-		return "", false, err
+		return false, err
 	}
-	t := index.Token{ID: id, Name: "admin", Hash: hashToken(token), CreatedBy: "ballast", CreatedAt: ballast.At(e.now()),
-		Grants: []ballast.Grant{{Scope: ballast.Global, Role: ballast.Admin}}}
-	created, err = e.index.PutToken(ctx, t, true)
-	if err != nil || !created {
-		return "", false, err
+	if err := save(token); err != nil {
+		return false, err
 	}
-	return token, true, nil
+	return true, e.index.PutToken(ctx, index.Token{
+		ID: id, Name: "admin", Hash: hashToken(token), CreatedBy: "ballast", CreatedAt: ballast.At(e.now()),
+		Grants: []ballast.Grant{{Scope: ballast.Global, Role: ballast.Admin}},
+	})
 }
 
 // mayGrant says whether p administers a scope: an admin of global any, an admin of a tenant its own.
@@ -143,7 +149,7 @@ func (e *Engine) CreateToken(ctx context.Context, p Principal, req ballast.Creat
 	if !principalName.MatchString(t.Name) {
 		return ballast.TokenInfo{}, ballast.Errorf(ballast.CodeInvalid, "name: 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit")
 	}
-	if _, err := e.index.PutToken(ctx, t, false); err != nil {
+	if err := e.index.PutToken(ctx, t); err != nil {
 		return ballast.TokenInfo{}, err
 	}
 	info := tokenInfo(t)

@@ -66,7 +66,7 @@ func (e *Engine) upload(ctx context.Context, p Principal, id string) (index.Uplo
 // MaxWait is the longest that Upload holds its answer.
 const MaxWait = time.Minute
 
-// Upload returns an upload, after at most wait while it is being verified. It renews the lease of a pending one.
+// Upload returns an upload, after at most wait while it is not settled. It renews the lease of a pending one.
 func (e *Engine) Upload(ctx context.Context, p Principal, id string, wait time.Duration) (ballast.Upload, error) {
 	u, err := e.upload(ctx, p, id)
 	if err != nil {
@@ -77,29 +77,28 @@ func (e *Engine) Upload(ctx context.Context, p Principal, id string, wait time.D
 			return ballast.Upload{}, err
 		}
 	}
-	if u, err = e.await(ctx, id, min(wait, MaxWait)); err != nil {
+	if u, err = e.await(ctx, id, min(wait, MaxWait), ballast.UploadStatus.Settled); err != nil {
 		return ballast.Upload{}, err
 	}
 	return e.showUpload(ctx, u)
 }
 
-// await returns the upload once it is no longer verifying, or as it is when the wait is over. Errors: unavailable when
-// this instance may not finish it any more.
-func (e *Engine) await(ctx context.Context, id string, wait time.Duration) (index.Upload, error) {
+// await returns the upload once its status is one to stop at, or as it is when the wait is over. Errors: unavailable
+// when it is verifying and this instance may not finish it any more.
+func (e *Engine) await(ctx context.Context, id string, wait time.Duration, stop func(ballast.UploadStatus) bool) (index.Upload, error) {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for {
 		changed := e.changed.wait()
 		u, err := e.index.Upload(ctx, id)
-		if err != nil || u.Status != ballast.UploadVerifying {
+		if err != nil || stop(u.Status) {
 			return u, err
 		}
-		if err := e.owner.verdict(); err != nil {
+		if err := e.owner.verdict(); err != nil && u.Status == ballast.UploadVerifying {
 			return u, err
 		}
 		select {
 		case <-changed:
-		case <-e.owner.done:
 		case <-timeout.C:
 			return u, nil
 		case <-ctx.Done():

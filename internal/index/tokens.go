@@ -16,17 +16,9 @@ type Token struct {
 	CreatedAt ballast.Time    `json:"created_at"`
 }
 
-// PutToken stores a new token. firstOnly stores it only when there is none at all, and reports whether it did.
-func (x *Index) PutToken(ctx context.Context, t Token, firstOnly bool) (stored bool, err error) {
-	err = x.store.Update(ctx, func(tx Tx) error {
-		if stored = true; firstOnly {
-			if stored, err = empty(tx, []byte{kindToken}); err != nil || !stored {
-				return err
-			}
-		}
-		return put(tx, key(kindToken, t.ID), t)
-	})
-	return stored, err
+// PutToken stores a token.
+func (x *Index) PutToken(ctx context.Context, t Token) error {
+	return x.store.Update(ctx, func(tx Tx) error { return put(tx, key(kindToken, t.ID), t) })
 }
 
 // Token returns a token by its id; ok is false when there is none.
