@@ -49,34 +49,35 @@ func (l *loginCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-func (l *loginCmd) token(ctx context.Context, a *app) (client.Token, error) {
-	if file := cmp.Or(l.TokenFile, a.env(envTokenFile)); l.TokenFile != "" || a.env(envToken) == "" && file != "" {
-		return client.TokenFile(file)(ctx)
+func (l *loginCmd) token(ctx context.Context, a *app) (token client.Token, err error) {
+	switch file := cmp.Or(l.TokenFile, a.env(envTokenFile)); {
+	case l.TokenFile == "" && a.env(envToken) != "":
+		return client.Token(a.env(envToken)), nil
+	case file != "":
+		token, err = client.TokenFile(file)(ctx)
+	default:
+		token, err = a.askToken()
 	}
-	if token := a.env(envToken); token != "" {
-		return client.Token(token), nil
+	if err == nil && token == "" {
+		err = ballast.Errorf(ballast.CodeInvalid, "the token is empty: type one, or give --token-file or %s", envToken)
 	}
-	line, err := a.askSecret("token: ")
-	if err == nil && line == "" {
-		err = ballast.Errorf(ballast.CodeInvalid, "no token: type one, or give --token-file or %s", envToken)
-	}
-	return client.Token(line), err
+	return token, err
 }
 
-// askSecret reads a line from stdin, without echo on a terminal.
-func (a *app) askSecret(prompt string) (string, error) {
+// askToken reads a line from stdin, without echo on a terminal.
+func (a *app) askToken() (client.Token, error) {
 	f, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		line, err := bufio.NewReader(io.LimitReader(a.stdin, 4096)).ReadString('\n')
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}
-		return strings.TrimSpace(line), err
+		return client.Token(strings.TrimSpace(line)), err
 	}
-	fmt.Fprint(a.stderr, prompt)
+	fmt.Fprint(a.stderr, "token: ")
 	b, err := term.ReadPassword(int(f.Fd()))
 	fmt.Fprintln(a.stderr)
-	return strings.TrimSpace(string(b)), err
+	return client.Token(strings.TrimSpace(string(b))), err
 }
 
 // whoamiCmd shows the principal.

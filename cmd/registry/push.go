@@ -116,7 +116,7 @@ func holderHint(err error) error {
 		return err
 	}
 	more := *e
-	more.Detail = fmt.Sprintf("%s; upload %s of %s holds it until %s: wait, or push again with --takeover", e.Detail, e.Holder.Upload, e.Holder.CreatedBy, when(e.Holder.ExpiresAt))
+	more.Detail += "; its lease ends " + when(e.Holder.ExpiresAt) + " unless its publisher goes on"
 	return &more
 }
 

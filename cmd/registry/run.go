@@ -124,11 +124,11 @@ func describe(ctx context.Context, err error) *ballast.Error {
 	if !errors.As(err, &e) {
 		return ballast.Errorf(ballast.CodeInternal, "%w", err)
 	}
-	if e.Code != ballast.CodeUnauthenticated {
-		return e
+	if e.Code != ballast.CodeUnauthenticated || e.Status != 0 {
+		return e // the registry's words are enough
 	}
 	more := *e
-	more.Detail += "; use a token that the registry knows: `ballast login URL`, BALLAST_TOKEN or BALLAST_TOKEN_FILE"
+	more.Detail += "; run `ballast login URL`, or export BALLAST_TOKEN=… or BALLAST_TOKEN_FILE=…"
 	return &more
 }
 

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/testenv"
+)
+
+// TestScripts runs testdata/*.txtar against the real binary and one running registry. Each script has a tenant of its
+// own, in $SCOPE, and a token that may write there. Beside the commands of testscript there are
+//
+//	exits CODE COMMAND…   runs a command and compares its exit code
+//	onejson               stdout of the last command is exactly one JSON document
+//	hold REF              opens an upload that holds the label and leaves it
+func TestScripts(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	service := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
+	url := service.after(t, "export BALLAST_URL=")
+	admin, err := client.TokenFile(filepath.Join(data, tokenFile))(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata", RequireExplicitExec: true, RequireUniqueNames: true,
+		Setup: func(e *testscript.Env) error {
+			scope := strings.TrimPrefix(filepath.Base(e.WorkDir), "script-")
+			token, err := mint(t, url, admin, scope+"=writer")
+			if err != nil {
+				return err
+			}
+			e.Setenv("PATH", filepath.Dir(testenv.Binary(t))+string(os.PathListSeparator)+e.Getenv("PATH"))
+			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, ".config"))
+			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, ".state"))
+			e.Setenv("SCOPE", scope)
+			e.Setenv("DATA", data)
+			e.Setenv("ADMIN_TOKEN", string(admin))
+			e.Setenv(envURL, url)
+			e.Setenv(envToken, string(token))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "onejson": oneJSON, "hold": hold},
+	})
+}
+
+func mint(t *testing.T, url string, admin client.Token, grant string) (client.Token, error) {
+	c, err := client.New(client.Options{URL: url, Token: admin})
+	if err != nil {
+		return "", err
+	}
+	g, err := ballast.ParseGrant(grant)
+	if err != nil {
+		return "", err
+	}
+	info, err := c.CreateToken(t.Context(), ballast.CreateToken{Name: "script", Grants: []ballast.Grant{g}})
+	return client.Token(info.Token), err
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		failed := (*exec.ExitError)(nil)
+		if !errors.As(err, &failed) {
+			ts.Fatalf("%v", err)
+		}
+		got = failed.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func oneJSON(ts *testscript.TestScript, neg bool, _ []string) {
+	dec := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	var v any
+	err := dec.Decode(&v)
+	if err == nil {
+		if _, end := dec.Token(); end != io.EOF {
+			err = errors.New("something follows the document")
+		}
+	}
+	if (err != nil) != neg {
+		ts.Fatalf("stdout as one JSON document: %v", err)
+	}
+}
+
+func hold(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: hold REF")
+	}
+	ref, err := ballast.ParseRef(args[0])
+	ts.Check(err)
+	c, err := client.New(client.Options{URL: ts.Getenv(envURL), Token: client.Token(ts.Getenv(envToken))})
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err = c.CreateUpload(ctx, ballast.CreateUpload{Name: ref.Name, Version: ref.Version, Attempt: "held-by-a-dead-publisher"})
+	ts.Check(err)
+}
