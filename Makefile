@@ -22,7 +22,7 @@ install: build ## into $GOBIN
 run: build ## a registry on localhost, with everything in its data folder; more flags in ARGS
 	bin/ballast serve $(ARGS)
 
-demo: build ## push, list and pull a generated model
+demo: ## push, list and pull a generated model
 	scripts/demo.sh
 
 test: ## everything, against the embedded store and MinIO
