@@ -36,18 +36,34 @@ func newAttempts(dir, registry string, target ballast.Ref, path string) attempts
 
 // current returns the attempt that an earlier push left, or a new one. One that cannot be saved is good for this push.
 func (a attempts) current() string {
-	if *a.text != "" {
-		return *a.text
+	if *a.text == "" {
+		*a.text = rand.Text()
+		if a.file != "" {
+			a.claim()
+		}
+	}
+	return *a.text
+}
+
+// claim saves the attempt unless one is saved already, which then is the attempt. The link makes it whole or not there:
+// of two pushes that begin at once one saves and both get the same.
+func (a attempts) claim() {
+	if err := os.MkdirAll(filepath.Dir(a.file), 0o700); err != nil {
+		return
+	}
+	fresh := a.file + "." + *a.text
+	if err := os.WriteFile(fresh, []byte(*a.text), 0o600); err != nil {
+		return
+	}
+	defer os.Remove(fresh)
+	if os.Link(fresh, a.file) == nil {
+		return
 	}
 	if b, err := os.ReadFile(a.file); err == nil && len(b) >= 16 && len(b) <= 64 {
 		*a.text = string(b)
-		return *a.text
+		return
 	}
-	*a.text = rand.Text()
-	if a.file != "" && os.MkdirAll(filepath.Dir(a.file), 0o700) == nil {
-		_ = os.WriteFile(a.file, []byte(*a.text), 0o600)
-	}
-	return *a.text
+	_ = os.Rename(fresh, a.file) // what lies there is of no use
 }
 
 // forget makes the next attempt a new one.

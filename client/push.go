@@ -58,8 +58,9 @@ func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
 		return PushResult{}, err
 	}
 	v, err := p.run(ctx)
-	if ballast.CodeOf(err) == ballast.CodeLeaseLost {
-		p.note("the upload was lost (" + err.Error() + "); starting a new one")
+	for again, lost := 1, false; again < c.tries && overtaken(err) && !lost; again++ {
+		lost = ballast.CodeOf(err) == ballast.CodeLeaseLost // once: somebody may want the label as much
+		p.note("starting anew: " + err.Error())
 		v, err = p.run(ctx)
 	}
 	if err == nil && !o.Alias.IsZero() {
@@ -67,6 +68,16 @@ func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
 		v.Aliases = append(v.Aliases, o.Alias)
 	}
 	return PushResult{Version: v, Unchanged: p.unchanged, Sent: p.sent.Load(), Skipped: p.skipped}, err
+}
+
+// overtaken reports whether the upload came to an end under this push: by expiry or abort, or because another push of
+// the same attempt committed it.
+func overtaken(err error) bool {
+	if err == nil {
+		return false
+	}
+	e := ballast.AsError(err)
+	return e.Code == ballast.CodeLeaseLost || e.Code == ballast.CodeConflict && e.Holder == nil
 }
 
 // exactly is the reference to one version that no later push changes the meaning of.
@@ -218,10 +229,11 @@ func (p *push) notOpened(ctx context.Context, err error) (ballast.VersionInfo, e
 	return p.c.Version(ctx, p.o.Target)
 }
 
-// mayGoOn reports whether after err the same attempt can still succeed.
+// mayGoOn reports whether after err the same attempt can still succeed. A conflict is no verdict about it: a push of the
+// same folder beside this one may have committed the upload.
 func (p *push) mayGoOn(ctx context.Context, err error) bool {
 	switch ballast.CodeOf(err) {
-	case ballast.CodeUnavailable, ballast.CodeRateLimited, ballast.CodeBusy, ballast.CodeInternal, ballast.CodeUnauthenticated:
+	case ballast.CodeConflict, ballast.CodeUnavailable, ballast.CodeRateLimited, ballast.CodeBusy, ballast.CodeInternal, ballast.CodeUnauthenticated:
 		return true
 	}
 	return ctx.Err() != nil

@@ -354,3 +354,32 @@ func TestPushRefusesBeforeItAsks(t *testing.T) {
 		}
 	}
 }
+
+func TestPushesOfOneFolderSideBySideShareTheUpload(t *testing.T) {
+	for _, target := range []string{"m:1", "m"} {
+		t.Run(target, func(t *testing.T) {
+			w := newWorld(t, testenv.Embedded(t))
+			c := w.as("acme=writer")
+			dir := folder(t, map[string][]byte{"a": mib(1, 1), "b": mib(1, 2)})
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			keys := make(map[string]bool)
+			for range 6 {
+				wg.Go(func() {
+					pushed, err := w.push(c, dir, target, client.PushOptions{})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					keys[pushed.Version.Key] = true
+					mu.Unlock()
+				})
+			}
+			wg.Wait()
+			if !keys["acme::m::1"] || len(keys) != 1 {
+				t.Errorf("published %v", keys)
+			}
+		})
+	}
+}
