@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -144,49 +143,6 @@ func begin(w Want, old Blob) Asked {
 	return Asked{Blob: b, Fresh: true}
 }
 
-type pin struct {
-	Size int64 `json:"size"` // as the upload declared it
-}
-
-func putPin(tx Tx, scope ballast.Scope, d digest.Digest, upload string, size int64) error {
-	k := pinKey(scope, d, upload)
-	if old, ok, err := lookup[pin](tx, k); err != nil || ok && old.Size == size {
-		return err
-	}
-	if err := put(tx, k, pin{size}); err != nil {
-		return err
-	}
-	return tx.Put(key(kindPinOf, upload, d.Encoded()), nil)
-}
-
-func (x *Index) unpin(tx Tx, scope ballast.Scope, d digest.Digest, upload string) error {
-	gone, err := keys(tx, key(kindDeclared, upload, d.Encoded()), 0)
-	if err != nil {
-		return err
-	}
-	if err := deleteAll(tx, append(gone, pinKey(scope, d, upload), key(kindPinOf, upload, d.Encoded()))...); err != nil {
-		return err
-	}
-	if unpinned, err := empty(tx, blobKey(kindPin, scope, d)); err != nil || !unpinned {
-		return err
-	}
-	b, ok, err := lookup[Blob](tx, blobKey(kindBlob, scope, d))
-	if err != nil || !ok {
-		return err
-	}
-	switch {
-	case b.State == BlobUploading && b.Method == ballast.MethodMultipart:
-		return x.reclaim(tx, scope, d, b, BlobAborting)
-	case b.State == BlobDeleting || b.State == BlobAborting:
-		return nil
-	}
-	if free, err := empty(tx, blobKey(kindReference, scope, d)); err != nil || !free {
-		return err
-	}
-	b.Tombstone = ballast.At(x.now())
-	return put(tx, blobKey(kindBlob, scope, d), b)
-}
-
 // reclaim moves a blob to deleting or aborting and puts it on the list of work.
 func (x *Index) reclaim(tx Tx, scope ballast.Scope, d digest.Digest, b Blob, to BlobState) error {
 	b.State = to
@@ -209,23 +165,26 @@ type BlobID struct {
 func parseBlobID(k []byte) (id BlobID, err error) {
 	scope, hex, _ := strings.Cut(partAfter(k, k[:1]), "\x00")
 	if id.Scope, err = ballast.ParseScope(scope); err != nil {
-		return id, err
+		return id, badKey(k, err)
 	}
-	id.Digest, err = ballast.ParseSHA256(hex)
-	return id, err
+	if id.Digest, err = ballast.ParseSHA256(hex); err != nil {
+		return id, badKey(k, err)
+	}
+	return id, nil
 }
 
 // Reclaiming returns up to limit blobs in deleting or aborting.
 func (x *Index) Reclaiming(ctx context.Context, limit int) (ids []BlobID, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		found, err := keys(tx, []byte{kindReclaim}, limit)
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
+		found, err := readableKeys(tx, []byte{kindReclaim}, limit, skip)
 		ids = nil
 		for _, k := range found {
 			id, err := parseBlobID(k)
-			if err != nil {
+			if err == nil {
+				ids = append(ids, id)
+			} else if err := skip(k, err); err != nil {
 				return err
 			}
-			ids = append(ids, id)
 		}
 		return err
 	})
@@ -355,55 +314,4 @@ func (x *Index) Reclaimed(ctx context.Context, id BlobID) error {
 		return true, deleteAll(tx, append(gone, blobKey(kindReclaim, id.Scope, id.Digest))...)
 	})
 	return err
-}
-
-// Pinned refuses digests that the upload has not pinned with this size, as missing.
-func (x *Index) Pinned(ctx context.Context, u Upload, want []ballast.File) (missing []digest.Digest, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		missing = nil
-		for _, f := range want {
-			p, err := get[pin](tx, pinKey(u.Scope, f.Digest, u.ID))
-			if err != nil && !errors.Is(err, ErrNotFound) {
-				return err
-			}
-			if err != nil || p.Size != f.Size {
-				missing = append(missing, f.Digest)
-			}
-		}
-		return nil
-	})
-	return missing, err
-}
-
-// HasPins reports whether an upload pins the blob.
-func (x *Index) HasPins(ctx context.Context, id BlobID) (pinned bool, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		none, err := empty(tx, blobKey(kindPin, id.Scope, id.Digest))
-		pinned = !none
-		return err
-	})
-	return pinned, err
-}
-
-// PinnedMultiparts returns the blobs that an upload pins and that have an open multipart.
-func (x *Index) PinnedMultiparts(ctx context.Context, u Upload) (open map[digest.Digest]Blob, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		open = map[digest.Digest]Blob{}
-		prefix := key(kindPinOf, u.ID)
-		for item, err := range tx.Scan(prefix, nil, false) {
-			if err != nil {
-				return err
-			}
-			d := digest.Digest("sha256:" + partAfter(item.Key, prefix))
-			b, _, err := lookup[Blob](tx, blobKey(kindBlob, u.Scope, d))
-			if err != nil {
-				return err
-			}
-			if b.State == BlobUploading && b.MultipartID != "" {
-				open[d] = b
-			}
-		}
-		return nil
-	})
-	return open, err
 }

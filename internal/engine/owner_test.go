@@ -1,0 +1,143 @@
+package engine_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
+)
+
+func TestSecondIndexIsRefused(t *testing.T) {
+	s := memStore(t)
+	r := newRig(t, s)
+	_, err := engine.Open(t.Context(), options(t, s, index.NewMem()))
+	if err == nil || !strings.Contains(err.Error(), "--take-over") || !strings.Contains(err.Error(), "rebuild") {
+		t.Fatalf("a second index on the prefix: %v", err)
+	}
+	r.mustPush(t, writer, "m:1", small("a"))
+	r.Close()
+	opt := options(t, s, index.NewMem())
+	opt.TakeOver = true
+	_, err = engine.Open(t.Context(), opt)
+	if err == nil || !strings.Contains(err.Error(), "knows") {
+		t.Fatalf("take-over by an index that lacks a version: %v", err)
+	}
+	start(t, s, r.index, r.opt) // the owner itself may start again
+}
+
+func TestTakeOverFences(t *testing.T) {
+	s, db := memStore(t), index.NewMem()
+	opt := options(t, s, db)
+	opt.Limits.FenceAge, opt.Limits.RecordTimeout, opt.Limits.TakeOverWait = 100*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
+	first := start(t, s, db, opt)
+	u := must(first.open(t, writer, "m:1"))
+	db2 := index.NewMem()
+	opt2 := options(t, s, db2)
+	opt2.Limits, opt2.TakeOver = opt.Limits, true
+	start(t, s, db2, opt2)
+	err := first.sendAll(t, writer, u.ID, small("a"))
+	wantCode(t, err, ballast.CodeUnavailable)
+	wantCode(t, first.Ready(t.Context()), ballast.CodeUnavailable)
+}
+
+// An index copied back from yesterday meets a record that it does not know.
+func TestOldIndexStopsAtItsFirstRecord(t *testing.T) {
+	s := memStore(t)
+	db, path := boltAt(t)
+	r := start(t, s, db, options(t, s, db))
+	old, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.mustPush(t, writer, "m:1", small("a"))
+	r.Close()
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db = must(index.OpenBolt(path, index.BoltOptions{}))
+	t.Cleanup(func() { db.Close() })
+	r = start(t, s, db, options(t, s, db))
+	_, err = r.push(t, writer, "m:1", small("b"))
+	if e := wantCode(t, err, ballast.CodeUnavailable); !strings.Contains(e.Detail, "rebuild") {
+		t.Fatalf("detail %q does not say what to do", e.Detail)
+	}
+	wantCode(t, r.Ready(t.Context()), ballast.CodeUnavailable)
+	_, err = r.Version(t.Context(), reader, ref("m:1"))
+	wantCode(t, err, ballast.CodeNotFound)
+}
+
+func boltAt(t *testing.T) (*index.Bolt, string) {
+	path := t.TempDir() + "/index.db"
+	db, err := index.OpenBolt(path, index.BoltOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db, path
+}
+
+func TestRestartFinishesACommit(t *testing.T) {
+	m := objstoretest.NewMem()
+	s := store{m, m, func(_ *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int {
+		return m.Do(req, body, extra)
+	}}
+	db := index.NewMem()
+	opt := options(t, s, db)
+	opt.Limits.CommitWait = 10 * time.Millisecond
+	r := start(t, s, db, opt)
+	u := must(r.open(t, writer, "m:1"))
+	f := small("a")
+	if err := r.sendAll(t, writer, u.ID, f); err != nil {
+		t.Fatal(err)
+	}
+	reached, once := make(chan struct{}), sync.Once{}
+	m.Before(func(ctx context.Context, op objstoretest.Op, key string) {
+		if op == objstoretest.OpPut && strings.Contains(key, "/versions/") {
+			once.Do(func() { close(reached) })
+		}
+	})
+	m.Fail(objstoretest.OpPut, 0, objstore.ErrUnavailable, true) // everything written, every answer lost
+	if _, err := r.Commit(t.Context(), writer, u.ID, ballast.CommitRequest{Files: f.files()}); err != nil && ballast.CodeOf(err) != ballast.CodeUnavailable {
+		t.Fatal(err)
+	}
+	r.Close()
+	m.Heal()
+	r = start(t, s, db, opt)
+	v, err := r.commit(t, writer, u.ID, f.files(), ballast.Metadata{})
+	if err != nil || v.Status != ballast.StatusReady {
+		t.Fatalf("after the restart: %+v, %v", v, err)
+	}
+	<-reached
+}
+
+func TestShadowing(t *testing.T) {
+	r := newRig(t, memStore(t))
+	r.mustPush(t, admin, "global::m:9", small("global"))
+	if v := must(r.Version(t.Context(), reader, ref("m"))); v.Key != "m::9" {
+		t.Fatalf("before: %s", v.Key)
+	}
+	r.mustPush(t, writer, "M:1", small("own"))
+	if v := must(r.Version(t.Context(), reader, ref("m"))); v.Key != "acme::M::1" {
+		t.Fatalf("latest: %s", v.Key)
+	}
+	if v := must(r.Version(t.Context(), reader, ref("m:9"))); v.Key != "m::9" {
+		t.Fatalf("exact: %s", v.Key)
+	}
+	page := must(r.Models(t.Context(), reader, engine.ListModels{Limit: 10}))
+	if len(page.Models) != 1 || page.Models[0].Scope != acme {
+		t.Fatalf("list: %+v", page.Models)
+	}
+	_, err := r.Version(t.Context(), reader, ref("acme::m:9"))
+	wantCode(t, err, ballast.CodeNotFound)
+}
