@@ -39,6 +39,7 @@ const (
 const (
 	attrAddress = "address"
 	attrError   = "error"
+	attrItem    = "item" // of the index: its key
 	attrStore   = "store"
 )
 
@@ -113,7 +114,9 @@ func (s *serving) openIndex(ctx context.Context) (engine.RecordKey, *index.Index
 	if err != nil {
 		return key, nil, err
 	}
-	x, err := index.Open(ctx, bolt, time.Now)
+	x, err := index.Open(ctx, bolt, time.Now, index.OnDamage(func(ctx context.Context, key []byte, err error) {
+		s.log.ErrorContext(ctx, "the index holds an item that cannot be read; it was passed over", slog.String(attrItem, fmt.Sprintf("%q", key)), slog.Any(attrError, err))
+	}))
 	if err != nil {
 		return key, nil, errors.Join(err, bolt.Close())
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"strings"
 
 	"github.com/ballast-registry/ballast"
 )
@@ -94,26 +93,25 @@ func (x *Index) DeleteAlias(ctx context.Context, scope ballast.Scope, name balla
 
 // Aliases lists the aliases of a name, sorted, from the first scope where the name ever had a ready version.
 func (x *Index) Aliases(ctx context.Context, scopes []ballast.Scope, name ballast.Name) (all []NamedAlias, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		all = nil
 		m, err := findName(tx, scopes, name)
 		if err != nil {
 			return err
 		}
 		prefix := scopedName(kindAlias, m.Scope, name)
-		for item, err := range tx.Scan(prefix, nil, false) {
+		for item, err := range readable[Alias](tx.Scan(prefix, nil, false), skip) {
 			if err != nil {
 				return err
 			}
-			a, err := decode[Alias](item.Key, item.Value)
+			alias, err := ballast.ParseAlias(partAfter(item.key, prefix))
 			if err != nil {
-				return err
+				if err := skip(item.key, badKey(item.key, err)); err != nil {
+					return err
+				}
+				continue
 			}
-			alias, err := ballast.ParseAlias(partAfter(item.Key, prefix))
-			if err != nil {
-				return err
-			}
-			all = append(all, NamedAlias{alias, a})
+			all = append(all, NamedAlias{alias, item.value})
 		}
 		return nil
 	})
@@ -122,20 +120,21 @@ func (x *Index) Aliases(ctx context.Context, scopes []ballast.Scope, name ballas
 
 // AliasesOf lists the aliases that point at each of some versions, sorted.
 func (x *Index) AliasesOf(ctx context.Context, versions []Version) (of [][]ballast.Alias, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		of = make([][]ballast.Alias, len(versions))
 		for i, v := range versions {
 			prefix := aliasOfKey(v.Scope, v.Name, v.Version)
-			found, err := keys(tx, prefix, 0)
+			found, err := readableKeys(tx, prefix, 0, skip)
 			if err != nil {
 				return err
 			}
 			for _, k := range found {
-				a, err := ballast.ParseAlias(strings.TrimSuffix(partAfter(k, prefix), "\x00"))
-				if err != nil {
+				a, err := ballast.ParseAlias(partAfter(k, prefix))
+				if err == nil {
+					of[i] = append(of[i], a)
+				} else if err := skip(k, badKey(k, err)); err != nil {
 					return err
 				}
-				of[i] = append(of[i], a)
 			}
 		}
 		return nil

@@ -14,13 +14,17 @@ import (
 // transactions: each is atomic, and those that change something check the state they change in the same transaction.
 // Refusals are *ballast.Error; anything else is a fault of the store.
 type Index struct {
-	store Store
-	now   func() time.Time
+	store  Store
+	now    func() time.Time
+	damage func(ctx context.Context, key []byte, err error)
 }
 
 // Open runs the migrations that a store lacks. The Index takes over the store; now is the clock.
-func Open(ctx context.Context, store Store, now func() time.Time) (*Index, error) {
-	x := &Index{store: store, now: now}
+func Open(ctx context.Context, store Store, now func() time.Time, options ...Option) (*Index, error) {
+	x := &Index{store: store, now: now, damage: func(context.Context, []byte, error) {}}
+	for _, set := range options {
+		set(x)
+	}
 	if err := x.migrate(ctx); err != nil {
 		return nil, err
 	}

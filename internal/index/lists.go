@@ -20,84 +20,92 @@ type Model struct {
 // most limit. A name of an earlier scope shadows those of later ones; names without a ready version are left out. next
 // is what to pass as after for the following page, "" at the end.
 func (x *Index) Models(ctx context.Context, scopes []ballast.Scope, prefix, after string, limit int) (page []Model, next string, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		var all []Model
-		more := false
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
+		var all []listed
 		for _, scope := range scopes {
-			some, full, err := namesIn(tx, scope, strings.ToLower(prefix), after, limit+1)
+			some, err := namesIn(tx, scope, strings.ToLower(prefix), after, limit+1, skip)
 			if err != nil {
 				return err
 			}
-			all, more = append(all, some...), more || full
+			all = append(all, some...)
 		}
-		slices.SortStableFunc(all, func(a, b Model) int { return cmp.Compare(a.Name.Name.Fold(), b.Name.Name.Fold()) })
-		all = slices.CompactFunc(all, func(a, b Model) bool { return a.Name.Name.Fold() == b.Name.Name.Fold() })
-		next = ""
+		slices.SortStableFunc(all, func(a, b listed) int { return cmp.Compare(a.fold, b.fold) })
+		all = slices.CompactFunc(all, func(a, b listed) bool { return a.fold == b.fold })
+		page, next = nil, ""
 		if len(all) > limit {
 			all = all[:limit]
-			more = true
+			next = all[limit-1].fold
 		}
-		if more && len(all) > 0 {
-			next = all[len(all)-1].Name.Name.Fold()
+		for _, l := range all {
+			if l.Name.Ready == 0 {
+				continue
+			}
+			m, err := withLatest(tx, l.Model)
+			if err == nil {
+				page = append(page, m)
+			} else if err := skip(scopedName(kindCandidate, m.Scope, m.Name.Name), err); err != nil {
+				return err
+			}
 		}
-		page = slices.DeleteFunc(all, func(m Model) bool { return m.Name.Ready == 0 })
-		return withLatest(tx, page)
+		return nil
 	})
 	return page, next, err
 }
 
+// listed is a name in the making of a list. The Model of one that cannot be read is zero: it is not shown, and still
+// shadows the same name of later scopes, which may not be what its owners mean.
+type listed struct {
+	fold string
+	Model
+}
+
 // namesIn returns the names of one scope that shadow others: those that ever had a ready version.
-func namesIn(tx Tx, scope ballast.Scope, prefix, after string, limit int) (names []Model, full bool, err error) {
+func namesIn(tx Tx, scope ballast.Scope, prefix, after string, limit int, skip skip) (names []listed, err error) {
 	base := key(kindName, scope.String())
 	var from []byte
 	if after != "" {
 		from = append(append(from, base...), after+"\x00"...)
 	}
 	for item, err := range tx.Scan(append(base, prefix...), from, false) {
-		if err != nil {
-			return nil, false, err
-		}
-		if string(item.Key) == string(from) {
-			continue
-		}
-		n, err := decode[Name](item.Key, item.Value)
-		if err != nil {
-			return nil, false, err
-		}
-		if !n.HadReady {
-			continue
-		}
 		if len(names) == limit {
-			return names, true, nil
+			break
 		}
-		names = append(names, Model{Scope: scope, Name: n})
+		if err == nil && string(item.Key) == string(from) {
+			continue
+		}
+		var m Model
+		if err == nil {
+			m.Scope = scope
+			m.Name, err = decode[Name](item.Key, item.Value)
+		}
+		if err != nil {
+			if err := skip(item.Key, err); err != nil {
+				return nil, err
+			}
+			m = Model{}
+		} else if !m.Name.HadReady {
+			continue
+		}
+		names = append(names, listed{partAfter(item.Key, base), m})
 	}
-	return names, false, nil
+	return names, nil
 }
 
-func withLatest(tx Tx, page []Model) error {
-	for i := range page {
-		v, ok, err := latest(tx, page[i].Scope, page[i].Name.Name)
-		if err != nil {
-			return err
-		}
-		if ok {
-			page[i].Latest = v.Version
-		}
+func withLatest(tx Tx, m Model) (Model, error) {
+	v, ok, err := latest(tx, m.Scope, m.Name.Name)
+	if ok {
+		m.Latest = v.Version
 	}
-	return nil
+	return m, err
 }
 
 // Model returns one name, from the first scope where it has ever had a ready version. Errors: not_found.
 func (x *Index) Model(ctx context.Context, scopes []ballast.Scope, name ballast.Name) (m Model, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {
-		m, err = findName(tx, scopes, name)
-		if err != nil {
+		if m, err = findName(tx, scopes, name); err != nil {
 			return err
 		}
-		one := []Model{m}
-		err := withLatest(tx, one)
-		m = one[0]
+		m, err = withLatest(tx, m)
 		return err
 	})
 	return m, err
@@ -119,7 +127,7 @@ func findName(tx Tx, scopes []ballast.Scope, name ballast.Name) (Model, error) {
 // Versions lists the ready versions of a name below `below`, the highest first, at most limit; a zero below begins at
 // the highest. next is what to pass as below for the following page, zero at the end.
 func (x *Index) Versions(ctx context.Context, scopes []ballast.Scope, name ballast.Name, below ballast.Version, limit int) (page []Version, next ballast.Version, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		page, next = nil, ballast.Version{}
 		m, err := findName(tx, scopes, name)
 		if err != nil {
@@ -129,15 +137,12 @@ func (x *Index) Versions(ctx context.Context, scopes []ballast.Scope, name balla
 		if !below.IsZero() {
 			from = versionKey(kindVersion, m.Scope, name, below)
 		}
-		for item, err := range tx.Scan(scopedName(kindVersion, m.Scope, name), from, true) {
+		for item, err := range readable[Version](tx.Scan(scopedName(kindVersion, m.Scope, name), from, true), skip) {
 			if err != nil {
 				return err
 			}
-			v, err := decode[Version](item.Key, item.Value)
-			if err != nil {
-				return err
-			}
-			if v.Status != ballast.StatusReady || string(item.Key) == string(from) {
+			v := item.value
+			if v.Status != ballast.StatusReady || string(item.key) == string(from) {
 				continue
 			}
 			if len(page) == limit {

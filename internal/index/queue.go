@@ -30,25 +30,22 @@ func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, uploa
 
 // LeaseVerify gives a worker the first job that nobody works on. ok is false when there is none.
 func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Duration) (id BlobID, b Blob, ok bool, err error) {
-	err = x.store.Update(ctx, func(tx Tx) error {
+	err = x.skipping(ctx, x.store.Update, func(tx Tx, skip skip) error {
 		ok = false
 		now := x.now()
-		for item, err := range tx.Scan([]byte{kindVerifyQueue}, nil, false) {
+		for item, err := range readable[VerifyJob](tx.Scan([]byte{kindVerifyQueue}, nil, false), skip) {
 			if err != nil {
 				return err
 			}
-			job, err := decode[VerifyJob](item.Key, item.Value)
-			if err != nil {
-				return err
-			}
+			job := item.value
 			if now.Before(job.LeaseUntil.Time) {
 				continue
 			}
-			if id, err = parseBlobID(item.Key); err != nil {
-				return err
-			}
-			if b, err = get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest)); err != nil {
-				return err
+			if id, b, err = jobBlob(tx, item.key); err != nil {
+				if err := skip(item.key, err); err != nil {
+					return err
+				}
+				continue
 			}
 			ok = true
 			job.Worker, job.LeaseUntil = worker, ballast.At(now.Add(lease))
@@ -57,6 +54,15 @@ func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Durat
 		return nil
 	})
 	return id, b, ok, err
+}
+
+// jobBlob returns the blob that an entry of the queue is about.
+func jobBlob(tx Tx, job []byte) (id BlobID, b Blob, err error) {
+	if id, err = parseBlobID(job); err != nil {
+		return id, b, err
+	}
+	b, err = get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
+	return id, b, err
 }
 
 // RenewVerify extends a worker's lease. held is false when the job is another's, or gone.
@@ -103,8 +109,9 @@ func (x *Index) Verified(ctx context.Context, id BlobID, worker string) error {
 	})
 }
 
-// Lied records that the worker re-read the blob and found another digest, or another object (actual is empty): stored → deleting. The upload whose list was
-// completed fails with integrity, naming both digests; other uploads that pin the blob see it missing again.
+// Lied records that the worker re-read the blob and found another digest, or another object (actual is empty): stored →
+// deleting. The upload whose list was completed fails with integrity, naming both digests; other uploads that pin the
+// blob see it missing again.
 func (x *Index) Lied(ctx context.Context, id BlobID, worker string, actual digest.Digest) error {
 	return x.withJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
 		b, err := get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))

@@ -32,20 +32,17 @@ func (x *Index) Token(ctx context.Context, id string) (t Token, ok bool, err err
 
 // Tokens lists the tokens that see admits, by id, at most limit. next is what to pass as after for the following page.
 func (x *Index) Tokens(ctx context.Context, after string, limit int, see func(Token) bool) (page []Token, next string, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		page, next = nil, ""
 		var from []byte
 		if after != "" {
 			from = key(kindToken, after)
 		}
-		for item, err := range tx.Scan([]byte{kindToken}, from, false) {
+		for item, err := range readable[Token](tx.Scan([]byte{kindToken}, from, false), skip) {
 			if err != nil {
 				return err
 			}
-			t, err := decode[Token](item.Key, item.Value)
-			if err != nil {
-				return err
-			}
+			t := item.value
 			if t.ID == after || !see(t) {
 				continue
 			}

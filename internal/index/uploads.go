@@ -295,22 +295,23 @@ func (x *Index) settle(tx Tx, u *Upload, status ballast.UploadStatus) error {
 
 // Due returns up to limit uploads whose lease ended or whose time to be forgotten came.
 func (x *Index) Due(ctx context.Context, limit int) (due []Upload, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		due = nil
 		prefix := []byte{kindUploadTime}
 		end := timeKey(kindUploadTime, x.now(), "\xff")
 		for item, err := range tx.Scan(prefix, nil, false) {
-			if err != nil {
-				return err
-			}
 			if string(item.Key) > string(end) || len(due) == limit {
 				break
 			}
-			u, err := getUpload(tx, string(item.Key[9:]))
-			if err != nil {
+			var u Upload
+			if err == nil {
+				u, err = getUpload(tx, string(item.Key[len(timeKey(kindUploadTime, time.Time{}, "")):]))
+			}
+			if err == nil {
+				due = append(due, u)
+			} else if err := skip(item.Key, err); err != nil {
 				return err
 			}
-			due = append(due, u)
 		}
 		return nil
 	})
@@ -338,9 +339,9 @@ func (x *Index) Verifying(ctx context.Context) ([]string, error) { return x.ids(
 func (x *Index) Releasing(ctx context.Context) ([]string, error) { return x.ids(ctx, kindRelease) }
 
 func (x *Index) ids(ctx context.Context, kind byte) (ids []string, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		found, err := keys(tx, []byte{kind}, 0)
-		ids = ids[:0]
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
+		found, err := readableKeys(tx, []byte{kind}, 0, skip)
+		ids = nil
 		for _, k := range found {
 			ids = append(ids, partAfter(k, []byte{kind}))
 		}
