@@ -119,7 +119,7 @@ func runGateway(ctx context.Context, cmd command, address string, keys Keys, att
 	if err != nil {
 		return err
 	}
-	options := []s3api.Option{s3api.WithOnListen(listening)}
+	options := []s3api.Option{s3api.WithOnListen(listening), s3api.WithMiddleware("/", closeAfterChunked)}
 	if cmd.Fsync {
 		options = append(options, s3api.WithMiddleware("/", fsyncWrites(objectsFolder(cmd.Data))))
 	}

@@ -129,6 +129,40 @@ func TestObjects(t *testing.T) {
 	})
 }
 
+// A request that is refused before its chunks are read must not spoil the next one on its connection.
+func TestChunkedBodyDoesNotReachTheNextRequest(t *testing.T) {
+	s := start(t, options(t, t.TempDir()))
+	put(t, s, "a", []byte("weights"))
+	u, err := client(t, s).PresignedGetObject(t.Context(), s.Bucket, "a", time.Minute, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.Endpoint+"/"+s.Bucket+"/b", io.NopCloser(strings.NewReader("")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode < 400 {
+			t.Fatalf("the chunked, unsigned PUT got %s", res.Status)
+		}
+		res, err = http.Get(u.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if string(body) != "weights" || err != nil {
+			t.Fatalf("the next request got %s: %q, %v", res.Status, body, err)
+		}
+	}
+}
+
 func multipart(t *testing.T, s *s3dev.Server) {
 	core := minio.Core{Client: client(t, s)}
 	id, err := core.NewMultipartUpload(t.Context(), s.Bucket, "big", minio.PutObjectOptions{})

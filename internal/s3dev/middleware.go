@@ -13,6 +13,19 @@ import (
 	"github.com/gofiber/fiber/v3"
 )
 
+// closeAfterChunked ends the connection after a request whose body came in chunks. The gateway refuses some of them (a
+// PUT without a length is 411) and leaves the last chunk unread, which would then be taken for the next request.
+func closeAfterChunked(c fiber.Ctx) error {
+	err := c.Next()
+	if c.Request().Header.ContentLength() == chunked {
+		c.Response().Header.SetConnectionClose()
+	}
+	return err
+}
+
+// chunked is fasthttp's content length of a body in chunks.
+const chunked = -1
+
 // fsyncWrites makes each written object durable before its answer leaves, where one syncfs cannot do it for all.
 func fsyncWrites(objects string) fiber.Handler {
 	return func(c fiber.Ctx) error {
