@@ -40,6 +40,13 @@ func judge(obj objstore.Object, d digest.Digest) (good bool, err error) {
 	return obj.SHA256 == d, nil
 }
 
+// otherSize refuses a file whose declared size is not that of the bytes with its digest.
+func otherSize(f ballast.File, size int64) error {
+	e := ballast.Errorf(ballast.CodeIntegrity, "blob %s has %d bytes, not %d as declared; send exactly the bytes that were hashed", f.Digest, size, f.Size)
+	e.Expected = f.Digest
+	return e
+}
+
 // settlePuts looks at the objects of uploading blobs, at most MaxWants, that were to come by a single PUT. missing are
 // those that are not there. An object that may not be there is put up for removal and is an integrity error.
 func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast.File) (missing []digest.Digest, err error) {
@@ -67,6 +74,9 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 				return storeError(err)
 			}
 			good, err := judge(obj, f.Digest)
+			if err == nil && obj.Size != f.Size {
+				err = otherSize(f, obj.Size) // as when the store decoded a body whose encoded length was signed
+			}
 			switch {
 			case err != nil:
 				tainted = err
