@@ -230,7 +230,9 @@ func (tx *toyTx) Scan(prefix, from []byte, reverse bool) iter.Seq2[index.Item, e
 	case "empty from is nil":
 		op.from = len(from) > 0
 	case "prefix without end":
-		op.key = strings.TrimRight(op.key, "\xff")
+		for strings.HasSuffix(op.key, "\xff") {
+			op.key = op.key[:len(op.key)-1]
+		}
 	case "from excluded":
 		if op.value += "\x00"; reverse {
 			op.value = string(from)
