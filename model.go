@@ -93,10 +93,12 @@ func (m *Metadata) Check() error {
 	if m.Task != "" && !tasks[m.Task] {
 		return Errorf(CodeInvalid, "task %s is not known; use one of %s", quote(m.Task), strings.Join(Tasks(), ", "))
 	}
-	for i, tag := range m.Tags {
-		if tag == "" || slices.Contains(m.Tags[:i], tag) {
+	seen := make(map[string]bool, len(m.Tags))
+	for _, tag := range m.Tags {
+		if tag == "" || seen[tag] {
 			return Errorf(CodeInvalid, "tag %s is empty or repeated", quote(tag))
 		}
+		seen[tag] = true
 	}
 	b, err := json.Marshal(m)
 	if err != nil {
