@@ -97,7 +97,8 @@ func CheckFiles(files []File) error {
 	}
 	folder := cases.Fold()
 	same := func(p string) string { return folder.String(norm.NFC.String(p)) }
-	paths := make(map[string]string, len(files))
+	paths := make(map[string]string, len(files)) // by their common form
+	forms := make([]string, 0, len(files))
 	sizes := make(map[digest.Digest]int64, len(files))
 	for _, f := range files {
 		if err := CheckPath(f.Path); err != nil {
@@ -113,15 +114,18 @@ func CheckFiles(files []File) error {
 			return Errorf(CodeInvalid, "file %s: the same sha256 is listed with sizes %d and %d", quote(f.Path), other, f.Size)
 		}
 		sizes[f.Digest] = f.Size
-		if other, ok := paths[same(f.Path)]; ok {
+		p := same(f.Path)
+		if other, ok := paths[p]; ok {
 			return Errorf(CodeInvalid, "files %s and %s cannot lie in one folder on every file system; rename one", quote(other), quote(f.Path))
 		}
-		paths[same(f.Path)] = f.Path
+		paths[p] = f.Path
+		forms = append(forms, p)
 	}
-	for _, f := range files {
-		for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
-			if other, ok := paths[same(dir)]; ok {
-				return Errorf(CodeInvalid, "%s is a file and the folder of %s; rename one", quote(other), quote(f.Path))
+	for _, p := range forms {
+		// A slash neither folds nor joins its neighbours, so the form of a folder begins those of its files.
+		for i := strings.LastIndexByte(p, '/'); i > 0; i = strings.LastIndexByte(p[:i], '/') {
+			if other, ok := paths[p[:i]]; ok {
+				return Errorf(CodeInvalid, "%s is a file and the folder of %s; rename one", quote(other), quote(paths[p]))
 			}
 		}
 	}
