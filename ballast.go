@@ -195,8 +195,13 @@ func ParseRole(s string) (Role, error) {
 	return NoRole, Errorf(CodeInvalid, "role %s: use reader, writer, maintainer or admin", quote(s))
 }
 
-// String returns the role's name.
-func (r Role) String() string { return roleNames[r] }
+// String returns the role's name: "" for anything but the four roles.
+func (r Role) String() string {
+	if r < NoRole || r > Admin {
+		return ""
+	}
+	return roleNames[r]
+}
 
 // MarshalText implements encoding.TextMarshaler.
 func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }

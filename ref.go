@@ -185,6 +185,10 @@ func (r Ref) QualifiedName() string {
 func (r Ref) String() string {
 	switch {
 	case r.IsLatest():
+		// acme::5 reads as version 5 of the global model acme, so a name that can be a version needs more.
+		if _, err := ParseVersion(r.Name.String()); err == nil && !r.Scope.IsZero() {
+			return r.QualifiedName() + ":latest"
+		}
 		return r.QualifiedName()
 	case !r.Version.IsZero() && !r.Scope.IsZero():
 		return r.QualifiedName() + "::" + r.Version.String()
