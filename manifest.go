@@ -96,7 +96,8 @@ func CheckFiles(files []File) error {
 		return Errorf(CodeTooLarge, "%d files; a version holds at most %d", len(files), MaxFiles)
 	}
 	folder := cases.Fold()
-	same := func(p string) string { return folder.String(norm.NFC.String(p)) }
+	// Canonical caseless matching of the Unicode standard, D145: folding may put marks out of order again.
+	same := func(p string) string { return norm.NFD.String(folder.String(norm.NFD.String(p))) }
 	paths := make(map[string]string, len(files)) // by their common form
 	forms := make([]string, 0, len(files))
 	sizes := make(map[digest.Digest]int64, len(files))
@@ -167,7 +168,7 @@ func BuildManifest(files []File) (ocispec.Manifest, []byte, error) {
 // that differ from the canonical form in any way are refused as integrity.
 func ParseManifest(b []byte) ([]File, error) {
 	bad := func(cause error) error {
-		return Errorf(CodeInvalid, "the bytes are not a version's manifest in canonical form").Because(cause)
+		return Errorf(CodeIntegrity, "the bytes are not a version's manifest in canonical form").Because(cause)
 	}
 	if len(b) > MaxManifestBytes {
 		return nil, bad(nil)
