@@ -47,8 +47,13 @@ const (
 	AssuranceReread Assurance = "reread" // the service read the object back and hashed it
 )
 
-// MaxMetadataBytes is the largest Metadata as JSON.
-const MaxMetadataBytes = 32 << 10
+// Limits of one Metadata.
+const (
+	MaxMetadataBytes = 32 << 10 // as JSON
+	// MaxMetadataDepth is how deep Config and Extra may nest. Decoders stop at some depth, and whatever holds a Metadata
+	// adds to it: without a limit of its own, what was once accepted could not be read back.
+	MaxMetadataDepth = 100
+)
 
 // Metadata describes a version. It has no part in its digest.
 type Metadata struct {
@@ -73,7 +78,8 @@ type Metadata struct {
 }
 
 // Check refuses metadata that is over MaxMetadataBytes as JSON, or holds a task that is no known one, an empty or
-// repeated tag, a metric without a name or finite value, or control characters outside the description.
+// repeated tag, a metric without a name or finite value, control characters outside the description, or a config or
+// extra that nests deeper than MaxMetadataDepth.
 func (m *Metadata) Check() error {
 	texts := append([]string{m.ModelType, m.Backend, m.Architecture, m.BaseModel, m.RegisteredBy, m.DatasetID, m.ConfigHash}, m.Tags...)
 	for name, value := range m.Metrics {
@@ -107,7 +113,30 @@ func (m *Metadata) Check() error {
 	if len(b) > MaxMetadataBytes {
 		return Errorf(CodeTooLarge, "metadata has %d bytes as JSON; at most %d", len(b), MaxMetadataBytes)
 	}
+	if max(depth(m.Config), depth(m.Extra)) > MaxMetadataDepth {
+		return Errorf(CodeTooLarge, "config and extra nest at most %d arrays and objects; flatten them", MaxMetadataDepth)
+	}
 	return nil
+}
+
+// depth is how many arrays and objects valid JSON nests.
+func depth(valid json.RawMessage) (deepest int) {
+	open, quoted := 0, false
+	for i := 0; i < len(valid); i++ {
+		switch c := valid[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			open++
+			deepest = max(deepest, open)
+		case c == ']' || c == '}':
+			open--
+		}
+	}
+	return deepest
 }
 
 // tasks are the registry's own six and the pipeline tags of Hugging Face.
