@@ -59,6 +59,7 @@ type registry struct {
 	store     *testenv.Store
 	url, data string
 	cmd       *exec.Cmd
+	stdout    io.Reader
 	stderr    *bytes.Buffer // to be read when the process has ended
 }
 
@@ -91,22 +92,35 @@ func serve(t *testing.T, s *testenv.Store, data string, more ...string) *registr
 
 func start(t *testing.T, s *testenv.Store, data string, cmd *exec.Cmd) *registry {
 	t.Helper()
+	r := launch(t, s, data, cmd)
+	r.await(t)
+	return r
+}
+
+// launch starts the process and returns at once.
+func launch(t *testing.T, s *testenv.Store, data string, cmd *exec.Cmd) *registry {
+	t.Helper()
 	r := &registry{store: s, data: data, cmd: cmd, stderr: &bytes.Buffer{}}
 	cmd.Stderr = r.stderr
-	out := must[io.ReadCloser](t)(cmd.StdoutPipe())
+	r.stdout = must[io.ReadCloser](t)(cmd.StdoutPipe())
 	check(t, cmd.Start())
 	t.Cleanup(r.kill)
-	for lines := bufio.NewScanner(out); lines.Scan(); {
+	return r
+}
+
+// await waits until the service has said where it is.
+func (r *registry) await(t *testing.T) {
+	t.Helper()
+	for lines := bufio.NewScanner(r.stdout); lines.Scan(); {
 		if _, url, ok := strings.Cut(lines.Text(), "export BALLAST_URL="); ok {
 			r.url = url
 		}
 		if strings.Contains(lines.Text(), "export BALLAST_TOKEN=") {
-			return r
+			return
 		}
 	}
 	r.kill()
 	t.Fatalf("the service ended: %s", r.stderr)
-	return nil
 }
 
 func (r *registry) kill() { _ = r.cmd.Process.Kill(); _ = r.cmd.Wait() }
