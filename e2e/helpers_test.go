@@ -60,6 +60,7 @@ type registry struct {
 	url, data string
 	cmd       *exec.Cmd
 	stdout    io.Reader
+	said      string        // on stdout, so far
 	stderr    *bytes.Buffer // to be read when the process has ended
 }
 
@@ -112,6 +113,7 @@ func launch(t *testing.T, s *testenv.Store, data string, cmd *exec.Cmd) *registr
 func (r *registry) await(t *testing.T) {
 	t.Helper()
 	for lines := bufio.NewScanner(r.stdout); lines.Scan(); {
+		r.said += lines.Text() + "\n"
 		if _, url, ok := strings.Cut(lines.Text(), "export BALLAST_URL="); ok {
 			r.url = url
 		}
