@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"bytes"
 	"net/http"
 	"slices"
 	"testing"
@@ -73,19 +72,23 @@ func sendTainted(t *testing.T, s *testenv.Store, c *client.Client, sent tainted)
 			t.Errorf("refused by the store; commit: %v", err)
 		}
 	case err == nil: // then nothing of what was added was kept
-		assertPlain(t, s, key, sent.body)
+		assertPlain(t, s, key, sent.digest)
 	default:
 		assertFailed(t, c, u.ID, err)
+		if status/100 == 2 && ballast.DigestOf(read(t, s, key)) == sent.digest && sent.header.Get("X-Amz-Trailer") != "" {
+			assertPlain(t, s, key, sent.digest) // the store decoded the body: only the declared size was wrong
+			return
+		}
 		eventually(t, "the object goes", func() bool { return read(t, s, key) == nil })
 	}
 }
 
 // assertPlain wants an object to be as it was signed.
-func assertPlain(t *testing.T, s *testenv.Store, key string, body []byte) {
+func assertPlain(t *testing.T, s *testenv.Store, key string, d digest.Digest) {
 	t.Helper()
 	o := must[minio.ObjectInfo](t)(s.Client(t, s.Root).StatObject(t.Context(), s.Bucket, key, minio.StatObjectOptions{}))
 	odd := o.Metadata.Get("Content-Encoding") + o.Metadata.Get("X-Amz-Website-Redirect-Location")
-	if odd != "" || len(o.UserMetadata) > 0 || o.StorageClass != "" && o.StorageClass != "STANDARD" || !bytes.Equal(read(t, s, key), body) {
+	if odd != "" || len(o.UserMetadata) > 0 || o.StorageClass != "" && o.StorageClass != "STANDARD" || ballast.DigestOf(read(t, s, key)) != d {
 		t.Errorf("published: %+v", o)
 	}
 }

@@ -48,12 +48,13 @@ func otherSize(f ballast.File, size int64) error {
 }
 
 // settlePuts looks at the objects of uploading blobs, at most MaxWants, that were to come by a single PUT. missing are
-// those that are not there. An object that may not be there is put up for removal and is an integrity error.
+// those that are not there. An object that may not be there is put up for removal and is an integrity error; so is a
+// size that the upload declared and the bytes don't have, but that is no fault of the bytes.
 func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast.File) (missing []digest.Digest, err error) {
 	var (
 		mu      sync.Mutex
 		found   []index.Found
-		tainted error
+		refused error
 	)
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(headsAtOnce)
@@ -74,18 +75,17 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 				return storeError(err)
 			}
 			good, err := judge(obj, f.Digest)
-			if err == nil && obj.Size != f.Size {
-				err = otherSize(f, obj.Size) // as when the store decoded a body whose encoded length was signed
-			}
 			switch {
 			case err != nil:
-				tainted = err
+				refused = err
 				return e.taint(gctx, id)
-			case good:
-				found = append(found, index.Found{Digest: f.Digest, Size: obj.Size, ETag: obj.ETag, VersionID: obj.VersionID})
-				return nil
+			case !good:
+				return e.toReread(gctx, id, obj, u.ID)
+			case obj.Size != f.Size: // these are the digest's bytes, and whoever declared their true size may have them
+				refused = otherSize(f, obj.Size)
 			}
-			return e.toReread(gctx, id, obj, u.ID)
+			found = append(found, index.Found{Digest: f.Digest, Size: obj.Size, ETag: obj.ETag, VersionID: obj.VersionID})
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -100,7 +100,7 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 		}
 		e.changed.notify()
 	}
-	return missing, tainted
+	return missing, refused
 }
 
 // taint puts an object that may not be there up for removal.
