@@ -325,9 +325,6 @@ func (e *Engine) openMultipart(ctx context.Context, id index.BlobID, fresh bool)
 	if err != nil || b.State != index.BlobUploading || b.MultipartID != "" {
 		return b, err
 	}
-	if err := e.owner.check(ctx); err != nil {
-		return b, err
-	}
 	key := ballast.BlobKey(id.Scope, id.Digest)
 	if !fresh {
 		if err := e.abortAll(ctx, key); err != nil {

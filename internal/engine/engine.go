@@ -40,8 +40,8 @@ type Options struct {
 // act on is a *ballast.Error.
 type Engine struct {
 	index     *index.Index
-	bucket    objstore.Bucket
-	signer    objstore.Signer
+	bucket    fencedBucket
+	signer    fencedSigner
 	recordKey RecordKey
 	sync      func(context.Context) error
 	room      func(context.Context, int64) error
@@ -67,7 +67,7 @@ type Engine struct {
 // It refuses with words when another index owns the prefix, or when the index is empty or older than the bucket.
 func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e := &Engine{
-		index: opt.Index, bucket: opt.Bucket, signer: opt.Signer, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room,
+		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room,
 		now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(), worker: uuid.NewString(),
 		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(),
 	}
@@ -87,12 +87,14 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 		return nil, err
 	}
 	e.manifests = manifestCache{max: e.limits.ManifestCache}
-	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify}
-	if err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log); err != nil {
-		return nil, err
-	}
 	e.ctx, e.stop = context.WithCancel(context.Background())
-	if err := e.resume(ctx); err != nil {
+	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify, life: e.ctx}
+	e.bucket, e.signer = fencedBucket{opt.Bucket, e.owner}, fencedSigner{opt.Signer, e.owner}
+	err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log)
+	if err == nil {
+		err = e.resume(ctx)
+	}
+	if err != nil {
 		e.stop()
 		return nil, err
 	}

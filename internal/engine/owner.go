@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -34,10 +36,13 @@ type owner struct {
 
 	mark ownerMark // what owner.json must hold; set by claim
 
-	onStop func() // wakes who waits for work that this instance may not do any more
+	onStop func()          // wakes who waits for work that this instance may not do any more
+	life   context.Context // of looks, which outlive the request that began them
 
-	mu      sync.Mutex
-	seen    time.Time // when the last good look began
+	looks singleflight.Group
+
+	mu      sync.Mutex // never held over a look
+	seen    time.Time  // when the last good look began
 	stopped *ballast.Error
 }
 
@@ -64,24 +69,33 @@ func (o *owner) verdict() error {
 // another's, it refuses for good.
 func (o *owner) check(ctx context.Context) error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.stopped != nil {
-		return o.stopped
-	}
-	if o.now().Sub(o.seen) < o.maxAge {
+	stopped, fresh := o.stopped, o.now().Sub(o.seen) < o.maxAge
+	o.mu.Unlock()
+	switch {
+	case stopped != nil:
+		return stopped
+	case fresh:
 		return nil
 	}
-	return o.look(ctx)
+	return o.lookTogether(ctx)
 }
 
 // refresh looks before check has to, so that requests do not wait for it.
 func (o *owner) refresh(ctx context.Context) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.stopped != nil {
+	if o.verdict() != nil {
 		return nil
 	}
-	return o.look(ctx)
+	return o.lookTogether(ctx)
+}
+
+// lookTogether looks once for all who ask at the same moment, and waits no longer than ctx.
+func (o *owner) lookTogether(ctx context.Context) error {
+	select {
+	case look := <-o.looks.DoChan("", func() (any, error) { return nil, o.look(o.life) }):
+		return look.Err
+	case <-ctx.Done():
+		return storeError(ctx.Err())
+	}
 }
 
 func (o *owner) look(ctx context.Context) error {
@@ -89,6 +103,8 @@ func (o *owner) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.maxAge)
 	defer cancel()
 	mark, _, err := readOwner(ctx, o.bucket)
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	switch {
 	case err != nil && !errors.Is(err, objstore.ErrNotFound):
 		return storeError(err)

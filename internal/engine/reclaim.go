@@ -34,9 +34,6 @@ func (e *Engine) reclaimOne(ctx context.Context, id index.BlobID) error {
 	if err != nil {
 		return err
 	}
-	if err := e.owner.check(ctx); err != nil {
-		return err
-	}
 	key := ballast.BlobKey(id.Scope, id.Digest)
 	wctx, cancel := context.WithTimeout(ctx, e.limits.RecordTimeout)
 	defer cancel()

@@ -205,9 +205,6 @@ func (e *Engine) completeOnce(ctx context.Context, id index.BlobID, u index.Uplo
 	case !all:
 		return false, true, nil
 	}
-	if err := e.owner.check(ctx); err != nil {
-		return false, false, err
-	}
 	if err := e.room(ctx, f.Size); err != nil {
 		return false, false, err
 	}

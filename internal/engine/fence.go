@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// fencedBucket is a bucket that takes no write unless owner.json was just seen to be ours.
+type fencedBucket struct {
+	objstore.Bucket
+	owner *owner
+}
+
+func (f fencedBucket) Put(ctx context.Context, key string, body []byte, cond objstore.Condition) (objstore.Object, error) {
+	if err := f.owner.check(ctx); err != nil {
+		return objstore.Object{}, err
+	}
+	return f.Bucket.Put(ctx, key, body, cond)
+}
+
+func (f fencedBucket) Delete(ctx context.Context, key string) error {
+	if err := f.owner.check(ctx); err != nil {
+		return err
+	}
+	return f.Bucket.Delete(ctx, key)
+}
+
+func (f fencedBucket) CreateMultipart(ctx context.Context, key string) (string, error) {
+	if err := f.owner.check(ctx); err != nil {
+		return "", err
+	}
+	return f.Bucket.CreateMultipart(ctx, key)
+}
+
+func (f fencedBucket) CompleteMultipart(ctx context.Context, key, id string, parts []objstore.Part) (objstore.Object, error) {
+	if err := f.owner.check(ctx); err != nil {
+		return objstore.Object{}, err
+	}
+	return f.Bucket.CompleteMultipart(ctx, key, id, parts)
+}
+
+func (f fencedBucket) AbortMultipart(ctx context.Context, key, id string) error {
+	if err := f.owner.check(ctx); err != nil {
+		return err
+	}
+	return f.Bucket.AbortMultipart(ctx, key, id)
+}
+
+// fencedSigner is a signer that signs nothing unless owner.json was just seen to be ours.
+type fencedSigner struct {
+	signer objstore.Signer
+	owner  *owner
+}
+
+func (f fencedSigner) SignPut(ctx context.Context, key string, content digest.Digest, size int64, ttl time.Duration) (ballast.SignedRequest, error) {
+	if err := f.owner.check(ctx); err != nil {
+		return ballast.SignedRequest{}, err
+	}
+	return f.signer.SignPut(ctx, key, content, size, ttl)
+}
+
+func (f fencedSigner) SignPart(ctx context.Context, key, uploadID string, number int, content digest.Digest, size int64, ttl time.Duration) (ballast.SignedRequest, error) {
+	if err := f.owner.check(ctx); err != nil {
+		return ballast.SignedRequest{}, err
+	}
+	return f.signer.SignPart(ctx, key, uploadID, number, content, size, ttl)
+}
+
+func (f fencedSigner) SignGet(ctx context.Context, key, versionID string, ttl time.Duration) (ballast.SignedRequest, error) {
+	if err := f.owner.check(ctx); err != nil {
+		return ballast.SignedRequest{}, err
+	}
+	return f.signer.SignGet(ctx, key, versionID, ttl)
+}
