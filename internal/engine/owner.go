@@ -173,9 +173,13 @@ func (o *owner) claim(ctx context.Context, takeOver bool, wait time.Duration, lo
 		if mine.Claimed && !takeOver {
 			return fmt.Errorf("engine: %w, though this index has owned it: is it the right bucket?\n%s", errNoOwner, choices)
 		}
+		if mine.Claimed {
+			return o.takeOver(ctx, mine, ownerMark{}, objstore.Condition{IfAbsent: true}, wait, log)
+		}
 		if err := o.knowsAll(ctx); err != nil {
 			return err
 		}
+		mine.Intent = 0 // a first start has epoch 1, however many tries were cut off
 		return o.raise(ctx, mine, ownerMark{}, objstore.Condition{IfAbsent: true})
 	case err != nil:
 		return fmt.Errorf("engine: reading %s: %w", ownerKey, err)
@@ -187,7 +191,7 @@ func (o *owner) claim(ctx context.Context, takeOver bool, wait time.Duration, lo
 	if !own && !takeOver {
 		return o.refuse(ctx, mine, mark)
 	}
-	return o.takeOver(ctx, mine, mark, etag, wait, log)
+	return o.takeOver(ctx, mine, mark, objstore.Condition{IfMatch: etag}, wait, log)
 }
 
 func (o *owner) refuse(ctx context.Context, mine index.Owner, mark ownerMark) error {
@@ -201,12 +205,14 @@ func (o *owner) refuse(ctx context.Context, mine index.Owner, mark ownerMark) er
 }
 
 // takeOver raises the epoch, waits until the former owner has noticed and its last write has ended, and looks again
-// before it relies on what the bucket holds.
-func (o *owner) takeOver(ctx context.Context, mine index.Owner, mark ownerMark, etag string, wait time.Duration, log *slog.Logger) error {
+// before it relies on what the bucket holds. Until then the prefix is not claimed: a start after a crash in here waits
+// again.
+func (o *owner) takeOver(ctx context.Context, mine index.Owner, mark ownerMark, cond objstore.Condition, wait time.Duration, log *slog.Logger) error {
 	if err := o.knowsAll(ctx); err != nil {
 		return err
 	}
-	if err := o.write(ctx, mine, mark, objstore.Condition{IfMatch: etag}); err != nil {
+	mine.Claimed = false
+	if err := o.write(ctx, mine, mark, cond); err != nil {
 		return err
 	}
 	log.LogAttrs(ctx, slog.LevelInfo, "taking over; waiting until the former owner has stopped", slog.Duration("wait", wait))
@@ -234,10 +240,7 @@ func (o *owner) raise(ctx context.Context, mine index.Owner, mark ownerMark, con
 // write puts the next epoch into the bucket, its intent into the index first.
 func (o *owner) write(ctx context.Context, mine index.Owner, old ownerMark, cond objstore.Condition) error {
 	o.mark = ownerMark{IndexID: mine.IndexID, Epoch: max(old.Epoch, mine.Intent) + 1}
-	if old == (ownerMark{}) && !mine.Claimed {
-		o.mark.Epoch = 1
-	}
-	if err := o.index.SaveIntent(ctx, o.mark.Epoch, false); err != nil {
+	if err := o.index.SaveIntent(ctx, o.mark.Epoch, mine.Claimed); err != nil {
 		return err
 	}
 	body, err := json.Marshal(o.mark)

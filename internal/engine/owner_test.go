@@ -2,11 +2,13 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ballast-registry/ballast"
@@ -47,6 +49,42 @@ func TestTakeOverFences(t *testing.T) {
 	err := first.sendAll(t, writer, u.ID, small("a"))
 	wantCode(t, err, ballast.CodeUnavailable)
 	wantCode(t, first.Ready(t.Context()), ballast.CodeUnavailable)
+}
+
+// A take-over that is killed while it waits for the former owner waits again at the next start, also by an index that
+// owned the prefix before.
+func TestInterruptedTakeOverWaitsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memStore(t)
+		first, second := options(t, s, index.NewMem()), options(t, s, index.NewMem())
+		run := func(ctx context.Context, opt engine.Options) error {
+			e, err := engine.Open(ctx, opt)
+			if err == nil {
+				err = e.Close()
+			}
+			return err
+		}
+		if err := run(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		second.TakeOver, first.TakeOver = true, true
+		if err := run(t.Context(), second); err != nil {
+			t.Fatal(err)
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := run(short, first); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("the take-over was not interrupted: %v", err)
+		}
+		first.TakeOver = false
+		began := time.Now()
+		if err := run(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(began); waited < engine.DefaultLimits().TakeOverWait {
+			t.Fatalf("the former owner was given %s to stop, want %s", waited, engine.DefaultLimits().TakeOverWait)
+		}
+	})
 }
 
 // An index copied back from yesterday meets a record that it does not know.

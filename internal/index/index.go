@@ -40,7 +40,8 @@ type Owner struct {
 	// Intent is the epoch that the latest start meant to write to the bucket. The bucket's epoch is never above it
 	// unless this index is an old copy.
 	Intent int64 `json:"intent"`
-	// Claimed says that this index has owned the prefix before.
+	// Claimed says that this index has owned the prefix and that no take-over by it is under way: its own mark in the
+	// bucket may be raised without a wait.
 	Claimed bool `json:"claimed"`
 }
 
@@ -58,14 +59,15 @@ func (x *Index) Owner(ctx context.Context) (o Owner, err error) {
 	return o, err
 }
 
-// SaveIntent records the epoch that is about to be written to the bucket, or that it was.
+// SaveIntent records the epoch that is about to be written to the bucket, or that it was, and whether the prefix is
+// claimed by that.
 func (x *Index) SaveIntent(ctx context.Context, intent int64, claimed bool) error {
 	return x.store.Update(ctx, func(tx Tx) error {
 		o, err := get[Owner](tx, metaOwner)
 		if err != nil {
 			return err
 		}
-		o.Intent, o.Claimed = max(o.Intent, intent), o.Claimed || claimed
+		o.Intent, o.Claimed = max(o.Intent, intent), claimed
 		return put(tx, metaOwner, o)
 	})
 }
