@@ -128,6 +128,9 @@ func (s *S3) presign(ctx context.Context, id *identity, at location, r signing, 
 	if err != nil {
 		return ballast.SignedRequest{}, s.wrap("sign", r.key, err)
 	}
+	if err := r.binds(signed, headers); err != nil {
+		return ballast.SignedRequest{}, s.wrap("sign", r.key, err)
+	}
 	return ballast.SignedRequest{
 		Method: r.method, URL: signed, Headers: toSend(headers), ExpiresAt: ballast.At(now.Add(life * time.Second)),
 	}, nil
@@ -144,6 +147,30 @@ func (r signing) request(ctx context.Context, u *url.URL, seconds int) *http.Req
 		header = http.Header{}
 	}
 	return (&http.Request{Method: r.method, URL: u, Host: u.Host, Header: header, ContentLength: r.size}).WithContext(ctx)
+}
+
+// binds refuses a signature that leaves a client free to send other bytes than it declared: every header of r, and the
+// length of a body, must be signed as a header, and no checksum may have moved to the query. The SDK's defaults on this
+// have changed before, and stores answer 200 to what they then do not check.
+func (r signing) binds(signedURL string, signed http.Header) error {
+	for name := range r.header {
+		if signed.Get(name) != r.header.Get(name) {
+			return fmt.Errorf("objstore: the signer left out %s", name)
+		}
+	}
+	if r.size > 0 && signed.Get("Content-Length") != strconv.FormatInt(r.size, 10) {
+		return fmt.Errorf("objstore: the signer left out Content-Length")
+	}
+	u, err := url.Parse(signedURL)
+	if err != nil {
+		return err
+	}
+	for name := range u.Query() {
+		if strings.Contains(strings.ToLower(name), "checksum") {
+			return fmt.Errorf("objstore: the signer put %s into the query", name)
+		}
+	}
+	return nil
 }
 
 // toSend is what the client sends: every signed header but the host, which its URL says.

@@ -116,3 +116,19 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		}
 	}
 }
+
+// Control: the SDK's own way of signing puts the checksum where stores ignore it, and must not leave the process.
+func TestSignatureThatBindsNothingIsRefused(t *testing.T) {
+	s := open(t, fakeConfig("http://store"))
+	d := ballast.DigestOf([]byte("x"))
+	if _, err := s.SignPut(t.Context(), "k", d, 1, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	objstore.HoistHeaders(s)
+	if req, err := s.SignPut(t.Context(), "k", d, 1, time.Minute); err == nil {
+		t.Errorf("a put was signed as %s", req.URL)
+	}
+	if req, err := s.SignPart(t.Context(), "k", "u", 1, d, 1, time.Minute); err == nil {
+		t.Errorf("a part was signed as %s", req.URL)
+	}
+}
