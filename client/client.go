@@ -61,12 +61,21 @@ type Options struct {
 	Tries int
 }
 
+// Keys of log attributes.
+const (
+	attrCall   = "call"
+	attrError  = "error"
+	attrFile   = "file"
+	attrOffset = "offset" // bytes
+	attrTry    = "try"
+	attrUpload = "upload"
+)
+
 // Client calls one registry. It is safe for concurrent use.
 type Client struct {
 	base      string // no trailing slash
 	token     TokenSource
-	registry  *http.Client
-	store     *http.Client
+	http      *http.Client // of the registry and of the object store
 	userAgent string
 	log       *slog.Logger
 	tries     int
@@ -98,8 +107,7 @@ func New(o Options) (*Client, error) {
 	}
 	// Neither side's redirects are followed: the registry's would repeat the token or the call elsewhere, and a signed
 	// request is for one place only.
-	c.registry = &http.Client{Transport: transport, CheckRedirect: stay}
-	c.store = &http.Client{Transport: transport, CheckRedirect: stay}
+	c.http = &http.Client{Transport: transport, CheckRedirect: stay}
 	return c, nil
 }
 

@@ -81,7 +81,7 @@ func (c *Client) do(ctx context.Context, call call) (answer, error) {
 			return answer{}, err
 		}
 		unknown = unknown || e.Status == 0
-		c.log.InfoContext(ctx, "the registry is asked again", "call", call.method+" "+call.path, "try", try, "error", err)
+		c.log.InfoContext(ctx, "the registry is asked again", attrCall, call.method+" "+call.path, attrTry, try, attrError, err)
 		if err := c.backoff(ctx, try, e.Retry()); err != nil {
 			return answer{}, err
 		}
@@ -128,7 +128,7 @@ func (c *Client) send(ctx context.Context, call call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	resp, err := c.registry.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return answer{}, c.noAnswer(ctx, err)
 	}

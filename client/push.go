@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -51,7 +52,7 @@ type PushResult struct {
 //
 // Errors: invalid for what cannot be published, naming the file; conflict with Error.Holder while another upload holds
 // the label; already_exists when the version holds other files; integrity when a file changed while it was pushed, or
-// when bytes arrived damaged.
+// when bytes arrived damaged. With an error of the alias alone the result is complete: the version is ready.
 func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
 	p, err := newPush(c, o)
 	if err != nil {
@@ -64,10 +65,20 @@ func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
 		v, err = p.run(ctx)
 	}
 	if err == nil && !o.Alias.IsZero() {
-		_, err = c.SetAlias(ctx, exactly(v), o.Alias, v.Version, 0)
-		v.Aliases = append(v.Aliases, o.Alias)
+		err = c.pointAt(ctx, &v, o.Alias)
 	}
 	return PushResult{Version: v, Unchanged: p.unchanged, Sent: p.sent.Load(), Skipped: p.skipped}, err
+}
+
+// pointAt points an alias at the version that was just pushed.
+func (c *Client) pointAt(ctx context.Context, v *ballast.VersionInfo, alias ballast.Alias) error {
+	if _, err := c.SetAlias(ctx, exactly(*v), alias, v.Version, 0); err != nil {
+		return before(fmt.Sprintf("%s is ready, but @%s does not point at it: ", v.Key, alias), err)
+	}
+	if !slices.Contains(v.Aliases, alias) {
+		v.Aliases = append(v.Aliases, alias)
+	}
+	return nil
 }
 
 // overtaken reports whether the upload came to an end under this push: by expiry or abort, or because another push of
@@ -249,7 +260,7 @@ func (p *push) settle(ctx context.Context, err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 		defer cancel()
 		if err := p.c.Abort(ctx, p.upload.ID); err != nil {
-			p.c.log.InfoContext(ctx, "the upload was not aborted; its lease will end it", "upload", p.upload.ID, "error", err)
+			p.c.log.InfoContext(ctx, "the upload was not aborted; its lease will end it", attrUpload, p.upload.ID, attrError, err)
 		}
 	}
 	p.memory.forget()
@@ -261,9 +272,10 @@ const leaseBeat = 2 * time.Minute
 // keepLease renews the lease while a long file is hashed or sent. A failure shows at the next call that matters.
 func (p *push) keepLease(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
+	id := p.upload.ID // a run that starts anew has another one
 	go func() {
 		for sleep(ctx, leaseBeat) == nil {
-			_, _ = p.c.Upload(ctx, p.upload.ID, 0)
+			_, _ = p.c.Upload(ctx, id, 0)
 		}
 	}()
 	return ctx, cancel

@@ -198,12 +198,12 @@ func (s *sending) step(ctx context.Context, a ballast.BlobAnswer) (moved, done b
 		return false, false, nil
 	}
 	err = s.transfer(ctx, *a.Request, 0, s.b.source.size)
-	done, err = s.outcome(err)
+	done, err = s.outcome(ctx, err)
 	return done, done, err
 }
 
 // outcome sorts the end of a transfer: there, to be tried again, or final.
-func (s *sending) outcome(err error) (done bool, _ error) {
+func (s *sending) outcome(ctx context.Context, err error) (done bool, _ error) {
 	var e *storeError
 	var here *ballast.Error
 	switch {
@@ -218,7 +218,7 @@ func (s *sending) outcome(err error) (done bool, _ error) {
 	case !retryStore(err):
 		return false, gaveUp(s.b.source.path, err)
 	}
-	s.p.c.log.Info("a transfer is tried again", "file", s.b.source.path, "error", err)
+	s.p.c.log.InfoContext(ctx, "a transfer is tried again", attrFile, s.b.source.path, attrError, err)
 	s.last = err
 	return false, nil
 }
@@ -276,7 +276,7 @@ func (s *sending) sendParts(ctx context.Context, parts []ballast.PartAnswer) (se
 			err := s.transfer(ctx, part.Request, from, ballast.PartLength(s.b.source.size, s.b.partSize, part.Number))
 			mu.Lock()
 			defer mu.Unlock()
-			done, err := s.outcome(err)
+			done, err := s.outcome(ctx, err)
 			if done {
 				sent = append(sent, part.Number)
 			}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,25 @@ func TestPushAndPullRoundTrip(t *testing.T) {
 			t.Errorf("pulled %+v", pulled)
 		}
 	})
+}
+
+func TestTheAliasOfAPush(t *testing.T) {
+	w := newWorld(t, testenv.Embedded(t))
+	c, dir := w.as("acme=writer"), folder(t, map[string][]byte{"a": []byte("1")})
+	champion, err := ballast.ParseAlias("champion")
+	w.must(err)
+	for _, unchanged := range []bool{false, true} {
+		pushed, err := w.push(c, dir, "m", client.PushOptions{Alias: champion})
+		w.must(err)
+		if !slices.Equal(pushed.Version.Aliases, []ballast.Alias{champion}) || pushed.Unchanged != unchanged {
+			t.Errorf("pushed %+v", pushed)
+		}
+	}
+	w.registry.Add(method(http.MethodPut), 1, testenv.Answer(http.StatusForbidden))
+	pushed, err := w.push(c, dir, "m:2", client.PushOptions{Alias: champion})
+	if ballast.CodeOf(err) != ballast.CodeDenied || !strings.Contains(err.Error(), "acme::m::2 is ready") || pushed.Version.Key != "acme::m::2" || len(pushed.Version.Aliases) > 0 {
+		t.Errorf("a push whose alias failed: %+v, %v", pushed, err)
+	}
 }
 
 func TestASecondRunMovesOnlyWhatIsMissing(t *testing.T) {

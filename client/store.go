@@ -67,7 +67,7 @@ func (c *Client) roundTrip(ctx context.Context, sr ballast.SignedRequest, body i
 	for k, v := range extra {
 		req.Header.Set(k, v)
 	}
-	resp, err := c.store.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, storeSilent(ctx, req.URL.Host, err)
 	}
@@ -197,10 +197,19 @@ func gaveUp(path string, err error) error {
 // about puts a file's path in front of an Error's detail.
 func about(path string, err error) error {
 	var e *ballast.Error
-	if !errors.As(err, &e) || strings.HasPrefix(e.Detail, strconv.Quote(path)) {
+	if errors.As(err, &e) && strings.HasPrefix(e.Detail, strconv.Quote(path)) {
 		return err
 	}
-	named := *e
-	named.Detail = fmt.Sprintf("%q: %s", path, e.Detail)
-	return &named
+	return before(strconv.Quote(path)+": ", err)
+}
+
+// before puts text in front of an Error's detail; another error stays as it is.
+func before(text string, err error) error {
+	var e *ballast.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	more := *e
+	more.Detail = text + e.Detail
+	return &more
 }
