@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ type PullResult struct {
 	Version ballast.VersionInfo `json:"version"`
 	Dir     string              `json:"dir"`
 	Files   int                 `json:"files"`   // of the version, as far as they were selected
+	Size    int64               `json:"size"`    // bytes of these
 	Fetched int                 `json:"fetched"` // of these, not there before
 	Bytes   int64               `json:"bytes"`   // that travelled from the object store
 	Others  int                 `json:"others"`  // files in Dir that are not the version's: left alone, or removed
@@ -67,7 +69,7 @@ func (c *Client) Pull(ctx context.Context, o PullOptions) (PullResult, error) {
 	p := &pull{c: c, o: o, root: root, ref: exactly(v), all: files, wanted: selected(files, match)}
 	err = p.run(ctx)
 	return PullResult{
-		Version: v, Dir: o.Dir, Files: len(p.wanted), Fetched: int(p.fetched.Load()), Bytes: p.bytes.Load(),
+		Version: v, Dir: o.Dir, Files: len(p.wanted), Size: sizeOf(p.wanted), Fetched: int(p.fetched.Load()), Bytes: p.bytes.Load(),
 		Others: p.others, Removed: o.Exact && p.others > 0,
 	}, err
 }
@@ -197,13 +199,16 @@ func (p *pull) fetchPages(ctx context.Context, g *errgroup.Group, lacking map[st
 }
 
 func (p *pull) plan(phase Phase, files map[string]ballast.File) {
-	plan := Event{Phase: phase, Files: len(files)}
+	if len(files) > 0 {
+		p.o.Progress.tell(Event{Phase: phase, Files: len(files), Total: sizeOf(files)})
+	}
+}
+
+func sizeOf(files map[string]ballast.File) (n int64) {
 	for _, f := range files {
-		plan.Total += f.Size
+		n += f.Size
 	}
-	if plan.Files > 0 {
-		p.o.Progress.tell(plan)
-	}
+	return n
 }
 
 // staleAfter is the age at which an unfinished file can belong to no running pull: those write all the time.
@@ -214,38 +219,38 @@ const staleAfter = time.Hour
 func (p *pull) tidy() error {
 	keep := make(map[string]bool, len(p.all))
 	for _, f := range p.all {
-		for path := f.Path; path != "."; path = parent(path) {
-			keep[path] = true
+		for at := f.Path; at != "."; at = path.Dir(at) {
+			keep[at] = true
 		}
 	}
 	var remove []string
-	err := fs.WalkDir(p.root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(p.root.FS(), ".", func(at string, d fs.DirEntry, err error) error {
 		switch {
-		case err != nil && p.o.Exact || path == ".":
+		case err != nil && p.o.Exact || at == ".":
 			return err
 		case err != nil: // somebody else's folder, or gone meanwhile
 			return nil
-		case isPartial(path):
+		case isPartial(at):
 			if info, err := d.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
-				_ = p.root.Remove(path)
+				_ = p.root.Remove(at)
 			}
-		case keep[path]:
+		case keep[at]:
 		case d.IsDir() && !p.o.Exact: // its files are counted
 		case d.IsDir():
-			p.others += countFiles(p.root.FS(), path)
-			remove = append(remove, path)
+			p.others += countFiles(p.root.FS(), at)
+			remove = append(remove, at)
 			return fs.SkipDir
 		default:
 			p.others++
-			remove = append(remove, path)
+			remove = append(remove, at)
 		}
 		return nil
 	})
 	if err != nil || !p.o.Exact {
 		return p.inTheWay(err)
 	}
-	for _, path := range remove {
-		if err := p.root.RemoveAll(path); err != nil {
+	for _, at := range remove {
+		if err := p.root.RemoveAll(at); err != nil {
 			return p.inTheWay(err)
 		}
 	}

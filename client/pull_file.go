@@ -16,8 +16,6 @@ import (
 	"github.com/ballast-registry/ballast/internal/hash"
 )
 
-func parent(p string) string { return path.Dir(p) }
-
 func isPartial(p string) bool {
 	ok, _ := path.Match(partialPattern, path.Base(p))
 	return ok
@@ -202,7 +200,7 @@ func (r *resuming) again() error {
 	if r.tries++; r.tries >= r.p.c.tries || !retryStore(r.broken) {
 		return gaveUp(r.file.Path, r.broken)
 	}
-	r.p.c.log.InfoContext(r.ctx, "a transfer is tried again", "file", r.file.Path, "offset", r.offset, "error", r.broken)
+	r.p.c.log.InfoContext(r.ctx, "a transfer is tried again", attrFile, r.file.Path, attrOffset, r.offset, attrError, r.broken)
 	return r.p.c.backoff(r.ctx, r.tries, 0)
 }
 

@@ -205,7 +205,7 @@ func TestPullOfAPart(t *testing.T) {
 	dir := t.TempDir()
 	pulled, err := w.pull(c, "m", dir, client.PullOptions{Include: []string{"*.safetensors"}, Exclude: []string{"onnx"}})
 	w.must(err)
-	if got := contents(t, dir); len(got) != 1 || string(got["a.safetensors"]) != "1" || pulled.Files != 1 || pulled.Others != 0 {
+	if got := contents(t, dir); len(got) != 1 || string(got["a.safetensors"]) != "1" || pulled.Files != 1 || pulled.Size != 1 || pulled.Others != 0 {
 		t.Errorf("pulled %q, %+v", got, pulled)
 	}
 }

@@ -49,7 +49,7 @@ func (p *pullCmd) Run(ctx context.Context, a *app) error {
 func (a *app) pulled(r client.PullResult) error {
 	fmt.Fprintf(a.stdout, "%s  in %s\n", r.Version.Key, r.Dir)
 	err := a.pairs("digest", r.Version.Digest.String(),
-		"files", fmt.Sprintf("%s, %s; %d fetched, %s", count(r.Files, "file"), size(r.Version.Size), r.Fetched, size(r.Bytes)))
+		"files", fmt.Sprintf("%s, %s; %d fetched, %s", count(r.Files, "file"), size(r.Size), r.Fetched, size(r.Bytes)))
 	switch {
 	case r.Removed:
 		fmt.Fprintf(a.stderr, "removed %s that the version does not have\n", count(r.Others, "file"))
