@@ -214,8 +214,7 @@ func escape(segments ...string) string {
 	return strings.Join(out, "/")
 }
 
-// list yields the entries of all pages. A cursor that stands still ends it, so that a broken registry cannot hold a
-// caller for ever.
+// list yields the entries of all pages. A cursor that stands still is an error: the same page would come for ever.
 func list[P, E any](ctx context.Context, c *Client, path string, q url.Values, open func(P) ([]E, string)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		query := url.Values{}
