@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -34,7 +33,7 @@ type S3 struct {
 	service         *identity
 	put, get        *identity
 	public, private location
-	signer          *v4.Signer
+	signer          presigner
 	now             func() time.Time
 	page            int32 // entries of a listing's page; 0 leaves it to the store
 }

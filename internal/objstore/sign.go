@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/encoding/httpbinding"
@@ -22,6 +23,11 @@ const (
 	// maxSignedLife is the longest that S3 accepts.
 	maxSignedLife = 7 * 24 * time.Hour
 )
+
+// presigner is the part of the SDK's signer that is used.
+type presigner interface {
+	PresignHTTP(ctx context.Context, creds aws.Credentials, r *http.Request, payloadHash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) (string, http.Header, error)
+}
 
 // newV4Signer signs headers as headers: a checksum that moved to the query would be ignored by stores.
 func newV4Signer() *v4.Signer {
