@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 
@@ -16,6 +18,9 @@ func (a *app) table(header []string, rows [][]string) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, strings.Join(header, "\t"))
 	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = harmless(cell)
+		}
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
@@ -26,10 +31,30 @@ func (a *app) pairs(namesAndValues ...string) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	for i := 0; i+1 < len(namesAndValues); i += 2 {
 		if value := namesAndValues[i+1]; value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", namesAndValues[i], strings.ReplaceAll(value, "\n", "\n\t"))
+			fmt.Fprintf(w, "%s\t%s\n", namesAndValues[i], strings.ReplaceAll(harmless(value), "\n", "\n\t"))
 		}
 	}
 	return w.Flush()
+}
+
+// harmless shows control characters and marks that turn text around as escapes, line ends excepted: what others wrote
+// into a registry, or what answers in its place, must not drive the terminal of who reads it.
+func harmless(s string) string {
+	drives := func(r rune) bool {
+		return r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
+	}
+	if !strings.ContainsFunc(s, drives) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if drives(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // size writes bytes for people.

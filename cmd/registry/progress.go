@@ -73,7 +73,7 @@ func (b *bars) show(e client.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e.Note != "" {
-		fmt.Fprintln(b.out, e.Note)
+		fmt.Fprintln(b.out, harmless(e.Note))
 		return
 	}
 	p := b.phases[e.Phase]
@@ -109,9 +109,9 @@ func newPlain(w io.Writer) (client.Progress, func()) {
 		defer mu.Unlock()
 		switch {
 		case e.Note != "":
-			fmt.Fprintln(w, e.Note)
+			fmt.Fprintln(w, harmless(e.Note))
 		case e.Done:
-			fmt.Fprintln(w, e.Phase, e.Path)
+			fmt.Fprintln(w, e.Phase, harmless(e.Path))
 		case e.Total > 0:
 			fmt.Fprintf(w, "%s: %s, %s\n", e.Phase, count(e.Files, "file"), size(e.Total))
 		}

@@ -108,9 +108,9 @@ func (a *app) report(ctx context.Context, asJSON bool, err error) int {
 	if asJSON {
 		_ = a.json(map[string]*ballast.Error{"error": e})
 	}
-	fmt.Fprintln(a.stderr, "ballast:", e.Detail)
+	fmt.Fprintln(a.stderr, "ballast:", harmless(e.Detail))
 	if e.RequestID != "" && e.Code == ballast.CodeInternal {
-		fmt.Fprintln(a.stderr, "ballast: request id", e.RequestID)
+		fmt.Fprintln(a.stderr, "ballast: request id", harmless(e.RequestID))
 	}
 	return exitOf(e.Code)
 }
