@@ -158,7 +158,14 @@ func (p *prober) encodingVisible(ctx context.Context) (observation, error) {
 		if err != nil {
 			return failed(err)
 		}
-		if len(o.Oddities) == 0 && !p.dropped(ctx, key, header) {
+		if len(o.Oddities) > 0 {
+			continue
+		}
+		dropped, err := p.dropped(ctx, key, header)
+		if err != nil {
+			return failed(err)
+		}
+		if !dropped {
 			return broken("%v was stored and HEAD does not show it", header)
 		}
 	}
@@ -166,27 +173,21 @@ func (p *prober) encodingVisible(ctx context.Context) (observation, error) {
 }
 
 // dropped asks with a GET, which shows an encoding where HEAD might not.
-func (p *prober) dropped(ctx context.Context, key string, header http.Header) bool {
+func (p *prober) dropped(ctx context.Context, key string, header http.Header) (bool, error) {
 	req, err := p.s.presign(ctx, p.s.service, p.s.private, signing{method: http.MethodGet, key: key}, probeTTL)
 	if err != nil {
-		return false
+		return false, err
 	}
-	r, err := http.NewRequestWithContext(ctx, req.Method, req.URL, nil)
+	status, answer, err := p.send(ctx, req, nil, http.Header{"Accept-Encoding": {"identity"}})
 	if err != nil {
-		return false
+		return false, err
 	}
-	r.Header.Set("Accept-Encoding", "identity")
-	resp, err := p.client.Do(r)
-	if err != nil {
-		return false
-	}
-	defer resp.Body.Close()
 	for name := range header {
-		if resp.Header.Get(name) != "" {
-			return false
+		if answer.Get(name) != "" {
+			return false, nil
 		}
 	}
-	return accepted(resp.StatusCode)
+	return accepted(status), nil
 }
 
 // zeroSignature forges requests with each key id that a URL might show.
@@ -198,7 +199,7 @@ func (p *prober) zeroSignature(ctx context.Context) (observation, error) {
 		if err != nil {
 			return failed(err)
 		}
-		status, err := p.send(ctx, req, encoded, header)
+		status, _, err := p.send(ctx, req, encoded, header)
 		if err != nil {
 			return failed(err)
 		}

@@ -31,14 +31,15 @@ func (p *prober) sign(ctx context.Context, id *identity, r signing, bytes []byte
 	if err != nil {
 		return 0, err
 	}
-	return p.send(ctx, req, bytes, unsigned)
+	status, _, err = p.send(ctx, req, bytes, unsigned)
+	return status, err
 }
 
 // send returns the store's answer where it is one about the request: not when the network broke or the store was busy.
-func (p *prober) send(ctx context.Context, req ballast.SignedRequest, content []byte, unsigned http.Header) (status int, err error) {
+func (p *prober) send(ctx context.Context, req ballast.SignedRequest, content []byte, unsigned http.Header) (status int, answer http.Header, err error) {
 	r, err := http.NewRequestWithContext(ctx, req.Method, req.URL, bytes.NewReader(content))
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	for name, value := range req.Headers {
 		r.Header.Set(name, value)
@@ -47,17 +48,17 @@ func (p *prober) send(ctx context.Context, req ballast.SignedRequest, content []
 	r.Header.Del("Content-Length") // the transport derives it from the body
 	resp, err := p.client.Do(r)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrUnavailable, withoutURL(err))
+		return 0, nil, fmt.Errorf("%w: %w", ErrUnavailable, withoutURL(err))
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return 0, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return 0, fmt.Errorf("%w: status %d", ErrUnavailable, resp.StatusCode)
+		return 0, nil, fmt.Errorf("%w: status %d", ErrUnavailable, resp.StatusCode)
 	}
-	return resp.StatusCode, nil
+	return resp.StatusCode, resp.Header, nil
 }
 
 // withoutURL drops the signed URL that net/http puts into its errors.

@@ -209,6 +209,29 @@ func TestProbeSeesAWrongClock(t *testing.T) {
 	}
 }
 
+// TestProbeWithoutALastLook: a store that drops unsigned headers passes, and a network that breaks while the probe looks
+// whether it did is no verdict.
+func TestProbeWithoutALastLook(t *testing.T) {
+	store := testenv.Embedded(t)
+	for _, broken := range []bool{false, true} {
+		client := newClient(t)
+		next := client.Transport
+		client.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			if broken && r.Header.Get("Accept-Encoding") == "identity" {
+				return nil, errors.New("connection reset")
+			}
+			if r.Header.Del("X-Amz-Meta-Probe"); r.Header.Get("Content-Encoding") == "gzip" {
+				r.Header.Del("Content-Encoding")
+			}
+			return next.RoundTrip(r)
+		})
+		r, err := objstore.Probe(t.Context(), open(t, store.Config()), objstore.ProbeOptions{Client: client})
+		if errors.Is(err, objstore.ErrUnavailable) != broken || len(holes(r)) != 0 {
+			t.Errorf("broken %t: %v; %+v", broken, err, r.Checks[len(r.Checks)-1])
+		}
+	}
+}
+
 // TestProbeWithoutANetwork: a broken network or a busy store is no verdict.
 func TestProbeWithoutANetwork(t *testing.T) {
 	for name, client := range map[string]*http.Client{
