@@ -70,7 +70,7 @@ func namesIn(tx Tx, scope ballast.Scope, prefix, after string, limit int, skip s
 		if len(names) == limit {
 			break
 		}
-		if err == nil && string(item.Key) == string(from) {
+		if after != "" && string(item.Key) == string(from) {
 			continue
 		}
 		var m Model

@@ -1,0 +1,88 @@
+package index
+
+import (
+	"context"
+	"math"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// SetStatus puts a version in a state, as the transactions that retire, delete and rebuild do it.
+func (x *Index) SetStatus(ctx context.Context, k ballast.Key, to ballast.Status) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		v, err := getVersion(tx, k.Scope, k.Name, k.Version)
+		if err != nil {
+			return err
+		}
+		name, err := get[Name](tx, scopedName(kindName, k.Scope, k.Name))
+		if err != nil {
+			return err
+		}
+		if v.Status == ballast.StatusReady {
+			name.Ready--
+			if err := tx.Delete(candidateKey(k.Scope, k.Name, k.Version)); err != nil {
+				return err
+			}
+		}
+		v.Status = to
+		if err := put(tx, scopedName(kindName, k.Scope, k.Name), name); err != nil {
+			return err
+		}
+		return put(tx, versionKey(kindVersion, k.Scope, k.Name, k.Version), v)
+	})
+}
+
+// Archive takes a version out of what latest chooses from, as a stage does it.
+func (x *Index) Archive(ctx context.Context, k ballast.Key) error {
+	return x.store.Update(ctx, func(tx Tx) error { return tx.Delete(candidateKey(k.Scope, k.Name, k.Version)) })
+}
+
+// PutUnknown stores under a key what a newer program would.
+func (x *Index) PutUnknown(ctx context.Context, key []byte) error {
+	return x.store.Update(ctx, func(tx Tx) error { return tx.Put(key, []byte(`{"schema":2,"value":{}}`)) })
+}
+
+// Keys counts the keys of a kind.
+func (x *Index) Keys(ctx context.Context, kind byte) (n int, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		found, err := keys(tx, []byte{kind}, math.MaxInt)
+		n = len(found)
+		return err
+	})
+	return n, err
+}
+
+// Kinds of keys that tests count.
+const (
+	KindPin      = kindPin
+	KindPinOf    = kindPinOf
+	KindDeclared = kindDeclared
+	KindPart     = kindPart
+	KindHold     = kindHold
+	KindAttempt  = kindAttempt
+	KindRecord   = kindRecord
+	KindUpload   = kindUpload
+	KindTime     = kindUploadTime
+)
+
+// Keys that tests damage.
+
+func NameKey(scope ballast.Scope, name ballast.Name) []byte { return scopedName(kindName, scope, name) }
+func VersionKey(k ballast.Key) []byte                       { return versionKey(kindVersion, k.Scope, k.Name, k.Version) }
+func CandidateKey(k ballast.Key) []byte                     { return candidateKey(k.Scope, k.Name, k.Version) }
+func TokenKey(id string) []byte                             { return key(kindToken, id) }
+func UploadKey(id string) []byte                            { return key(kindUpload, id) }
+func VerifyingKey(id string) []byte                         { return key(kindVerifying, id) }
+func JobKey(id BlobID) []byte                               { return blobKey(kindVerifyQueue, id.Scope, id.Digest) }
+func ReclaimKey(id BlobID) []byte                           { return blobKey(kindReclaim, id.Scope, id.Digest) }
+func BlobKey(id BlobID) []byte                              { return blobKey(kindBlob, id.Scope, id.Digest) }
+func PinKey(id BlobID, upload string) []byte                { return pinKey(id.Scope, id.Digest, upload) }
+func AliasKey(k ballast.Key, a ballast.Alias) []byte        { return aliasKey(k.Scope, k.Name, a) }
+func AliasOfKey(k ballast.Key, a ballast.Alias) []byte {
+	return aliasOfKey(k.Scope, k.Name, k.Version, a.String())
+}
+func ByDigestKey(k ballast.Key, d digest.Digest) []byte {
+	return byDigestKey(k.Scope, k.Name, d, k.Version)
+}
