@@ -87,7 +87,7 @@ func getUpload(tx Tx, id string) (Upload, error) {
 }
 
 // CreateUpload stores a new pending upload and holds its label. The same principal with the same attempt gets its open
-// upload back, and created is false.
+// upload back, its lease renewed, and created is false.
 //
 // Errors: already_exists when the label is taken, with the digest it holds as Expected; conflict with the Holder while
 // another upload holds the label.
@@ -100,7 +100,7 @@ func (x *Index) CreateUpload(ctx context.Context, u Upload, lease time.Duration)
 			if err != nil {
 				return err
 			}
-			result, err = sameAttempt(tx, open, u)
+			result, err = x.sameAttempt(tx, open, u, lease)
 			return err
 		}
 		if !u.Version.IsZero() {
@@ -119,15 +119,19 @@ func (x *Index) CreateUpload(ctx context.Context, u Upload, lease time.Duration)
 	return result, created, err
 }
 
-func sameAttempt(tx Tx, id string, want Upload) (Upload, error) {
-	u, err := getUpload(tx, id)
+// sameAttempt returns the open upload of an attempt with its lease renewed, if it means what want does.
+func (x *Index) sameAttempt(tx Tx, id string, want Upload, lease time.Duration) (Upload, error) {
+	old, err := getUpload(tx, id)
 	if err != nil {
-		return u, err
+		return old, err
 	}
-	if u.Scope != want.Scope || u.Name.Fold() != want.Name.Fold() || u.Version.Fold() != want.Version.Fold() && !u.Sealed {
-		return u, ballast.Errorf(ballast.CodeInvalid, "attempt: already used for %s; make a new random one for each upload", u.Target())
+	sameLabel := old.Version.Fold() == want.Version.Fold() || old.Sealed && want.Version.IsZero() // the seal allocated it
+	if old.Scope != want.Scope || old.Name.Fold() != want.Name.Fold() || !sameLabel {
+		return old, ballast.Errorf(ballast.CodeInvalid, "attempt: already used for %s; make a new random one for each upload", old.Target())
 	}
-	return u, nil
+	u := old
+	x.renew(&u, lease)
+	return u, putUpload(tx, &old, u)
 }
 
 func holdLabel(tx Tx, u Upload) error {
