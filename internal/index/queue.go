@@ -67,36 +67,44 @@ func jobBlob(tx Tx, job []byte) (id BlobID, b Blob, err error) {
 
 // RenewVerify extends a worker's lease. held is false when the job is another's, or gone.
 func (x *Index) RenewVerify(ctx context.Context, id BlobID, worker string, lease time.Duration) (held bool, err error) {
-	err = x.withJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
-		held = true
-		job.LeaseUntil = ballast.At(x.now().Add(lease))
-		return put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), job)
+	err = x.store.Update(ctx, func(tx Tx) error {
+		held = false
+		return withJob(tx, id, worker, func(job VerifyJob) error {
+			held = true
+			job.LeaseUntil = ballast.At(x.now().Add(lease))
+			return put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), job)
+		})
 	})
 	return held, err
 }
 
 // ReturnVerify gives a job back unfinished, to be taken up again after pause.
 func (x *Index) ReturnVerify(ctx context.Context, id BlobID, worker string, pause time.Duration) error {
-	return x.withJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
+	return x.updateJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
 		job.Worker, job.LeaseUntil = "", ballast.At(x.now().Add(pause))
 		return put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), job)
 	})
 }
 
-// withJob runs fn when the worker holds the job.
-func (x *Index) withJob(ctx context.Context, id BlobID, worker string, fn func(Tx, VerifyJob) error) error {
+// updateJob runs fn in a transaction of its own when the worker holds the job.
+func (x *Index) updateJob(ctx context.Context, id BlobID, worker string, fn func(Tx, VerifyJob) error) error {
 	return x.store.Update(ctx, func(tx Tx) error {
-		job, ok, err := lookup[VerifyJob](tx, blobKey(kindVerifyQueue, id.Scope, id.Digest))
-		if err != nil || !ok || job.Worker != worker {
-			return err
-		}
-		return fn(tx, job)
+		return withJob(tx, id, worker, func(job VerifyJob) error { return fn(tx, job) })
 	})
+}
+
+// withJob runs fn when the worker holds the job.
+func withJob(tx Tx, id BlobID, worker string, fn func(VerifyJob) error) error {
+	job, ok, err := lookup[VerifyJob](tx, blobKey(kindVerifyQueue, id.Scope, id.Digest))
+	if err != nil || !ok || job.Worker != worker {
+		return err
+	}
+	return fn(job)
 }
 
 // Verified records that the worker re-read the blob and found its digest: stored → verified, assurance reread.
 func (x *Index) Verified(ctx context.Context, id BlobID, worker string) error {
-	return x.withJob(ctx, id, worker, func(tx Tx, _ VerifyJob) error {
+	return x.updateJob(ctx, id, worker, func(tx Tx, _ VerifyJob) error {
 		b, err := get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
 		if err != nil || b.State != BlobStored {
 			return err
@@ -113,7 +121,7 @@ func (x *Index) Verified(ctx context.Context, id BlobID, worker string) error {
 // deleting. The upload whose list was completed fails with integrity, naming both digests; other uploads that pin the
 // blob see it missing again.
 func (x *Index) Lied(ctx context.Context, id BlobID, worker string, actual digest.Digest) error {
-	return x.withJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
+	return x.updateJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
 		b, err := get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
 		if err != nil || b.State != BlobStored {
 			return err
