@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -76,7 +77,7 @@ func (x *Index) DeclaredParts(ctx context.Context, upload string, d digest.Diges
 	return sums, err
 }
 
-// PartDigests returns the saved part digests of a verified blob: nil when there are none.
+// PartDigests returns the saved part digests of a verified blob: nil unless all of them are known.
 func (x *Index) PartDigests(ctx context.Context, id BlobID, b Blob) (sums [][32]byte, err error) {
 	if b.PartSize == 0 {
 		return nil, nil
@@ -85,7 +86,10 @@ func (x *Index) PartDigests(ctx context.Context, id BlobID, b Blob) (sums [][32]
 		sums, err = readParts(tx, blobKey(kindPart, id.Scope, id.Digest), b.PartSize, ballast.PartCount(b.Size, b.PartSize))
 		return err
 	})
-	return sums, err
+	if err != nil || slices.Contains(sums, [32]byte{}) {
+		return nil, err
+	}
+	return sums, nil
 }
 
 func readParts(tx Tx, prefix []byte, partSize int64, count int) ([][32]byte, error) {
