@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -68,7 +67,7 @@ type Config struct {
 	Endpoint       string // URL; empty means AWS
 	PublicEndpoint string // URL under which clients reach the store; empty means Endpoint
 	Bucket         string // required
-	Prefix         string // of every key, without slashes at its ends; may be empty
+	Prefix         string // of every key; may be empty; slashes at its ends do not count
 	Region         string // empty: the default chain's, else us-east-1 with an Endpoint
 	PathStyle      bool   // the bucket in the path instead of the host name
 
@@ -140,5 +139,3 @@ func (c Config) load(ctx context.Context, id Identity) (aws.Config, error) {
 	}
 	return loaded, nil
 }
-
-func trimSlashes(prefix string) string { return strings.Trim(prefix, "/") }

@@ -82,6 +82,12 @@ type ProbeOptions struct {
 	RegistryURL string
 }
 
+// Keys of log attributes.
+const (
+	attrError = "error"
+	attrKey   = "key"
+)
+
 // probeTTL is the life of what the probe signs.
 const probeTTL = 10 * time.Minute
 
@@ -232,7 +238,7 @@ func (p *prober) cleanUp(ctx context.Context) {
 	defer cancel()
 	for _, u := range p.uploads {
 		if err := p.s.AbortMultipart(ctx, u.Key, u.ID); err != nil && !errors.Is(err, ErrNoSuchUpload) {
-			p.s.log.WarnContext(ctx, "probe: an upload stays behind", "key", u.Key, "error", err)
+			p.s.log.WarnContext(ctx, "probe: an upload stays behind", attrKey, u.Key, attrError, err)
 		}
 	}
 	for o, err := range p.s.List(ctx, p.folder+"/", "") {
@@ -240,7 +246,7 @@ func (p *prober) cleanUp(ctx context.Context) {
 			err = p.s.Delete(ctx, o.Key)
 		}
 		if err != nil {
-			p.s.log.WarnContext(ctx, "probe: objects stay behind", "folder", p.folder, "error", err)
+			p.s.log.WarnContext(ctx, "probe: objects stay behind", attrKey, p.folder, attrError, err)
 			return
 		}
 	}

@@ -29,7 +29,6 @@ type S3 struct {
 
 	bucket, prefix  string // prefix is "" or ends in "/"
 	region          string
-	endpoint        string // Config.Endpoint
 	service         *identity
 	put, get        *identity
 	public, private location
@@ -43,9 +42,9 @@ var (
 	_ Signer = (*S3)(nil)
 )
 
-// Open prepares a client. It sends nothing; EnsureBucket and Probe do.
+// Open prepares a client of a bucket, which must exist. It sends nothing.
 func Open(ctx context.Context, cfg Config) (*S3, error) {
-	cfg.Prefix = trimSlashes(cfg.Prefix)
+	cfg.Prefix = strings.Trim(cfg.Prefix, "/")
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -54,7 +53,7 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 		return nil, err
 	}
 	s := &S3{
-		log: cfg.Logger, bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region, endpoint: cfg.Endpoint,
+		log: cfg.Logger, bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region,
 		service: newIdentity(cfg.Service.String(), loaded),
 		signer:  newV4Signer(), now: time.Now,
 	}
@@ -132,27 +131,6 @@ func newHTTPClient(wait time.Duration) *http.Client {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// SharesIdentity reports whether the service's own credentials also sign requests for clients.
-func (s *S3) SharesIdentity() bool { return s.put == s.service || s.get == s.service }
-
-// EnsureBucket creates the bucket when it is absent. It is for stores that are the registry's own.
-func (s *S3) EnsureBucket(ctx context.Context) error {
-	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket})
-	if err = classify(ctx, err); !errors.Is(err, ErrNotFound) {
-		return s.wrap("look for bucket", s.bucket, err)
-	}
-	input := &s3.CreateBucketInput{Bucket: &s.bucket}
-	if s.endpoint == "" && s.region != "us-east-1" {
-		input.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(s.region)}
-	}
-	_, err = s.client.CreateBucket(ctx, input)
-	var owned *types.BucketAlreadyOwnedByYou
-	if errors.As(err, &owned) {
-		return nil // somebody else of ours was faster
-	}
-	return s.wrap("create bucket", s.bucket, classify(ctx, err))
 }
 
 // Put implements Bucket.
