@@ -43,6 +43,18 @@ func (p *prober) clock(ctx context.Context) (observation, error) {
 	return held("the store's clock is off by %v", p.report.ClockOffset)
 }
 
+func (p *prober) bucketThere(ctx context.Context) (observation, error) {
+	_, err := p.s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &p.s.bucket})
+	status := statusOf(err)
+	switch err = classify(ctx, err); {
+	case err == nil:
+		return held("it does")
+	case errors.Is(err, ErrUnavailable) || status == 0:
+		return failed(err)
+	}
+	return broken("asking for it got %d", status)
+}
+
 func (p *prober) publicHost(context.Context) (observation, error) {
 	store, registry := hostOf(p.s.public.url.String()), hostOf(p.registry)
 	if registry != "" && store == registry {

@@ -131,6 +131,18 @@ func TestProbeWrongIdentities(t *testing.T) {
 	}
 }
 
+func TestProbeWithoutABucket(t *testing.T) {
+	testenv.Each(t, func(t *testing.T, store *testenv.Store) {
+		cfg := store.Config()
+		cfg.Bucket += "-none"
+		r := probe(t, cfg, objstore.ProbeOptions{})
+		wantHoles(t, r, "bucket")
+		if err := r.Refusal(true); err == nil || !strings.Contains(err.Error(), "make the bucket") || !strings.Contains(err.Error(), cfg.Bucket) {
+			t.Errorf("refusal: %v", err)
+		}
+	})
+}
+
 func TestProbeVersioned(t *testing.T) {
 	if r := probe(t, testenv.MinIOVersioned(t).Config(), objstore.ProbeOptions{}); !r.Versioned {
 		t.Error("not seen as versioned")
