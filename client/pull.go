@@ -230,11 +230,11 @@ func (p *pull) tidy() error {
 			return err
 		case err != nil: // somebody else's folder, or gone meanwhile
 			return nil
+		case keep[at]: // whatever its name looks like
 		case isPartial(at):
 			if info, err := d.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
 				_ = p.root.Remove(at)
 			}
-		case keep[at]:
 		case d.IsDir() && !p.o.Exact: // its files are counted
 		case d.IsDir():
 			p.others += countFiles(p.root.FS(), at)
