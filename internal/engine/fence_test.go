@@ -42,6 +42,7 @@ func TestNothingIsSignedOrCreatedAfterTheFenceGrewOld(t *testing.T) {
 			m, r := memRig(t, func(o *engine.Options) {
 				o.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
 			})
+			r.lost = true
 			u := must(r.open(t, writer, "m:1"))
 			want := ballast.BlobRequest{Digest: ballast.DigestOf(body), Size: int64(len(body)), Method: tc.method}
 			if tc.method == ballast.MethodMultipart {

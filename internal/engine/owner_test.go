@@ -41,6 +41,7 @@ func TestTakeOverFences(t *testing.T) {
 	opt := options(t, s, db)
 	opt.Limits.FenceAge, opt.Limits.RecordTimeout, opt.Limits.TakeOverWait = 100*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
 	first := start(t, s, db, opt)
+	first.lost = true
 	u := must(first.open(t, writer, "m:1"))
 	db2 := index.NewMem()
 	opt2 := options(t, s, db2)
@@ -92,6 +93,7 @@ func TestOldIndexStopsAtItsFirstRecord(t *testing.T) {
 	s := memStore(t)
 	db, path := boltAt(t)
 	r := start(t, s, db, options(t, s, db))
+	r.lost = true
 	old, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -107,6 +109,7 @@ func TestOldIndexStopsAtItsFirstRecord(t *testing.T) {
 	db = must(index.OpenBolt(path, index.BoltOptions{}))
 	t.Cleanup(func() { db.Close() })
 	r = start(t, s, db, options(t, s, db))
+	r.lost = true
 	_, err = r.push(t, writer, "m:1", small("b"))
 	if e := wantCode(t, err, ballast.CodeUnavailable); !strings.Contains(e.Detail, "rebuild") {
 		t.Fatalf("detail %q does not say what to do", e.Detail)

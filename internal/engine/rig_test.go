@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
@@ -63,6 +64,7 @@ type rig struct {
 	store store
 	index index.Store
 	opt   engine.Options
+	lost  bool // the bucket is another's now, so its invariants are not this index's
 }
 
 var secret = bytes.Repeat([]byte{7}, sha256.Size)
@@ -89,8 +91,26 @@ func start(t *testing.T, s store, db index.Store, opt engine.Options) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.Close() })
-	return &rig{e, s, db, opt}
+	r := &rig{Engine: e, store: s, index: db, opt: opt}
+	t.Cleanup(func() {
+		e.Close()
+		if !r.lost {
+			check(t, opt)
+		}
+	})
+	return r
+}
+
+// check holds index and bucket to every invariant.
+func check(t *testing.T, opt engine.Options) {
+	t.Helper()
+	found, err := engine.Check(context.WithoutCancel(t.Context()), opt.Index, opt.Bucket, opt.RecordKey)
+	if err != nil {
+		t.Errorf("checking the invariants: %v", err)
+	}
+	for _, v := range found {
+		t.Errorf("violated: %s", v)
+	}
 }
 
 var (

@@ -46,8 +46,10 @@ func (x *Index) unpin(tx Tx, scope ballast.Scope, d digest.Digest, upload string
 	case b.State == BlobDeleting || b.State == BlobAborting:
 		return nil
 	}
-	if free, err := empty(tx, blobKey(kindReference, scope, d)); err != nil || !free {
-		return err
+	for _, use := range [][]byte{blobKey(kindReference, scope, d), key(kindByManifest, scope.String(), d.Encoded())} {
+		if free, err := empty(tx, use); err != nil || !free {
+			return err
+		}
 	}
 	b.Tombstone = ballast.At(x.now())
 	return put(tx, blobKey(kindBlob, scope, d), b)
