@@ -72,11 +72,7 @@ func (f *storeFlags) config(log *slog.Logger) objstore.Config {
 
 // startEmbedded starts the store's process and returns how to use it.
 func (c *serveCmd) startEmbedded(ctx context.Context, data string, log *slog.Logger) (*s3dev.Server, objstore.Config, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, objstore.Config{}, fmt.Errorf("embedded store: %w", err)
-	}
-	server, err := s3dev.Start(ctx, s3dev.Options{Data: data, Listen: c.S3.Listen, Exe: exe, Args: []string{"s3dev"}, Logger: log})
+	server, err := s3dev.Start(ctx, s3dev.Options{Data: data, Listen: c.S3.Listen, Args: []string{"s3dev"}, Logger: log})
 	if errors.Is(err, s3dev.ErrAddressTaken) {
 		return nil, objstore.Config{}, fmt.Errorf("--s3-listen %s: another program listens there; give another port", c.S3.Listen)
 	}

@@ -127,7 +127,7 @@ func runGateway(ctx context.Context, cmd command, address string, keys Keys, att
 		RootUserAccess:    keys.ID,
 		RootUserSecret:    keys.Secret,
 		IAMService:        auth.NewIAMServiceSingle(auth.Account{Access: keys.ID, Secret: keys.Secret, Role: auth.RoleAdmin}),
-		Region:            Region,
+		Region:            region,
 		Ports:             []string{address},
 		MaxConnections:    maxConnections,
 		MaxRequests:       maxRequests,

@@ -48,13 +48,9 @@ type process struct {
 
 // spawn starts a child and waits for its report.
 func (s *Server) spawn(ctx context.Context, listen string, movable bool) (*process, report, error) {
-	exe := s.opt.Exe
-	if exe == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return nil, report{}, fmt.Errorf("s3dev: finding the own binary: %w", err)
-		}
-		exe = self
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, report{}, fmt.Errorf("s3dev: finding the own binary: %w", err)
 	}
 	cmd := exec.Command(exe, s.opt.Args...) //nolint:gosec // the binary itself
 	cmd.Env = append(os.Environ(), s.opt.Env...)

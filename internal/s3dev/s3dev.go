@@ -21,13 +21,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// DefaultListen is the address of Options.Listen that may move to the next free port.
+const DefaultListen = "127.0.0.1:9000"
+
 const (
-	// DefaultListen is the address of Options.Listen that may move to the next free port.
-	DefaultListen = "127.0.0.1:9000"
-	// DefaultBucket is the bucket that every start makes sure of.
-	DefaultBucket = "ballast"
-	// Region is the one region that the endpoint accepts in signatures.
-	Region = "us-east-1"
+	bucket = "ballast"
+	region = "us-east-1"
 )
 
 // ErrLeftOut is what Start returns in a binary built with the tag nos3dev.
@@ -43,9 +42,7 @@ type Options struct {
 	// Listen is host:port. Empty means DefaultListen. When the default is taken the store moves to the next free port;
 	// any other taken address is ErrAddressTaken. Port 0 picks a free one.
 	Listen string
-	// Exe and Args are the command that ends up in Child: normally the running binary and its hidden command. An empty
-	// Exe means os.Executable.
-	Exe  string
+	// Args are what the running binary takes to end up in Child.
 	Args []string
 	// Env is added to the child's environment, as "KEY=value".
 	Env []string
@@ -57,8 +54,8 @@ type Options struct {
 // a growing pause, until Close; requests fail with connection errors in between.
 type Server struct {
 	Endpoint        string // http://host:port, the way this machine reaches it
-	Bucket          string
-	Region          string
+	Bucket          string // made by every start
+	Region          string // the only one that the endpoint accepts in signatures
 	CredentialsFile string // AWS shared-credentials format, profile default
 	Keys            Keys   // what CredentialsFile holds
 
@@ -120,7 +117,7 @@ func prepare(opt Options) (*Server, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(filepath.Join(objectsFolder(data), DefaultBucket), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(objectsFolder(data), bucket), 0o700); err != nil {
 		return nil, fmt.Errorf("s3dev: making the bucket's folder: %w", err)
 	}
 	file := filepath.Join(data, "s3.credentials")
@@ -128,7 +125,7 @@ func prepare(opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Bucket: DefaultBucket, Region: Region, CredentialsFile: file, Keys: keys, opt: opt, fsync: childSyncs, stopped: make(chan struct{})}
+	s := &Server{Bucket: bucket, Region: region, CredentialsFile: file, Keys: keys, opt: opt, fsync: childSyncs, stopped: make(chan struct{})}
 	s.flush.work = s.syncFolders
 	return s, nil
 }
