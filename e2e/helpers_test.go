@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) { testenv.Main(m) }
 
 // limit bounds each wait for something that must happen, on a machine that does much else.
-const limit = 2 * time.Minute
+const limit = time.Minute
 
 func must[T any](t *testing.T) func(T, error) T {
 	return func(v T, err error) T {
@@ -139,6 +139,7 @@ func (r *registry) stop(t *testing.T) {
 // refused runs `ballast serve` to its end, which is soon, and returns what it said.
 func refused(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
+	defer time.AfterFunc(limit, func() { _ = cmd.Cancel() }).Stop()
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 1 {
 		t.Fatalf("%v: %s", err, out)
