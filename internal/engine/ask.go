@@ -221,7 +221,8 @@ func (e *Engine) answerParts(ctx context.Context, u index.Upload, w index.Want, 
 	if count > ballast.MaxParts {
 		return busy(a), nil
 	}
-	b, err := e.openMultipart(ctx, index.BlobID{Scope: u.Scope, Digest: w.Digest}, asked.Fresh)
+	id := index.BlobID{Scope: u.Scope, Digest: w.Digest}
+	b, err := e.openMultipart(ctx, id, asked)
 	if err != nil {
 		return a, err
 	}
@@ -232,7 +233,11 @@ func (e *Engine) answerParts(ctx context.Context, u index.Upload, w index.Want, 
 		return a, nil
 	}
 	if !asked.Fresh {
-		if a.Have, err = e.have(ctx, u, w, b, count); err != nil {
+		a.Have, err = e.have(ctx, u, w, b, count)
+		if errors.Is(err, objstore.ErrNoSuchUpload) {
+			return busy(a), e.multipartGone(ctx, id, b.MultipartID)
+		}
+		if err != nil {
 			return a, err
 		}
 	}
@@ -259,7 +264,8 @@ func toSet(numbers []int) map[int]bool {
 	return set
 }
 
-// have lists the parts that the store holds as this upload declared them: of those asked about, or of all.
+// have lists the parts that the store holds as this upload declared them: of those asked about, or of all. Errors:
+// objstore.ErrNoSuchUpload.
 func (e *Engine) have(ctx context.Context, u index.Upload, w index.Want, b index.Blob, count int) ([]int, error) {
 	declared, err := e.index.DeclaredParts(ctx, u.ID, w.Digest, b.PartSize, count)
 	if err != nil {
@@ -276,9 +282,6 @@ func (e *Engine) have(ctx context.Context, u index.Upload, w index.Want, b index
 	}
 	var have []int
 	for part, err := range e.bucket.ListParts(ctx, ballast.BlobKey(u.Scope, w.Digest), b.MultipartID, first-1) {
-		if errors.Is(err, objstore.ErrNoSuchUpload) {
-			return nil, e.multipartGone(ctx, index.BlobID{Scope: u.Scope, Digest: w.Digest}, b)
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -300,33 +303,19 @@ func matchesDeclared(p objstore.Part, declared [][32]byte) bool {
 	return p.SHA256 == ballast.DigestFromSum(declared[p.Number-1])
 }
 
-// multipartGone settles a blob whose multipart the store no longer knows: completed, or dropped. The client is told to
-// ask again.
-func (e *Engine) multipartGone(ctx context.Context, id index.BlobID, b index.Blob) error {
-	_, err := e.bucket.Head(ctx, ballast.BlobKey(id.Scope, id.Digest))
-	if err != nil && !errors.Is(err, objstore.ErrNotFound) {
-		return err
-	}
-	if err != nil {
-		if _, err := e.index.MultipartLost(ctx, id, b.MultipartID); err != nil {
-			return err
-		}
-	}
-	again := ballast.Errorf(ballast.CodeBusy, "the upload of blob %s was just completed or dropped by the store; ask again", id.Digest)
-	again.RetryAfter = busyRetry
-	return again
-}
-
 // openMultipart makes sure that an uploading blob has a multipart at the store. The intent has been in the index since
 // the blob was first asked about, so after a crash in here the next call finds what was left under this key and drops it.
-func (e *Engine) openMultipart(ctx context.Context, id index.BlobID, fresh bool) (index.Blob, error) {
+func (e *Engine) openMultipart(ctx context.Context, id index.BlobID, asked index.Asked) (index.Blob, error) {
+	if asked.Blob.MultipartID != "" {
+		return asked.Blob, nil // without the lock, which a long Complete may hold
+	}
 	defer e.blobs.lock(id)()
 	b, err := e.index.Blob(ctx, id)
 	if err != nil || b.State != index.BlobUploading || b.MultipartID != "" {
 		return b, err
 	}
 	key := ballast.BlobKey(id.Scope, id.Digest)
-	if !fresh {
+	if !asked.Fresh {
 		if err := e.abortAll(ctx, key); err != nil {
 			return b, err
 		}

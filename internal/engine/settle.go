@@ -178,7 +178,11 @@ func (e *Engine) complete(ctx context.Context, u index.Upload, f ballast.File) (
 		}
 		// If we crash after Complete, Completing says that the key may hold the object and whose list it was made from.
 		if b.Completing != "" {
-			if done, err := e.completed(ctx, id, b, b.Completing); done || err != nil {
+			done, err := e.completed(ctx, id, b.Completing)
+			if done {
+				e.abortQuietly(ctx, id, b.MultipartID) // Complete may have met an object that was there before
+			}
+			if done || err != nil {
 				return false, err
 			}
 		}
@@ -194,12 +198,8 @@ func (e *Engine) completeOnce(ctx context.Context, id index.BlobID, u index.Uplo
 	parts, all, err := e.allParts(ctx, u, f, b)
 	switch {
 	case errors.Is(err, objstore.ErrNoSuchUpload):
-		done, err := e.completed(ctx, id, b, b.Completing)
-		if done || err != nil {
-			return false, false, err
-		}
-		_, err = e.index.MultipartLost(ctx, id, b.MultipartID)
-		return false, true, err
+		missing, err := e.withoutMultipart(ctx, id, b)
+		return false, missing, err
 	case err != nil:
 		return false, false, storeError(err)
 	case !all:
@@ -219,7 +219,7 @@ func (e *Engine) completeOnce(ctx context.Context, id index.BlobID, u index.Uplo
 	if errors.Is(cerr, objstore.ErrPrecondition) {
 		maker = "" // somebody else's bytes lie there: a lie in them is not this upload's
 	}
-	done, err := e.completed(ctx, id, b, maker)
+	done, err := e.completed(ctx, id, maker)
 	switch {
 	case err != nil:
 		return false, false, err
@@ -235,8 +235,8 @@ func (e *Engine) completeOnce(ctx context.Context, id index.BlobID, u index.Uplo
 }
 
 // completed looks whether the object is there, and if so takes it over: verified when the store vouches for the whole
-// content, else queued for the verifier.
-func (e *Engine) completed(ctx context.Context, id index.BlobID, b index.Blob, maker string) (bool, error) {
+// content, else queued for the verifier; a lie then fails the upload maker, unless that is "".
+func (e *Engine) completed(ctx context.Context, id index.BlobID, maker string) (bool, error) {
 	obj, err := e.bucket.Head(ctx, ballast.BlobKey(id.Scope, id.Digest))
 	if errors.Is(err, objstore.ErrNotFound) {
 		return false, nil
@@ -255,8 +255,31 @@ func (e *Engine) completed(ctx context.Context, id index.BlobID, b index.Blob, m
 		return false, fmt.Errorf("engine: syncing the store: %w", err)
 	}
 	err = e.index.StoredByPut(ctx, id.Scope, []index.Found{{Digest: id.Digest, Size: obj.Size, ETag: obj.ETag, VersionID: obj.VersionID}})
-	e.abortQuietly(ctx, id, b.MultipartID)
 	e.changed.notify()
+	return true, err
+}
+
+// multipartGone settles a blob whose multipart the store no longer knew when it was asked.
+func (e *Engine) multipartGone(ctx context.Context, id index.BlobID, multipart string) error {
+	defer e.blobs.lock(id)()
+	b, err := e.index.Blob(ctx, id)
+	if err != nil || b.State != index.BlobUploading || b.MultipartID != multipart {
+		return err
+	}
+	if _, err = e.withoutMultipart(ctx, id, b); ballast.CodeOf(err) == ballast.CodeIntegrity {
+		return nil // what lay there is being removed
+	}
+	return err
+}
+
+// withoutMultipart settles a blob whose multipart the store no longer knows: it became an object and the answer was
+// lost, or the store dropped it and the blob is missing again. The caller holds the blob's lock.
+func (e *Engine) withoutMultipart(ctx context.Context, id index.BlobID, b index.Blob) (missing bool, err error) {
+	done, err := e.completed(ctx, id, b.Completing)
+	if done || err != nil {
+		return false, err
+	}
+	_, err = e.index.MultipartLost(ctx, id, b.MultipartID)
 	return true, err
 }
 
