@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) { testenv.Main(m) }
 
 // limit bounds each wait for something that must happen, on a machine that does much else.
-const limit = time.Minute
+const limit = 2 * time.Minute
 
 func must[T any](t *testing.T) func(T, error) T {
 	return func(v T, err error) T {

@@ -23,6 +23,7 @@ func TestSecondServiceIsRefused(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testenv.Store) {
 		data := t.TempDir()
 		first := serve(t, s, data)
+		wantChoices(t, "a second service on an empty prefix", refused(t, serveCommand(t, s, t.TempDir())))
 		push(t, first.as(t, "acme=writer"), "m:1", map[string][]byte{"weights": []byte("1")})
 		wantChoices(t, "a second service", refused(t, serveCommand(t, s, t.TempDir())))
 		if status := first.ready(t); status != http.StatusOK {
