@@ -10,9 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -238,7 +236,6 @@ func (s *serving) serve(ctx context.Context) error {
 		})
 		g.Go(func() error {
 			<-running.Done()
-			signal.Reset(os.Interrupt, syscall.SIGTERM) // a second signal ends the process at once
 			drain(server, cut)
 			return nil
 		})
