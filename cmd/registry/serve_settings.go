@@ -15,7 +15,8 @@ import (
 const maxSettingsBytes = 1 << 20
 
 // settingsFile is a flag that names a YAML or JSON file with the command's other settings: a flat map of flag names,
-// with "-" or "_". Flags and environment variables win over it. An unknown name is refused.
+// with "-" or "_". Flags and environment variables win over it. An unknown name is refused, and so is what acts once
+// and is no setting, which has no variable either.
 type settingsFile string
 
 // BeforeResolve reads the file and has kong look settings up in it.
@@ -27,7 +28,7 @@ func (settingsFile) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
 	}
 	known := map[string]bool{}
 	for _, f := range ctx.Flags() {
-		known[f.Name] = f.Name != trace.Flag.Name && f.Name != "help"
+		known[f.Name] = len(f.Envs) > 0
 	}
 	for name := range values {
 		if !known[name] {
