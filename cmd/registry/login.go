@@ -30,7 +30,7 @@ func (l *loginCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	c, err := client.New(client.Options{URL: l.URL, Token: token, UserAgent: "ballast/" + version})
+	c, err := client.New(client.Options{URL: l.URL, Token: token, UserAgent: userAgent()})
 	if err != nil {
 		return err
 	}
@@ -133,12 +133,13 @@ type healthCmd struct {
 
 // Run implements the command. Every failure is exit code 1, as container runtimes want it.
 func (h *healthCmd) Run(ctx context.Context, a *app) error {
-	c, err := client.New(client.Options{URL: cmp.Or(h.URL, a.env(envURL), "http://localhost:8080")})
-	if err != nil {
-		return err
+	url := cmp.Or(h.URL, a.env(envURL), "http://localhost:8080")
+	c, err := client.New(client.Options{URL: url, UserAgent: userAgent()})
+	if err == nil {
+		err = c.Health(ctx)
 	}
-	if err := c.Health(ctx); err != nil {
-		return ballast.Errorf(ballast.CodeInternal, "%s is not healthy: %s", c.URL(), ballast.AsError(err).Detail)
+	if err != nil {
+		return ballast.Errorf(ballast.CodeInternal, "%s is not healthy: %s", url, ballast.AsError(err).Detail)
 	}
 	if h.JSON {
 		return a.json(map[string]string{"status": "ok"})

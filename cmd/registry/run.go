@@ -55,7 +55,8 @@ type app struct {
 // exit is what kong's own commands (--help, completion) end with; run recovers it.
 type exit int
 
-// run parses args, runs the command and returns the exit code. env looks up environment variables.
+// run parses args, runs the command and returns the exit code. env looks up environment variables, but for those of
+// serve's flags, which kong takes from the process.
 func run(ctx context.Context, args []string, env func(string) string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	defer func() {
 		switch r := recover().(type) {

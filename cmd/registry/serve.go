@@ -61,10 +61,10 @@ func newLogger(w io.Writer, format string) *slog.Logger {
 func (c *serveCmd) makeDataFolder(env func(string) string) (string, error) {
 	dir := c.Data
 	if dir == "" {
-		var err error
-		if dir, err = defaultDataFolder(env); err != nil {
-			return "", err
-		}
+		dir = ourFolder(env, "XDG_DATA_HOME", filepath.Join(".local", "share"))
+	}
+	if dir == "" {
+		return "", errors.New("no home folder to keep data in: give --data DIR")
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -74,17 +74,4 @@ func (c *serveCmd) makeDataFolder(env func(string) string) (string, error) {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
 	return dir, nil
-}
-
-// defaultDataFolder follows the XDG base directories, which want an absolute path or none.
-func defaultDataFolder(env func(string) string) (string, error) {
-	base := env("XDG_DATA_HOME")
-	if !filepath.IsAbs(base) {
-		home := env("HOME")
-		if home == "" {
-			return "", errors.New("no home folder to keep data in: give --data DIR")
-		}
-		base = filepath.Join(home, ".local", "share")
-	}
-	return filepath.Join(base, "ballast"), nil
 }

@@ -144,9 +144,12 @@ func TestDataFolder(t *testing.T) {
 		{map[string]string{"HOME": "/h"}, "/h/.local/share/ballast"},
 		{nil, ""},
 	} {
-		if got, err := defaultDataFolder(env(c.vars)); got != c.want || (err == nil) != (c.want != "") {
-			t.Errorf("%v: %q, %v", c.vars, got, err)
+		if got := ourFolder(env(c.vars), "XDG_DATA_HOME", ".local/share"); got != c.want {
+			t.Errorf("%v: %q", c.vars, got)
 		}
+	}
+	if dir, err := (&serveCmd{}).makeDataFolder(env(nil)); err == nil || !strings.Contains(err.Error(), "--data") {
+		t.Errorf("without a home: %q, %v", dir, err)
 	}
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	if _, err := (&serveCmd{Data: dir}).makeDataFolder(os.Getenv); err != nil {
@@ -209,6 +212,7 @@ func TestSettingsFileForms(t *testing.T) {
 		"listn: a:1":            false,
 		"config: other.yaml":    false,
 		"help: true":            false,
+		"take-over: true":       false,
 		"listen: [a, b]":        false,
 		"- a":                   false,
 		"listen: a\nlisten: b":  false,

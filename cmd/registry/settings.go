@@ -43,7 +43,7 @@ func (r remote) client(a *app) (*client.Client, error) {
 	if url == "" {
 		return nil, ballast.Errorf(ballast.CodeInvalid, "no registry: run `ballast login URL`, or export %s=https://…", envURL)
 	}
-	o := client.Options{URL: url, UserAgent: "ballast/" + version}
+	o := client.Options{URL: url, UserAgent: userAgent()}
 	switch {
 	case r.TokenFile != "":
 		o.TokenSource = client.TokenFile(r.TokenFile)
@@ -60,25 +60,36 @@ func (r remote) client(a *app) (*client.Client, error) {
 	return client.New(o)
 }
 
+func userAgent() string { return "ballast/" + version }
+
+// ourFolder is ballast's own below one of the XDG base directories: below what variable says, which is to be an
+// absolute path, else below its default in the home folder. It is empty when there is neither.
+func ourFolder(env func(string) string, variable, inHome string) string {
+	if base := env(variable); filepath.IsAbs(base) {
+		return filepath.Join(base, "ballast")
+	}
+	if home := env("HOME"); home != "" {
+		return filepath.Join(home, inHome, "ballast")
+	}
+	return ""
+}
+
 // configPath is $XDG_CONFIG_HOME/ballast/config.json, by default under ~/.config.
 func (a *app) configPath() (string, error) {
-	dir := a.env("XDG_CONFIG_HOME")
-	if dir == "" && a.env("HOME") == "" {
+	dir := ourFolder(a.env, "XDG_CONFIG_HOME", ".config")
+	if dir == "" {
 		return "", ballast.Errorf(ballast.CodeInvalid, "no place for settings: set HOME or XDG_CONFIG_HOME")
 	}
-	return filepath.Join(cmp.Or(dir, filepath.Join(a.env("HOME"), ".config")), "ballast", "config.json"), nil
+	return filepath.Join(dir, "config.json"), nil
 }
 
 // attemptDir is where a push remembers its upload; empty when there is no home.
 func (a *app) attemptDir() string {
-	dir := a.env("XDG_CACHE_HOME")
-	if dir == "" && a.env("HOME") != "" {
-		dir = filepath.Join(a.env("HOME"), ".cache")
-	}
+	dir := ourFolder(a.env, "XDG_CACHE_HOME", ".cache")
 	if dir == "" {
 		return ""
 	}
-	return filepath.Join(dir, "ballast", "attempts")
+	return filepath.Join(dir, "attempts")
 }
 
 // loadConfig reads the file; without one everything is empty.
