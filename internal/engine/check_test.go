@@ -1,0 +1,145 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
+)
+
+// planter damages a registry behind the engine's back.
+type planter struct {
+	t     *testing.T
+	index index.Store
+	store *objstoretest.Mem
+}
+
+// edit replaces a text in the values of one kind of key; an empty text deletes the items.
+func (p planter) edit(kind byte, with, replacement string) {
+	p.t.Helper()
+	edited := 0
+	err := p.index.Update(p.t.Context(), func(tx index.Tx) error {
+		edited = 0
+		for item, err := range tx.Scan([]byte{kind}, nil, false) {
+			if err != nil {
+				return err
+			}
+			value := string(item.Value)
+			if !strings.Contains(value, with) {
+				continue
+			}
+			edited++
+			if with == "" {
+				err = tx.Delete(item.Key)
+			} else {
+				err = tx.Put(item.Key, []byte(strings.Replace(value, with, replacement, 1)))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || edited == 0 {
+		p.t.Fatalf("planting under %q: %d items, %v", kind, edited, err)
+	}
+}
+
+// object is the key of the first object whose key holds a text.
+func (p planter) object(with string) string {
+	p.t.Helper()
+	for _, k := range p.store.Keys("") {
+		if strings.Contains(k, with) {
+			return k
+		}
+	}
+	p.t.Fatalf("no object with %q", with)
+	return ""
+}
+
+func (p planter) remove(key string) {
+	if err := p.store.Delete(p.t.Context(), key); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+var weights = strings.TrimPrefix(ballast.DigestOf([]byte("weights of a")).String(), "sha256:")
+
+// For each invariant a violation is planted, and the checker reports it by its name.
+func TestPlantedViolationsAreReported(t *testing.T) {
+	for invariant, plant := range map[engine.Invariant]func(planter){
+		engine.InvariantOrder:        func(p planter) { p.edit('b', `"state":"verified"`, `"state":"stored"`) },
+		engine.InvariantImmutable:    func(p planter) { p.store.Plant(p.object(weights), []byte("other bytes.")) },
+		engine.InvariantOneContent:   func(p planter) { p.edit('v', `"files":3`, `"files":4`) },
+		engine.InvariantOnePublisher: func(p planter) { p.edit('k', "", "") },
+		engine.InvariantScopes:       func(p planter) { p.edit('n', `"had_ready":true`, `"had_ready":false`) },
+		engine.InvariantGate:         func(p planter) { p.edit('l', "", "") },
+		engine.InvariantScopedDigest: func(p planter) { p.forget("acme") },
+		engine.InvariantUnknown:      func(p planter) { p.forget("acme"); p.forget("global") },
+		engine.InvariantKept:         func(p planter) { p.remove(p.object(weights)) },
+		engine.InvariantRebuild:      func(p planter) { p.remove(p.object("acme/models/m/versions/1/")) },
+		engine.InvariantOwner:        func(p planter) { p.store.Plant("index/owner.json", []byte(`{"index_id":"x","epoch":9}`)) },
+		engine.InvariantBounded:      func(p planter) { p.edit('b', `"method":"put"`, `"method":"multipart","part_size":1`) },
+		engine.InvariantTyped:        func(p planter) { p.edit('u', `"status":"done"`, `"status":"failed"`) },
+	} {
+		t.Run(invariant.String(), func(t *testing.T) {
+			m, r := memRig(t, nil)
+			r.lost = true // it ends damaged
+			r.mustPush(t, writer, "m:1", small("a"))
+			r.mustPush(t, admin, "m:1", small("a"))
+			must(r.open(t, writer, "m:2"))
+			r.Close()
+			if found := violations(t, r.opt); len(found) > 0 {
+				t.Fatalf("before: %v", found)
+			}
+			plant(planter{t, r.index, m})
+			found := violations(t, r.opt)
+			if !slices.ContainsFunc(found, func(v engine.Violation) bool { return v.Invariant == invariant }) {
+				t.Fatalf("reported: %v", found)
+			}
+		})
+	}
+}
+
+// forget drops a scope's record of the weights.
+func (p planter) forget(scope string) {
+	err := p.index.Update(p.t.Context(), func(tx index.Tx) error {
+		key := []byte("b" + scope + "\x00" + weights + "\x00")
+		if _, err := tx.Get(key); err != nil {
+			return err
+		}
+		return tx.Delete(key)
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func violations(t *testing.T, opt engine.Options) []engine.Violation {
+	t.Helper()
+	found, err := engine.Check(context.WithoutCancel(t.Context()), opt.Index, opt.Bucket, opt.RecordKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// A store that does not answer is no violation and no clean bill: the check says that it could not be finished.
+func TestCheckWithoutTheStore(t *testing.T) {
+	m, r := memRig(t, nil)
+	r.lost = true
+	r.mustPush(t, writer, "m:1", small("a"))
+	r.Close()
+	m.Fail(objstoretest.OpGet, 0, objstore.ErrUnavailable, false)
+	found, err := engine.Check(t.Context(), r.opt.Index, r.opt.Bucket, r.opt.RecordKey)
+	if !errors.Is(err, objstore.ErrUnavailable) || len(found) > 0 {
+		t.Fatalf("found %v, error %v", found, err)
+	}
+}
