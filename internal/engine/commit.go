@@ -206,7 +206,7 @@ func (e *Engine) settleBatch(ctx context.Context, u index.Upload, batch []ballas
 	group.SetLimit(completesAtOnce)
 	for i, f := range batch {
 		switch b := blobs[i]; {
-		case (b.State == index.BlobVerified || b.State == index.BlobStored) && b.Size != f.Size:
+		case b.State == index.BlobVerified && b.Size != f.Size:
 			return nil, 0, errors.Join(otherSize(f, b.Size), group.Wait())
 		case b.State == index.BlobVerified:
 		case b.State == index.BlobAbsent:

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"io"
 	"testing"
 	"time"
 
@@ -50,4 +51,71 @@ func TestCompletedForAnAbortedUpload(t *testing.T) {
 	if _, err := r.commit(t, writer, second.ID, folder{"w": body}.files(), ballast.Metadata{}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// rereadsFail is a bucket whose re-reads, which name an ETag, are refused until it is healed.
+type rereadsFail struct {
+	objstore.Bucket
+	refused chan struct{} // one each refusal
+	healed  chan struct{}
+}
+
+func newRereadsFail() *rereadsFail {
+	return &rereadsFail{refused: make(chan struct{}), healed: make(chan struct{})}
+}
+
+func (b *rereadsFail) heal() { close(b.healed) }
+
+func (b *rereadsFail) Get(ctx context.Context, key string, opt objstore.ReadOptions) (io.ReadCloser, objstore.Object, error) {
+	if opt.IfMatch != "" {
+		select {
+		case b.refused <- struct{}{}:
+			return nil, objstore.Object{}, objstore.ErrUnavailable
+		case <-ctx.Done():
+			return nil, objstore.Object{}, objstore.ErrUnavailable
+		case <-b.healed:
+		}
+	}
+	return b.Bucket.Get(ctx, key, opt)
+}
+
+// The size of an object that nobody has verified yet is no fact about its digest: it fails no upload that declared
+// another one.
+func TestUnverifiedSizeIsHeldAgainstNobody(t *testing.T) {
+	bucket := newRereadsFail()
+	_, r := memRig(t, func(o *engine.Options) {
+		bucket.Bucket, o.Bucket = o.Bucket, bucket
+		o.Limits.CommitWait = time.Millisecond
+	})
+	honest := random(partSize+10, 1)
+	lie := honest[:partSize+3]
+	d := ballast.DigestOf(honest)
+	liar, beside := must(r.open(t, writer, "m:1")), must(r.open(t, writer, "m:2"))
+	if err := r.sendBlob(t, writer, liar.ID, d, lie, ballast.MethodMultipart); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Commit(t.Context(), writer, liar.ID, ballast.CommitRequest{Files: []ballast.File{{Path: "w", Size: int64(len(lie)), Digest: d}}}); err != nil {
+		t.Fatal(err)
+	}
+	<-bucket.refused
+	files := folder{"w": honest}.files()
+	if err := r.sendBlob(t, writer, beside.ID, d, honest, ballast.MethodMultipart); err != nil {
+		t.Fatalf("asking beside an unverified object of another size: %v", err)
+	}
+	if _, err := r.Commit(t.Context(), writer, beside.ID, ballast.CommitRequest{Files: files}); err != nil {
+		t.Fatalf("committing beside an unverified object of another size: %v", err)
+	}
+	bucket.heal()
+	u := must(r.Upload(t.Context(), writer, liar.ID, time.Minute))
+	wantCode(t, u.Error, ballast.CodeIntegrity)
+	for u = must(r.Upload(t.Context(), writer, beside.ID, 0)); u.Status == ballast.UploadVerifying; time.Sleep(10 * time.Millisecond) {
+		u = must(r.Upload(t.Context(), writer, beside.ID, 0))
+	}
+	if u.Status != ballast.UploadPending {
+		t.Fatalf("the upload beside it is %s: %v", u.Status, u.Error)
+	}
+	if err := r.sendBlob(t, writer, beside.ID, d, honest, ballast.MethodMultipart); err != nil {
+		t.Fatal(err)
+	}
+	must(r.commit(t, writer, beside.ID, files, ballast.Metadata{}))
 }

@@ -71,7 +71,7 @@ func (w Want) Weight() (keys, bytes int) {
 
 // Ask answers what is there of each blob and pins it, in one transaction; it renews the lease. Blobs in deleting and
 // aborting are answered and not pinned. signedUntil is the expiry of what will be signed. Errors: lease_lost and the
-// other refusals of a settled upload; invalid when a blob is there with another size.
+// other refusals of a settled upload; invalid when a blob is verified with another size.
 func (x *Index) Ask(ctx context.Context, id string, wants []Want, signedUntil time.Time, lease time.Duration) ([]Asked, error) {
 	var asked []Asked
 	_, err := x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
@@ -102,7 +102,8 @@ func (x *Index) ask(tx Tx, u *Upload, w Want, signedUntil time.Time) (a Asked, e
 	switch old.State {
 	case BlobDeleting, BlobAborting:
 		return a, nil
-	case BlobStored, BlobVerified:
+	case BlobStored: // its size is no fact about the digest before it is verified
+	case BlobVerified:
 		if old.Size != w.Size {
 			return a, ballast.Errorf(ballast.CodeInvalid, "blob %s has %d bytes, not %d", w.Digest, old.Size, w.Size)
 		}
