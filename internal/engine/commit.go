@@ -19,7 +19,8 @@ import (
 // takes longer than Limits.CommitWait. Repeating a commit answers the same version.
 //
 // Errors: missing with the digests to send; integrity when bytes in the store are not what they were declared as;
-// precondition for a base that is not ready; already_exists, lease_lost, invalid, too_large.
+// precondition for a base that is not ready; busy while what lies under the manifest's key is removed or verified;
+// already_exists, lease_lost, invalid, too_large.
 func (e *Engine) Commit(ctx context.Context, p Principal, id string, req ballast.CommitRequest) (ballast.Upload, error) {
 	u, err := e.upload(ctx, p, id)
 	if err != nil {
@@ -118,30 +119,32 @@ func (e *Engine) writeEmpty(ctx context.Context, u index.Upload, files []ballast
 	return e.writeOwn(ctx, u, ballast.EmptyDigest, nil)
 }
 
-// writeOwn pins, writes and settles a blob of the service's own making.
+// writeOwn pins, writes and settles a blob of the service's own making. Errors: busy until it is verified, as when its
+// key was taken by bytes that have to be re-read.
 func (e *Engine) writeOwn(ctx context.Context, u index.Upload, d digest.Digest, body []byte) error {
-	want := index.Want{Digest: d, Size: int64(len(body)), Method: ballast.MethodPut}
-	asked, err := e.ask(ctx, u, []index.Want{want})
+	f := ballast.File{Digest: d, Size: int64(len(body))}
+	asked, err := e.ask(ctx, u, []index.Want{{Digest: d, Size: f.Size, Method: ballast.MethodPut}})
 	if err != nil {
 		return err
 	}
-	switch b := asked[0].Blob; b.State {
-	case index.BlobVerified:
+	b := asked[0].Blob
+	if b.State == index.BlobUploading {
+		if err := e.writeBlob(ctx, u.Scope, d, body); err != nil {
+			return err
+		}
+		if _, err := e.settlePuts(ctx, u, []ballast.File{f}); err != nil {
+			return err
+		}
+		if b, err = e.index.Blob(ctx, index.BlobID{Scope: u.Scope, Digest: d}); err != nil {
+			return err
+		}
+	}
+	if b.State == index.BlobVerified {
 		return nil
-	case index.BlobUploading:
-	default:
-		again := ballast.Errorf(ballast.CodeBusy, "blob %s is being removed or verified; repeat the commit", d)
-		again.RetryAfter = busyRetry
-		return again
 	}
-	if err := e.writeBlob(ctx, u.Scope, d, body); err != nil {
-		return err
-	}
-	missing, err := e.settlePuts(ctx, u, []ballast.File{{Digest: d, Size: want.Size}})
-	if err == nil && len(missing) > 0 {
-		return ballast.Errorf(ballast.CodeUnavailable, "the object store lost the manifest that was just written; repeat the commit")
-	}
-	return err
+	again := ballast.Errorf(ballast.CodeBusy, "blob %s is being removed or verified; repeat the commit", d)
+	again.RetryAfter = busyRetry
+	return again
 }
 
 // maxMissing is how many digests a refusal lists.

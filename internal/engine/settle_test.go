@@ -3,8 +3,11 @@ package engine_test
 import (
 	"context"
 	"io"
+	"net/http"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
@@ -118,4 +121,58 @@ func TestUnverifiedSizeIsHeldAgainstNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(r.commit(t, writer, beside.ID, files, ballast.Metadata{}))
+}
+
+// plant puts an object under a digest key as a multipart of somebody with credentials: the store vouches for its parts
+// only.
+func plant(t *testing.T, b objstore.Bucket, s store, d digest.Digest, body []byte) {
+	t.Helper()
+	key := ballast.BlobKey(acme, d)
+	id, err := b.CreateMultipart(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := must(s.SignPart(t.Context(), key, id, 1, ballast.DigestOf(body), int64(len(body)), time.Hour))
+	if status := s.send(t, req, body, nil); status != http.StatusOK {
+		t.Fatalf("part: %d", status)
+	}
+	var parts []objstore.Part
+	for p, err := range b.ListParts(t.Context(), key, id, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, p)
+	}
+	if _, err := b.CompleteMultipart(t.Context(), key, id, parts); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A manifest whose key was taken by bytes that the store does not vouch for is re-read as any other blob. Until then its
+// commit is not accepted, for it could not be sealed.
+func TestCommitAfterItsManifestIsVerified(t *testing.T) {
+	bucket := newRereadsFail()
+	m, r := memRig(t, func(o *engine.Options) {
+		bucket.Bucket, o.Bucket = o.Bucket, bucket
+	})
+	f := folder{"w": []byte("weights")}
+	_, manifest, err := ballast.BuildManifest(f.files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plant(t, m, r.store, ballast.DigestOf(manifest), manifest)
+	u := must(r.open(t, writer, "m:1"))
+	if err := r.sendAll(t, writer, u.ID, f); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Commit(t.Context(), writer, u.ID, ballast.CommitRequest{Files: f.files()})
+	wantCode(t, err, ballast.CodeBusy)
+	bucket.heal()
+	for ballast.CodeOf(err) == ballast.CodeBusy {
+		time.Sleep(10 * time.Millisecond)
+		_, err = r.commit(t, writer, u.ID, f.files(), ballast.Metadata{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
