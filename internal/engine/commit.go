@@ -31,7 +31,7 @@ func (e *Engine) Commit(ctx context.Context, p Principal, id string, req ballast
 		return ballast.Upload{}, err
 	}
 	if u.Status == ballast.UploadPending {
-		if err := e.accept(ctx, p, u, req, manifest); err != nil {
+		if err := e.accept(ctx, p, u, req, manifest); err != nil && !e.overtaken(ctx, id) {
 			return ballast.Upload{}, err
 		}
 		e.finishLater(id)
@@ -40,6 +40,12 @@ func (e *Engine) Commit(ctx context.Context, p Principal, id string, req ballast
 		return ballast.Upload{}, err
 	}
 	return e.committed(ctx, u, ballast.DigestOf(manifest))
+}
+
+// overtaken reports whether another commit of the upload was accepted meanwhile, as when a client's first try still runs.
+func (e *Engine) overtaken(ctx context.Context, id string) bool {
+	u, err := e.index.Upload(ctx, id)
+	return err == nil && (u.Status == ballast.UploadVerifying || u.Status == ballast.UploadDone)
 }
 
 // committed is the answer to a commit whose upload has got this far.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,5 +175,31 @@ func TestCommitAfterItsManifestIsVerified(t *testing.T) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The same commit twice at once, as after a time-out on the way: both are answered with the version.
+func TestCommitTwiceAtOnce(t *testing.T) {
+	m, r := memRig(t, nil)
+	f := small("a")
+	u := must(r.open(t, writer, "m:1"))
+	if err := r.sendAll(t, writer, u.ID, f); err != nil {
+		t.Fatal(err)
+	}
+	_, manifest, err := ballast.BuildManifest(f.files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var second atomic.Bool
+	m.Before(func(_ context.Context, op objstoretest.Op, key string) {
+		if op == objstoretest.OpPut && key == ballast.BlobKey(acme, ballast.DigestOf(manifest)) && second.CompareAndSwap(false, true) {
+			if _, err := r.commit(t, writer, u.ID, f.files(), ballast.Metadata{}); err != nil {
+				t.Errorf("the second commit: %v", err)
+			}
+		}
+	})
+	v, err := r.commit(t, writer, u.ID, f.files(), ballast.Metadata{})
+	if err != nil || v.Status != ballast.StatusReady {
+		t.Fatalf("the first commit: %+v, %v", v, err)
 	}
 }
