@@ -120,8 +120,12 @@ func (e *Engine) verifyAll(ctx context.Context, u index.Upload, files []ballast.
 		case <-changed:
 		case <-time.After(waitForBlobs):
 		}
-		if now, err := e.index.Upload(ctx, u.ID); err != nil || now.Status != ballast.UploadVerifying {
-			return nil, errors.Join(err, ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", u.ID, now.Status))
+		now, err := e.index.Upload(ctx, u.ID)
+		if err != nil {
+			return nil, err
+		}
+		if now.Status != ballast.UploadVerifying {
+			return nil, ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", u.ID, now.Status)
 		}
 	}
 }
