@@ -83,10 +83,6 @@ func partOf(p types.Part) Part {
 
 // CompleteMultipart implements Bucket.
 func (s *S3) CompleteMultipart(ctx context.Context, key, id string, parts []Part) (Object, error) {
-	return s.complete(ctx, key, id, parts, aws.String("*"))
-}
-
-func (s *S3) complete(ctx context.Context, key, id string, parts []Part, ifNoneMatch *string) (Object, error) {
 	if err := s.check(key); err != nil {
 		return Object{}, err
 	}
@@ -99,7 +95,7 @@ func (s *S3) complete(ctx context.Context, key, id string, parts []Part, ifNoneM
 		size += p.Size
 	}
 	out, err := s.once.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-		Bucket: &s.bucket, Key: s.full(key), UploadId: &id, IfNoneMatch: ifNoneMatch,
+		Bucket: &s.bucket, Key: s.full(key), UploadId: &id, IfNoneMatch: aws.String("*"),
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: named},
 	})
 	if err != nil {
