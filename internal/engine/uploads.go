@@ -184,21 +184,19 @@ const reapBatch = 100
 // reap ends uploads whose lease is over, unless parts still arrive, and forgets settled ones after a day. It also picks
 // up accepted commits that nobody finishes, should a request have died right after its commit was accepted.
 func (e *Engine) reap(ctx context.Context) error {
-	if err := e.resume(ctx); err != nil {
-		return err
+	errs := []error{e.resume(ctx)}
+	for after := ""; ; {
+		due, next, err := e.index.Due(ctx, after, reapBatch)
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		for _, u := range due {
+			errs = append(errs, e.reapOne(ctx, u))
+		}
+		if after = next; after == "" || ctx.Err() != nil {
+			return errors.Join(errs...)
+		}
 	}
-	due, err := e.index.Due(ctx, reapBatch)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, u := range due {
-		errs = append(errs, e.reapOne(ctx, u))
-	}
-	if len(due) == reapBatch {
-		e.reapBell.ring()
-	}
-	return errors.Join(errs...)
 }
 
 func (e *Engine) reapOne(ctx context.Context, u index.Upload) error {
@@ -247,24 +245,30 @@ func (e *Engine) partsArrive(ctx context.Context, u index.Upload) (bool, error) 
 	return false, nil
 }
 
-// release drops the pins of settled uploads.
+// release drops the pins of settled uploads. One that cannot be released does not hold up the others.
 func (e *Engine) release(ctx context.Context) error {
 	ids, err := e.index.Releasing(ctx)
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, id := range ids {
-		for more := true; more; {
-			if more, err = e.index.Release(ctx, id, releaseBatch); err != nil {
-				return err
-			}
-		}
+		errs = append(errs, e.releaseOne(ctx, id))
 	}
 	if len(ids) > 0 {
 		e.reclaimBell.ring()
 		e.changed.notify()
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+func (e *Engine) releaseOne(ctx context.Context, id string) error {
+	for {
+		more, err := e.index.Release(ctx, id, releaseBatch)
+		if err != nil || !more {
+			return err
+		}
+	}
 }
 
 // releaseBatch keeps a Release within the limits of a transaction: a blob has up to 10 pages of parts and 4 other keys.
