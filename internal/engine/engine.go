@@ -8,6 +8,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -176,6 +177,28 @@ func storeError(err error) error {
 		return ballast.Errorf(ballast.CodeUnavailable, "the object store refuses the service's credentials; its operator has to look").Because(err)
 	}
 	return err
+}
+
+// failures are the errors of a pass over many things, each of which is tried whatever became of the others.
+type failures struct {
+	n     int
+	first error
+}
+
+func (f *failures) add(err error) {
+	if err == nil {
+		return
+	}
+	if f.n++; f.n == 1 {
+		f.first = err
+	}
+}
+
+func (f *failures) err() error {
+	if f.n > 1 {
+		return fmt.Errorf("%d failed, of which the first: %w", f.n, f.first)
+	}
+	return f.first
 }
 
 // bell wakes a loop; ringing it twice before the loop looks is once.

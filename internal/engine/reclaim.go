@@ -14,18 +14,21 @@ const reclaimBatch = 100
 // reclaim removes what is in deleting or aborting. Meanwhile the digest is busy and nothing is signed for it, because a
 // store cannot fence a delete. A restart repeats what was cut off.
 func (e *Engine) reclaim(ctx context.Context) error {
-	ids, err := e.index.Reclaiming(ctx, reclaimBatch)
-	if err != nil {
-		return err
+	var failed failures
+	var last index.BlobID
+	for more := true; more && ctx.Err() == nil; {
+		ids, err := e.index.Reclaiming(ctx, last, reclaimBatch)
+		failed.add(err)
+		for _, id := range ids {
+			failed.add(e.reclaimOne(ctx, id))
+			last = id
+		}
+		if len(ids) > 0 {
+			e.changed.notify()
+		}
+		more = len(ids) == reclaimBatch
 	}
-	var errs []error
-	for _, id := range ids {
-		errs = append(errs, e.reclaimOne(ctx, id))
-	}
-	if len(ids) > 0 {
-		e.changed.notify()
-	}
-	return errors.Join(errs...)
+	return failed.err()
 }
 
 func (e *Engine) reclaimOne(ctx context.Context, id index.BlobID) error {

@@ -184,19 +184,17 @@ const reapBatch = 100
 // reap ends uploads whose lease is over, unless parts still arrive, and forgets settled ones after a day. It also picks
 // up accepted commits that nobody finishes, should a request have died right after its commit was accepted.
 func (e *Engine) reap(ctx context.Context) error {
-	errs := []error{e.resume(ctx)}
-	for after := ""; ; {
+	var failed failures
+	failed.add(e.resume(ctx))
+	for after, more := "", true; more && ctx.Err() == nil; more = after != "" {
 		due, next, err := e.index.Due(ctx, after, reapBatch)
-		if err != nil {
-			return errors.Join(append(errs, err)...)
-		}
+		failed.add(err)
 		for _, u := range due {
-			errs = append(errs, e.reapOne(ctx, u))
+			failed.add(e.reapOne(ctx, u))
 		}
-		if after = next; after == "" || ctx.Err() != nil {
-			return errors.Join(errs...)
-		}
+		after = next
 	}
+	return failed.err()
 }
 
 func (e *Engine) reapOne(ctx context.Context, u index.Upload) error {
@@ -251,15 +249,15 @@ func (e *Engine) release(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var failed failures
 	for _, id := range ids {
-		errs = append(errs, e.releaseOne(ctx, id))
+		failed.add(e.releaseOne(ctx, id))
 	}
 	if len(ids) > 0 {
 		e.reclaimBell.ring()
 		e.changed.notify()
 	}
-	return errors.Join(errs...)
+	return failed.err()
 }
 
 func (e *Engine) releaseOne(ctx context.Context, id string) error {

@@ -124,7 +124,7 @@ func (x *Index) AliasesOf(ctx context.Context, versions []Version) (of [][]balla
 		of = make([][]ballast.Alias, len(versions))
 		for i, v := range versions {
 			prefix := aliasOfKey(v.Scope, v.Name, v.Version)
-			found, err := readableKeys(tx, prefix, 0, skip)
+			found, err := readableKeys(tx, prefix, skip)
 			if err != nil {
 				return err
 			}

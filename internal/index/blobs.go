@@ -174,20 +174,31 @@ func parseBlobID(k []byte) (id BlobID, err error) {
 	return id, nil
 }
 
-// Reclaiming returns up to limit blobs in deleting or aborting.
-func (x *Index) Reclaiming(ctx context.Context, limit int) (ids []BlobID, err error) {
+// Reclaiming returns up to limit blobs in deleting or aborting that stand behind one of them; the zero BlobID is before
+// all. Fewer than limit are the last.
+func (x *Index) Reclaiming(ctx context.Context, after BlobID, limit int) (ids []BlobID, err error) {
+	var from []byte
+	if after != (BlobID{}) {
+		from = behind(blobKey(kindReclaim, after.Scope, after.Digest))
+	}
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
-		found, err := readableKeys(tx, []byte{kindReclaim}, limit, skip)
 		ids = nil
-		for _, k := range found {
-			id, err := parseBlobID(k)
+		for item, err := range tx.Scan([]byte{kindReclaim}, from, false) {
+			var id BlobID
 			if err == nil {
-				ids = append(ids, id)
-			} else if err := skip(k, err); err != nil {
-				return err
+				id, err = parseBlobID(item.Key)
+			}
+			if err != nil {
+				if err := skip(item.Key, err); err != nil {
+					return err
+				}
+				continue
+			}
+			if ids = append(ids, id); len(ids) == limit {
+				break
 			}
 		}
-		return err
+		return nil
 	})
 	return ids, err
 }

@@ -184,7 +184,7 @@ func TestTheLastPinOfAMultipartAbortsIt(t *testing.T) {
 
 func (w *world) wantReclaiming(want ...index.BlobID) {
 	w.t.Helper()
-	got, err := w.Reclaiming(w.ctx, 10)
+	got, err := w.Reclaiming(w.ctx, index.BlobID{}, 10)
 	w.ok(err)
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		w.t.Errorf("to reclaim: %v, want %v", got, want)

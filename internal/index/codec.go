@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ func exists(tx Tx, key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// keys yields the keys under prefix, at most limit, and stops at the first error.
+// keys returns the keys under prefix, at most limit, and stops at the first error.
 func keys(tx Tx, prefix []byte, limit int) ([][]byte, error) {
 	var found [][]byte
 	for item, err := range tx.Scan(prefix, nil, false) {
@@ -78,6 +79,14 @@ func keys(tx Tx, prefix []byte, limit int) ([][]byte, error) {
 func empty(tx Tx, prefix []byte) (bool, error) {
 	k, err := keys(tx, prefix, 1)
 	return len(k) == 0, err
+}
+
+// behind returns the least key above k, where a scan goes on that ended at k; of no key it is the beginning.
+func behind(k []byte) []byte {
+	if len(k) == 0 {
+		return nil
+	}
+	return append(bytes.Clone(k), 0x00)
 }
 
 func first(items iter.Seq2[Item, error]) (Item, bool, error) {

@@ -72,18 +72,14 @@ func readable[T any](items iter.Seq2[Item, error], skip skip) iter.Seq2[entry[T]
 	}
 }
 
-// readableKeys yields the keys under prefix whose values are whole, at most limit. An error ends it.
-func readableKeys(tx Tx, prefix []byte, limit int, skip skip) ([][]byte, error) {
+// readableKeys returns the keys under prefix whose values are whole. An error ends it.
+func readableKeys(tx Tx, prefix []byte, skip skip) ([][]byte, error) {
 	var found [][]byte
 	for item, err := range tx.Scan(prefix, nil, false) {
-		if err != nil {
-			if err := skip(item.Key, err); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if found = append(found, bytes.Clone(item.Key)); len(found) == limit {
-			break
+		if err == nil {
+			found = append(found, bytes.Clone(item.Key))
+		} else if err := skip(item.Key, err); err != nil {
+			return nil, err
 		}
 	}
 	return found, nil

@@ -297,16 +297,21 @@ func (x *Index) settle(tx Tx, u *Upload, status ballast.UploadStatus) error {
 	return tx.Put(key(kindRelease, u.ID), nil)
 }
 
-// Due returns up to limit uploads whose lease ended or whose time to be forgotten came.
-func (x *Index) Due(ctx context.Context, limit int) (due []Upload, err error) {
+// Due returns up to limit uploads whose lease ended or whose time to be forgotten came, the longest due first. next is
+// what to pass as after for those behind them, "" at the end, so that what cannot be dealt with hides nothing.
+func (x *Index) Due(ctx context.Context, after string, limit int) (due []Upload, next string, err error) {
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
-		due = nil
-		prefix := []byte{kindUploadTime}
-		end := timeKey(kindUploadTime, x.now(), "\xff")
-		for item, err := range tx.Scan(prefix, nil, false) {
-			if string(item.Key) > string(end) || len(due) == limit {
+		due, next = nil, ""
+		last, end := after, string(timeKey(kindUploadTime, x.now(), "\xff"))
+		for item, err := range tx.Scan([]byte{kindUploadTime}, behind([]byte(after)), false) {
+			if string(item.Key) > end {
 				break
 			}
+			if len(due) == limit {
+				next = last
+				break
+			}
+			last = string(item.Key)
 			var u Upload
 			if err == nil {
 				u, err = getUpload(tx, string(item.Key[len(timeKey(kindUploadTime, time.Time{}, "")):]))
@@ -319,7 +324,7 @@ func (x *Index) Due(ctx context.Context, limit int) (due []Upload, err error) {
 		}
 		return nil
 	})
-	return due, err
+	return due, next, err
 }
 
 // Forget drops a settled upload whose pins are gone.
@@ -344,7 +349,7 @@ func (x *Index) Releasing(ctx context.Context) ([]string, error) { return x.ids(
 
 func (x *Index) ids(ctx context.Context, kind byte) (ids []string, err error) {
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
-		found, err := readableKeys(tx, []byte{kind}, 0, skip)
+		found, err := readableKeys(tx, []byte{kind}, skip)
 		ids = nil
 		for _, k := range found {
 			ids = append(ids, partAfter(k, []byte{kind}))

@@ -2,6 +2,7 @@ package index_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -274,16 +275,26 @@ func TestForget(t *testing.T) {
 	})
 }
 
-func TestDueIsBounded(t *testing.T) {
+func TestDueComesInPages(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		for range 5 {
 			w.clock = w.clock.Add(time.Second)
 			w.open("acme::m")
 		}
 		w.clock = w.clock.Add(time.Hour)
-		due, err := w.Due(w.ctx, 3)
-		if err != nil || len(due) != 3 || due[0].ID != "upload-0001" || due[2].ID != "upload-0003" {
-			t.Errorf("got %v, %v", due, err)
+		var pages [][]string
+		for after, more := "", true; more; more = after != "" {
+			due, next, err := w.Due(w.ctx, after, 2)
+			w.ok(err)
+			after = next
+			var ids []string
+			for _, u := range due {
+				ids = append(ids, u.ID)
+			}
+			pages = append(pages, ids)
+		}
+		if got := fmt.Sprint(pages); got != "[[upload-0001 upload-0002] [upload-0003 upload-0004] [upload-0005]]" {
+			t.Error(got)
 		}
 	})
 }

@@ -223,7 +223,7 @@ func (w *world) wantKeys(kind byte, want int) {
 // wantDue lists what the reaper finds.
 func (w *world) wantDue(want ...string) {
 	w.t.Helper()
-	due, err := w.Due(w.ctx, 100)
+	due, _, err := w.Due(w.ctx, "", 100)
 	w.ok(err)
 	var got []string
 	for _, u := range due {

@@ -1,0 +1,65 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// listsFail is a bucket whose lists of parts fail.
+type listsFail struct {
+	objstore.Bucket
+	down  atomic.Bool
+	calls atomic.Int64
+}
+
+func (b *listsFail) ListParts(ctx context.Context, key, id string, after int) iter.Seq2[objstore.Part, error] {
+	if !b.down.Load() {
+		return b.Bucket.ListParts(ctx, key, id, after)
+	}
+	return func(yield func(objstore.Part, error) bool) {
+		b.calls.Add(1)
+		yield(objstore.Part{}, objstore.ErrDenied)
+	}
+}
+
+// More uploads than one page of the reaper holds cannot be told dead, because their parts cannot be listed. That keeps
+// none behind them alive, and each is tried once a pass.
+func TestReaperPassesOverWhatItCannotTell(t *testing.T) {
+	const stuck = 150
+	bucket := &listsFail{}
+	var later atomic.Int64
+	_, r := memRig(t, func(o *engine.Options) {
+		bucket.Bucket, o.Bucket = o.Bucket, bucket
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		o.Index = must(index.Open(t.Context(), index.NewMem(), o.Now))
+	})
+	for i := range stuck {
+		u := must(r.open(t, writer, "m"))
+		want := ballast.BlobRequest{Digest: ballast.DigestOf(fmt.Append(nil, i)), Size: 10, Method: ballast.MethodMultipart}
+		must(r.Blobs(t.Context(), writer, u.ID, ballast.BlobsRequest{Blobs: []ballast.BlobRequest{want}}))
+	}
+	must(r.open(t, writer, "m:1")) // dies, and nothing can tell otherwise
+	bucket.down.Store(true)
+	later.Store(int64(engine.DefaultLimits().Lease))
+	_, err := r.open(t, writer, "m:1") // the conflict wakes the reaper
+	for deadline := time.Now().Add(10 * time.Second); err != nil; _, err = r.open(t, writer, "m:1") {
+		if time.Now().After(deadline) {
+			t.Fatalf("a dead upload behind those is never reaped: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	before := bucket.calls.Load()
+	time.Sleep(100 * time.Millisecond) // nobody wakes the reaper
+	if n := bucket.calls.Load() - before; n > 2*stuck {
+		t.Fatalf("the reaper spins: %d lists of parts while nobody called it", n)
+	}
+}
