@@ -312,7 +312,7 @@ func (x *Index) Tainted(ctx context.Context, id BlobID) error {
 }
 
 // Reclaimed records that a blob in deleting or aborting is gone from the store for certain: it is absent again. The
-// record stays while signed writes can still arrive, or somebody pins it.
+// record stays, for signed writes can still arrive.
 func (x *Index) Reclaimed(ctx context.Context, id BlobID) error {
 	_, err := x.updateBlob(ctx, id, func(tx Tx, b *Blob) (bool, error) {
 		if b.State != BlobDeleting && b.State != BlobAborting {
@@ -322,7 +322,14 @@ func (x *Index) Reclaimed(ctx context.Context, id BlobID) error {
 		if err != nil {
 			return false, err
 		}
-		*b = Blob{SignedUntil: b.SignedUntil, Tombstone: ballast.At(x.now())}
+		unused, err := unused(tx, id.Scope, id.Digest)
+		if err != nil {
+			return false, err
+		}
+		*b = Blob{SignedUntil: b.SignedUntil}
+		if unused {
+			b.Tombstone = ballast.At(x.now())
+		}
 		return true, deleteAll(tx, append(gone, blobKey(kindReclaim, id.Scope, id.Digest))...)
 	})
 	return err

@@ -182,6 +182,32 @@ func TestTheLastPinOfAMultipartAbortsIt(t *testing.T) {
 	})
 }
 
+func TestReclaimedIsUnusedOnlyWithoutPins(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		u := w.open("acme::m")
+		for _, content := range []string{"1", "2"} {
+			w.ask(u, putWant(content))
+			w.ok(w.Tainted(w.ctx, blobID(content)))
+		}
+		w.ok(w.Reclaimed(w.ctx, blobID("1")))
+		w.abort(u)
+		w.release(u)
+		w.ok(w.Reclaimed(w.ctx, blobID("2")))
+		for _, content := range []string{"1", "2"} {
+			if at := w.wantState(blobID(content), index.BlobAbsent).Tombstone; at != ballast.At(w.clock) {
+				t.Errorf("%s after the last pin: tombstone %v", content, at)
+			}
+		}
+		v := w.open("acme::m")
+		w.ask(v, putWant("3"))
+		w.ok(w.Tainted(w.ctx, blobID("3")))
+		w.ok(w.Reclaimed(w.ctx, blobID("3")))
+		if at := w.wantState(blobID("3"), index.BlobAbsent).Tombstone; !at.IsZero() {
+			t.Error("a blob that is pinned is marked as unused")
+		}
+	})
+}
+
 func (w *world) wantReclaiming(want ...index.BlobID) {
 	w.t.Helper()
 	got, err := w.Reclaiming(w.ctx, index.BlobID{}, 10)

@@ -46,13 +46,21 @@ func (x *Index) unpin(tx Tx, scope ballast.Scope, d digest.Digest, upload string
 	case b.State == BlobDeleting || b.State == BlobAborting:
 		return nil
 	}
-	for _, use := range [][]byte{blobKey(kindReference, scope, d), key(kindByManifest, scope.String(), d.Encoded())} {
-		if free, err := empty(tx, use); err != nil || !free {
-			return err
-		}
+	if unused, err := unused(tx, scope, d); err != nil || !unused {
+		return err
 	}
 	b.Tombstone = ballast.At(x.now())
 	return put(tx, blobKey(kindBlob, scope, d), b)
+}
+
+// unused reports whether no upload pins a blob, no manifest names it and no version has it as its manifest.
+func unused(tx Tx, scope ballast.Scope, d digest.Digest) (bool, error) {
+	for _, kind := range []byte{kindPin, kindReference, kindByManifest} {
+		if free, err := empty(tx, blobKey(kind, scope, d)); err != nil || !free {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // Pinned refuses digests that the upload has not pinned with this size, as missing.
