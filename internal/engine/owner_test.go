@@ -50,6 +50,24 @@ func TestTakeOverFences(t *testing.T) {
 	err := first.sendAll(t, writer, u.ID, small("a"))
 	wantCode(t, err, ballast.CodeUnavailable)
 	wantCode(t, first.Ready(t.Context()), ballast.CodeUnavailable)
+	wantReadOnly(t, first, u.ID)
+}
+
+// wantReadOnly wants what changes the index alone to be refused as well: nobody reads it there any more.
+func wantReadOnly(t *testing.T, r *rig, upload string) {
+	t.Helper()
+	v := ref("m:1")
+	alias := must(ballast.ParseAlias("champion"))
+	_, setErr := r.SetAlias(t.Context(), writer, acme, v.Name, alias, v.Version, nil)
+	_, tokenErr := r.CreateToken(t.Context(), admin, ballast.CreateToken{Grants: []ballast.Grant{{Scope: acme, Role: ballast.Reader}}})
+	for what, err := range map[string]error{
+		"alias": setErr, "no alias": r.DeleteAlias(t.Context(), writer, acme, v.Name, alias, nil),
+		"token": tokenErr, "abort": r.AbortUpload(t.Context(), writer, upload),
+	} {
+		if ballast.CodeOf(err) != ballast.CodeUnavailable {
+			t.Errorf("%s after the prefix was lost: %v", what, err)
+		}
+	}
 }
 
 // A take-over that is killed while it waits for the former owner waits again at the next start, also by an index that

@@ -231,7 +231,7 @@ func showAlias(name ballast.Alias, a index.Alias) ballast.AliasInfo {
 // SetAlias points an alias at a ready version. With ifMatch it moves only from that revision, 0 for a new alias.
 // Errors: not_found, denied, precondition.
 func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, to ballast.Version, ifMatch *int64) (ballast.AliasInfo, error) {
-	scope, err := p.writable(scope)
+	scope, err := e.writable(p, scope)
 	if err != nil {
 		return ballast.AliasInfo{}, err
 	}
@@ -241,7 +241,7 @@ func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope,
 
 // DeleteAlias removes an alias; ifMatch is as for SetAlias.
 func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, ifMatch *int64) error {
-	scope, err := p.writable(scope)
+	scope, err := e.writable(p, scope)
 	if err != nil {
 		return err
 	}
@@ -249,11 +249,15 @@ func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Sco
 }
 
 // writable returns the scope of a write: the one that is named, or the principal's own; never another by fallback.
-func (p Principal) writable(named ballast.Scope) (ballast.Scope, error) {
+// Errors: unavailable once the prefix is another's.
+func (e *Engine) writable(p Principal, named ballast.Scope) (ballast.Scope, error) {
 	if named.IsZero() {
 		named = p.Home()
 	}
-	return named, p.need(named, ballast.Writer)
+	if err := p.need(named, ballast.Writer); err != nil {
+		return named, err
+	}
+	return named, e.owner.verdict()
 }
 
 // A cursor is opaque to clients: the base64 of where the next page begins.

@@ -138,6 +138,9 @@ func (e *Engine) CreateToken(ctx context.Context, p Principal, req ballast.Creat
 			return ballast.TokenInfo{}, ballast.Errorf(ballast.CodeDenied, "granting %s needs the role admin in that scope, or in global", g)
 		}
 	}
+	if err := e.owner.verdict(); err != nil {
+		return ballast.TokenInfo{}, err
+	}
 	id, token, err := newToken()
 	if err != nil {
 		return ballast.TokenInfo{}, err
@@ -210,6 +213,9 @@ func (e *Engine) RevokeToken(ctx context.Context, p Principal, id string) error 
 	}
 	if !ok || !p.administers(t) {
 		return ballast.Errorf(ballast.CodeNotFound, "token %q: not found", id)
+	}
+	if err := e.owner.verdict(); err != nil {
+		return err
 	}
 	return e.index.DeleteToken(ctx, id)
 }

@@ -18,17 +18,14 @@ var attemptPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
 // CreateUpload opens an upload and holds its label, or answers the open one of the same principal and attempt.
 // Errors: already_exists, conflict, denied.
 func (e *Engine) CreateUpload(ctx context.Context, p Principal, req ballast.CreateUpload) (ballast.Upload, bool, error) {
-	scope := req.Scope
-	if scope.IsZero() {
-		scope = p.Home()
-	}
 	if req.Name.IsZero() {
 		return ballast.Upload{}, false, ballast.Errorf(ballast.CodeInvalid, "name: is required")
 	}
 	if !attemptPattern.MatchString(req.Attempt) {
 		return ballast.Upload{}, false, ballast.Errorf(ballast.CodeInvalid, "attempt: 16 to 64 of A-Z a-z 0-9 _ -, random and kept by the client")
 	}
-	if err := p.need(scope, ballast.Writer); err != nil {
+	scope, err := e.writable(p, req.Scope)
+	if err != nil {
 		return ballast.Upload{}, false, err
 	}
 	if err := e.owner.check(ctx); err != nil {
@@ -113,6 +110,9 @@ func (e *Engine) await(ctx context.Context, id string, wait time.Duration, stop 
 // the version is sealed.
 func (e *Engine) AbortUpload(ctx context.Context, p Principal, id string) error {
 	if _, err := e.upload(ctx, p, id); err != nil {
+		return err
+	}
+	if err := e.owner.verdict(); err != nil {
 		return err
 	}
 	return e.settle(ctx, id, ballast.UploadAborted, nil)
