@@ -174,3 +174,19 @@ func TestCompletingNeedsTheMultipart(t *testing.T) {
 		}
 	})
 }
+
+// What an upload declared says nothing of an object that was there before: its own parts were never joined.
+func TestAnObjectThatWasThereHasNoKnownParts(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		u := w.open("acme::m")
+		w.ask(u, declaring("x", 2, partSize, 1, 2))
+		_, err := w.MultipartOpened(w.ctx, blobID("x"), "mp")
+		w.ok(err)
+		_, err = w.Completing(w.ctx, blobID("x"), u.ID, "mp")
+		w.ok(err)
+		w.ok(w.StoredByMultipart(w.ctx, blobID("x"), index.Found{Size: 2 * partSize}, ""))
+		if sums, err := w.PartDigests(w.ctx, blobID("x"), w.blob(blobID("x"))); err != nil || sums != nil {
+			t.Errorf("got %v, %v", sums, err)
+		}
+	})
+}
