@@ -26,11 +26,12 @@ func (e *Engine) Blobs(ctx context.Context, p Principal, id string, req ballast.
 	if err != nil {
 		return ballast.BlobsResponse{}, err
 	}
+	expires := ballast.At(e.now().Add(e.limits.Lease)) // at the earliest, for asking takes its time
 	asked, err := e.ask(ctx, u, wants)
 	if err != nil {
 		return ballast.BlobsResponse{}, err
 	}
-	answer := ballast.BlobsResponse{Blobs: make([]ballast.BlobAnswer, 0, len(wants)), ExpiresAt: ballast.At(e.now().Add(e.limits.Lease))}
+	answer := ballast.BlobsResponse{Blobs: make([]ballast.BlobAnswer, 0, len(wants)), ExpiresAt: expires}
 	for i, w := range wants {
 		a, err := e.answer(ctx, u, w, asked[i])
 		if err != nil {
@@ -55,7 +56,7 @@ func (e *Engine) ask(ctx context.Context, u index.Upload, wants []index.Want) ([
 		}
 		asked = append(asked, a...)
 	}
-	var look []ballast.File
+	var look []int // which of them may have been sent
 	for i, a := range asked {
 		if wants[i].Digest == ballast.EmptyDigest && a.Blob.State == index.BlobUploading {
 			if err := e.writeBlob(ctx, u.Scope, ballast.EmptyDigest, nil); err != nil {
@@ -63,32 +64,34 @@ func (e *Engine) ask(ctx context.Context, u index.Upload, wants []index.Want) ([
 			}
 		}
 		if a.Blob.State == index.BlobUploading && a.Blob.Method == ballast.MethodPut && (!a.Fresh || wants[i].Size == 0) {
-			look = append(look, ballast.File{Digest: wants[i].Digest, Size: wants[i].Size})
+			look = append(look, i)
 		}
 	}
 	if len(look) == 0 {
 		return asked, nil
 	}
-	return e.askAgain(ctx, u, wants, asked, look)
+	return asked, e.askAgain(ctx, u, wants, asked, look)
 }
 
-func (e *Engine) askAgain(ctx context.Context, u index.Upload, wants []index.Want, asked []index.Asked, look []ballast.File) ([]index.Asked, error) {
-	for batch := range slices.Chunk(look, index.MaxWants) {
+// askAgain settles the PUTs that look picks out and puts in asked what they are then.
+func (e *Engine) askAgain(ctx context.Context, u index.Upload, wants []index.Want, asked []index.Asked, look []int) error {
+	files := make([]ballast.File, 0, len(look))
+	for _, i := range look {
+		files = append(files, ballast.File{Digest: wants[i].Digest, Size: wants[i].Size})
+	}
+	for batch := range slices.Chunk(files, index.MaxWants) {
 		if _, err := e.settlePuts(ctx, u, batch); err != nil && ballast.CodeOf(err) != ballast.CodeIntegrity {
-			return nil, err
+			return err
 		}
 	}
-	for i, w := range wants {
-		if asked[i].Blob.State != index.BlobUploading {
-			continue
-		}
-		b, err := e.index.Blob(ctx, index.BlobID{Scope: u.Scope, Digest: w.Digest})
-		if err != nil {
-			return nil, err
-		}
-		asked[i].Blob = b
+	blobs, err := e.index.Blobs(ctx, u.Scope, digestsOf(files))
+	if err != nil {
+		return err
 	}
-	return asked, nil
+	for n, i := range look {
+		asked[i].Blob = blobs[n]
+	}
+	return nil
 }
 
 // chunks cuts wants so that each Ask fits a transaction.
