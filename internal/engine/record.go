@@ -152,7 +152,7 @@ func (k RecordKey) readyRecord(v index.Version) (bytes []byte, mac string, err e
 // errRecord says that an object is not the record that its key promises.
 var errRecord = errors.New("engine: not a record of this version")
 
-// OpenRecord reads a record that lies under path, which names k and n. previous is the HMAC of record n−1, "" for the
+// openRecord reads a record that lies under path, which names k and n. previous is the HMAC of record n−1, "" for the
 // first. Errors wrap errRecord: an unknown key id, a wrong HMAC, or a body that disagrees with the path.
 func (k RecordKey) openRecord(path string, want ballast.Key, n int, b []byte, previous string) (r Record, mac string, err error) {
 	var s sealedRecord

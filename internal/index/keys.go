@@ -89,7 +89,7 @@ func pageKey(prefix []byte, page int) []byte {
 	return binary.BigEndian.AppendUint32(prefix[:len(prefix):len(prefix)], uint32(page))
 }
 
-// lastPart returns the text after the last terminator of a key whose end is not terminated, or the last part.
+// partAfter returns what follows prefix in a key, less the terminator of its end.
 func partAfter(k, prefix []byte) string {
 	rest := k[len(prefix):]
 	if n := len(rest); n > 0 && rest[n-1] == 0x00 {
