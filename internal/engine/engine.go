@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -50,7 +48,6 @@ type Engine struct {
 	log       *slog.Logger
 	limits    Limits
 	owner     *owner
-	worker    string // names this process in leases of the verify queue
 
 	blobs                                          keyLocks      // one at a time for a blob's multipart
 	changed                                        broadcast     // something moved that an upload may wait for
@@ -69,7 +66,7 @@ type Engine struct {
 func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e := &Engine{
 		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room,
-		now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(), worker: uuid.NewString(),
+		now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(),
 		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(),
 	}
 	if e.now == nil {
@@ -97,7 +94,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	}
 	if err != nil {
 		e.stop()
-		return nil, err
+		return nil, withChoices(err)
 	}
 	e.start()
 	return e, nil

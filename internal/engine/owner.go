@@ -155,10 +155,20 @@ var (
 )
 
 const choices = `choose one:
-  * start the service that owns the prefix, with its data folder
-  * ballast rebuild            make a new index from the bucket
+  * start the service that owns the prefix, with its data folder, or put back a copy of its index.db
+  * ballast rebuild            make a new index from the bucket (in a later release; not in this one)
   * ballast serve --take-over  make this index the owner (only when it knows every version in the bucket)
   * ballast serve --s3-prefix  use another prefix, or another bucket`
+
+// withChoices appends the choices to a refusal to start.
+func withChoices(err error) error {
+	for _, refusal := range []error{errForeign, errBehind, errNoOwner} {
+		if errors.Is(err, refusal) {
+			return fmt.Errorf("%w\n%s", err, choices)
+		}
+	}
+	return err
+}
 
 // claim makes this index the owner of the prefix, or refuses. The intent is in the index before the epoch is in the
 // bucket, so that the bucket's epoch is above the intent only when the index is an old copy.
@@ -171,7 +181,7 @@ func (o *owner) claim(ctx context.Context, takeOver bool, wait time.Duration, lo
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		if mine.Claimed && !takeOver {
-			return fmt.Errorf("engine: %w, though this index has owned it: is it the right bucket?\n%s", errNoOwner, choices)
+			return fmt.Errorf("engine: %w, though this index has owned it: is it the right bucket?", errNoOwner)
 		}
 		if mine.Claimed {
 			return o.takeOver(ctx, mine, ownerMark{}, objstore.Condition{IfAbsent: true}, wait, log)
@@ -196,12 +206,12 @@ func (o *owner) claim(ctx context.Context, takeOver bool, wait time.Duration, lo
 
 func (o *owner) refuse(ctx context.Context, mine index.Owner, mark ownerMark) error {
 	if mark.IndexID == mine.IndexID {
-		return fmt.Errorf("engine: %w: the bucket was last started at epoch %d, this index at %d; it is an older copy\n%s", errBehind, mark.Epoch, mine.Intent, choices)
+		return fmt.Errorf("engine: %w: the bucket was last started at epoch %d, this index at %d; it is an older copy", errBehind, mark.Epoch, mine.Intent)
 	}
 	if err := o.knowsAll(ctx); errors.Is(err, errBehind) {
-		return fmt.Errorf("%w\nand %w", err, errForeign)
+		return fmt.Errorf("%w; and %w", err, errForeign)
 	}
-	return fmt.Errorf("engine: %w: it belongs to index %s at epoch %d, this is index %s\n%s", errForeign, mark.IndexID, mark.Epoch, mine.IndexID, choices)
+	return fmt.Errorf("engine: %w: it belongs to index %s at epoch %d, this is index %s", errForeign, mark.IndexID, mark.Epoch, mine.IndexID)
 }
 
 // takeOver raises the epoch, waits until the former owner has noticed and its last write has ended, and looks again
@@ -290,7 +300,7 @@ func (o *owner) knowsAll(ctx context.Context) error {
 	if unknown == 0 {
 		return nil
 	}
-	return fmt.Errorf("engine: %w: %d records, %s among them\n%s", errBehind, unknown, example, choices)
+	return fmt.Errorf("engine: %w: %d records, %s among them", errBehind, unknown, example)
 }
 
 // knows reports whether the index knows the version of a record. What is no record's key is nobody's concern here.

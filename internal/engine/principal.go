@@ -43,7 +43,7 @@ func (p Principal) need(scope ballast.Scope, role ballast.Role) error {
 	case has >= role:
 		return nil
 	case has == ballast.NoRole:
-		return ballast.Errorf(ballast.CodeNotFound, "not found")
+		return ballast.Errorf(ballast.CodeNotFound, "scope %s: not found, or not open to this token, whose own is %s", scope, p.Home())
 	default:
 		return ballast.Errorf(ballast.CodeDenied, "this needs the role %s in scope %s; the token has %s", role, scope, has)
 	}
