@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"sync/atomic"
 	"testing"
@@ -61,5 +62,47 @@ func TestReaperPassesOverWhatItCannotTell(t *testing.T) {
 	time.Sleep(100 * time.Millisecond) // nobody wakes the reaper
 	if n := bucket.calls.Load() - before; n > 2*stuck {
 		t.Fatalf("the reaper spins: %d lists of parts while nobody called it", n)
+	}
+}
+
+// oneUnreadable is a bucket that cannot read one object.
+type oneUnreadable struct {
+	objstore.Bucket
+	key string
+}
+
+func (b oneUnreadable) Get(ctx context.Context, key string, opt objstore.ReadOptions) (io.ReadCloser, objstore.Object, error) {
+	if key == b.key {
+		return nil, objstore.Object{}, objstore.ErrUnavailable
+	}
+	return b.Bucket.Get(ctx, key, opt)
+}
+
+// An object that cannot be re-read holds up none of those that wait behind it.
+func TestVerifierPassesOverWhatItCannotRead(t *testing.T) {
+	bad := random(partSize+1, 200)
+	_, r := memRig(t, func(o *engine.Options) {
+		o.Bucket = oneUnreadable{o.Bucket, ballast.BlobKey(acme, ballast.DigestOf(bad))}
+		o.Limits.VerifyWorkers, o.Limits.VerifyRetry, o.Limits.CommitWait = 1, time.Hour, time.Millisecond
+	})
+	bodies := [][]byte{bad}
+	for i := range uint64(4) {
+		bodies = append(bodies, random(partSize+1, i))
+	}
+	var files []ballast.File
+	u := must(r.open(t, writer, "m:1"))
+	for i, body := range bodies {
+		files = append(files, ballast.File{Path: fmt.Sprint(i), Size: int64(len(body)), Digest: ballast.DigestOf(body)})
+		if err := r.sendBlob(t, writer, u.ID, ballast.DigestOf(body), body, ballast.MethodMultipart); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(r.Commit(t.Context(), writer, u.ID, ballast.CommitRequest{Files: files}))
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if got := must(r.Upload(t.Context(), writer, u.ID, 0)); got.Progress.BlobsVerified == len(bodies)-1 {
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("progress: %+v", got.Progress)
+		}
 	}
 }

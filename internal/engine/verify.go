@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
@@ -17,54 +18,69 @@ import (
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
-// verify takes jobs of the verify queue until it is empty.
+// verify takes jobs of the verify queue until it is empty. One that fails is paused and holds up no other.
 func (e *Engine) verify(ctx context.Context) error {
+	var failed failures
 	for {
-		id, b, ok, err := e.index.LeaseVerify(ctx, e.worker, e.limits.VerifyLease)
+		job := verifyJob{worker: uuid.NewString()} // so that who lost a lease cannot pass for who has it now
+		var ok bool
+		var err error
+		job.id, job.blob, ok, err = e.index.LeaseVerify(ctx, job.worker, e.limits.VerifyLease)
+		failed.add(err)
 		if err != nil || !ok {
-			return err
+			return failed.err()
 		}
-		if err := e.verifyOne(ctx, id, b); err != nil {
-			return err
-		}
+		failed.add(e.verifyOne(ctx, job))
 	}
+}
+
+// verifyJob is a blob to re-read and the name under which its lease is held.
+type verifyJob struct {
+	id     index.BlobID
+	blob   index.Blob
+	worker string
 }
 
 // verifyOne re-reads one object under a lease that is renewed meanwhile, and records the verdict.
-func (e *Engine) verifyOne(ctx context.Context, id index.BlobID, b index.Blob) error {
+func (e *Engine) verifyOne(ctx context.Context, job verifyJob) error {
 	rctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var renewing sync.WaitGroup
-	renewing.Go(func() { e.renewVerify(rctx, cancel, id) })
-	actual, err := e.reread(rctx, id, b)
+	renewing.Go(func() { e.renewVerify(rctx, cancel, job) })
+	actual, err := e.reread(rctx, job.id, job.blob)
 	cancel()
 	renewing.Wait()
-	defer e.reading.forget(id)
+	defer e.reading.forget(job.id)
 	defer e.changed.notify()
+	// Removed or replaced by somebody with credentials of their own, it is not what Complete made.
+	replaced := errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrPrecondition)
 	switch {
-	case errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrPrecondition):
-		// The object was removed or replaced by somebody with credentials of their own: it is not what Complete made.
-		return errors.Join(e.index.Lied(ctx, id, e.worker, actual), e.afterLie(ctx, id, actual))
+	case replaced || err == nil && actual != job.id.Digest:
+		return e.lied(ctx, job, actual)
 	case err != nil:
-		return errors.Join(storeError(err), e.index.ReturnVerify(context.WithoutCancel(ctx), id, e.worker, e.limits.VerifyRetry))
-	case actual != id.Digest:
-		return errors.Join(e.index.Lied(ctx, id, e.worker, actual), e.afterLie(ctx, id, actual))
+		return e.returnJob(ctx, job, storeError(err))
 	}
 	if err := e.sync(ctx); err != nil {
-		return errors.Join(fmt.Errorf("engine: syncing the store: %w", err), e.index.ReturnVerify(context.WithoutCancel(ctx), id, e.worker, e.limits.VerifyRetry))
+		return e.returnJob(ctx, job, fmt.Errorf("engine: syncing the store: %w", err))
 	}
-	return e.index.Verified(ctx, id, e.worker)
+	return e.index.Verified(ctx, job.id, job.worker)
 }
 
-func (e *Engine) afterLie(ctx context.Context, id index.BlobID, actual digest.Digest) error {
-	e.log.WarnContext(ctx, "an uploaded object is not what its digest says; it is removed", "scope", id.Scope.String(), "digest", id.Digest, "actual", actual)
+// returnJob gives a job back, to be tried again later, and returns why with what came in between.
+func (e *Engine) returnJob(ctx context.Context, job verifyJob, why error) error {
+	return errors.Join(why, e.index.ReturnVerify(context.WithoutCancel(ctx), job.id, job.worker, e.limits.VerifyRetry))
+}
+
+func (e *Engine) lied(ctx context.Context, job verifyJob, actual digest.Digest) error {
+	e.log.WarnContext(ctx, "an uploaded object is not what its digest says; it is removed", "scope", job.id.Scope.String(), "digest", job.id.Digest, "actual", actual)
+	err := e.index.Lied(ctx, job.id, job.worker, actual)
 	e.releaseBell.ring()
 	e.reclaimBell.ring()
-	return nil
+	return err
 }
 
 // renewVerify keeps the lease until ctx ends, and ends the work when the lease is lost.
-func (e *Engine) renewVerify(ctx context.Context, lost context.CancelFunc, id index.BlobID) {
+func (e *Engine) renewVerify(ctx context.Context, lost context.CancelFunc, job verifyJob) {
 	tick := time.NewTicker(e.limits.VerifyLease / 3)
 	defer tick.Stop()
 	for {
@@ -73,7 +89,7 @@ func (e *Engine) renewVerify(ctx context.Context, lost context.CancelFunc, id in
 			return
 		case <-tick.C:
 		}
-		held, err := e.index.RenewVerify(ctx, id, e.worker, e.limits.VerifyLease)
+		held, err := e.index.RenewVerify(ctx, job.id, job.worker, e.limits.VerifyLease)
 		if err == nil && !held {
 			lost()
 			return
