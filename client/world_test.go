@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-registry/ballast/client"
 	"github.com/ballast-registry/ballast/internal/api"
 	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/testenv"
@@ -46,12 +47,10 @@ func newWorld(t *testing.T, s *testenv.Store) *world {
 	w.must(err)
 	x, err := index.Open(t.Context(), index.NewMem(), time.Now)
 	w.must(err)
-	e, err := engine.Open(t.Context(), engine.Options{
+	e := enginetest.Open(t, engine.Options{
 		Index: x, Bucket: bucket, Signer: bucket, RecordKey: engine.NewRecordKey([]byte("0123456789abcdef0123456789abcdef")), Logger: log,
 		Limits: engine.Limits{ReclaimRetry: 50 * time.Millisecond, VerifyRetry: 100 * time.Millisecond},
 	})
-	w.must(err)
-	t.Cleanup(func() { _ = e.Close() })
 	_, err = e.EnsureAdmin(t.Context(), func(token string) error { w.admin = client.Token(token); return nil })
 	w.must(err)
 	face := httptest.NewServer(api.New(e, api.Options{Logger: log}))

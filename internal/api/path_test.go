@@ -14,6 +14,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/testenv"
@@ -35,14 +36,10 @@ func newRegistry(t *testing.T, s *testenv.Store) *face {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.Open(t.Context(), engine.Options{
+	e := enginetest.Open(t, engine.Options{
 		Index: x, Bucket: store, Signer: store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close() })
 	f := newFace(t, e)
 	if _, err := e.EnsureAdmin(t.Context(), func(token string) error { f.token = token; return nil }); err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
@@ -95,22 +95,10 @@ func start(t *testing.T, s store, db index.Store, opt engine.Options) *rig {
 	t.Cleanup(func() {
 		e.Close()
 		if !r.lost {
-			check(t, opt)
+			enginetest.Check(t, opt)
 		}
 	})
 	return r
-}
-
-// check holds index and bucket to every invariant.
-func check(t *testing.T, opt engine.Options) {
-	t.Helper()
-	found, err := engine.Check(context.WithoutCancel(t.Context()), opt.Index, opt.Bucket, opt.RecordKey)
-	if err != nil {
-		t.Errorf("checking the invariants: %v", err)
-	}
-	for _, v := range found {
-		t.Errorf("violated: %s", v)
-	}
 }
 
 var (
