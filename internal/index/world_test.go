@@ -82,7 +82,6 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func scope(s string) ballast.Scope     { return must(ballast.ParseScope(s)) }
 func name(s string) ballast.Name       { return must(ballast.ParseName(s)) }
 func version(s string) ballast.Version { return must(ballast.ParseVersion(s)) }
 func vkey(s string) ballast.Key        { return must(ballast.ParseKey(s)) }
