@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
@@ -65,44 +68,65 @@ func TestReaperPassesOverWhatItCannotTell(t *testing.T) {
 	}
 }
 
-// oneUnreadable is a bucket that cannot read one object.
-type oneUnreadable struct {
+// someUnreadable is a bucket that re-reads nothing before the gate opens, and some objects never.
+type someUnreadable struct {
 	objstore.Bucket
-	key string
+	keys map[string]bool
+	gate chan struct{}
 }
 
-func (b oneUnreadable) Get(ctx context.Context, key string, opt objstore.ReadOptions) (io.ReadCloser, objstore.Object, error) {
-	if key == b.key {
+func (b someUnreadable) Get(ctx context.Context, key string, opt objstore.ReadOptions) (io.ReadCloser, objstore.Object, error) {
+	if opt.IfMatch != "" {
+		select {
+		case <-b.gate:
+		case <-ctx.Done():
+		}
+	}
+	if b.keys[key] {
 		return nil, objstore.Object{}, objstore.ErrUnavailable
 	}
 	return b.Bucket.Get(ctx, key, opt)
 }
 
-// An object that cannot be re-read holds up none of those that wait behind it.
+// Objects that cannot be re-read hold up none of those that wait behind them.
 func TestVerifierPassesOverWhatItCannotRead(t *testing.T) {
-	bad := random(partSize+1, 200)
+	const all, bad = 6, 3
+	bucket := someUnreadable{keys: map[string]bool{}, gate: make(chan struct{})}
 	_, r := memRig(t, func(o *engine.Options) {
-		o.Bucket = oneUnreadable{o.Bucket, ballast.BlobKey(acme, ballast.DigestOf(bad))}
+		bucket.Bucket, o.Bucket = o.Bucket, &bucket
 		o.Limits.VerifyWorkers, o.Limits.VerifyRetry, o.Limits.CommitWait = 1, time.Hour, time.Millisecond
 	})
-	bodies := [][]byte{bad}
-	for i := range uint64(4) {
-		bodies = append(bodies, random(partSize+1, i))
-	}
 	var files []ballast.File
+	var digests []digest.Digest
 	u := must(r.open(t, writer, "m:1"))
-	for i, body := range bodies {
-		files = append(files, ballast.File{Path: fmt.Sprint(i), Size: int64(len(body)), Digest: ballast.DigestOf(body)})
-		if err := r.sendBlob(t, writer, u.ID, ballast.DigestOf(body), body, ballast.MethodMultipart); err != nil {
+	for i := range uint64(all) {
+		body := random(partSize+1, i)
+		f := ballast.File{Path: fmt.Sprint(i), Size: int64(len(body)), Digest: ballast.DigestOf(body)}
+		files, digests = append(files, f), append(digests, f.Digest)
+		if err := r.sendBlob(t, writer, u.ID, f.Digest, body, ballast.MethodMultipart); err != nil {
 			t.Fatal(err)
 		}
 	}
+	slices.Sort(digests) // the order of the queue
+	for _, d := range digests[:bad] {
+		bucket.keys[ballast.BlobKey(acme, d)] = true
+	}
 	must(r.Commit(t.Context(), writer, u.ID, ballast.CommitRequest{Files: files}))
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if got := must(r.Upload(t.Context(), writer, u.ID, 0)); got.Progress.BlobsVerified == len(bodies)-1 {
-			return
-		} else if time.Now().After(deadline) {
-			t.Fatalf("progress: %+v", got.Progress)
+	waitFor(t, "all objects are queued", func() bool {
+		blobs := must(r.opt.Index.Blobs(t.Context(), acme, digests))
+		return !slices.ContainsFunc(blobs, func(b index.Blob) bool { return b.State != index.BlobStored })
+	})
+	close(bucket.gate)
+	waitFor(t, "the good objects are verified", func() bool {
+		return must(r.Upload(t.Context(), writer, u.ID, 0)).Progress.BlobsVerified == all-bad
+	})
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not yet: %s", what)
 		}
 	}
 }
