@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,7 +78,7 @@ func TestTakeOver(t *testing.T) {
 		}
 		before := objects(t, s)
 		victims.wantFenced(t)
-		close(release)
+		release()
 		if end := <-pushing; end.code != 7 {
 			t.Errorf("the push ended %d: %s", end.code, end.stderr)
 		}
@@ -132,12 +133,14 @@ func (v victims) wantFenced(t *testing.T) {
 
 func errOf[T any](_ T, err error) error { return err }
 
-// heldPush starts a `ballast push` whose bytes are on the way until release is closed, and are lost then.
-func heldPush(t *testing.T, front *testenv.Proxy, r *registry) (end <-chan outcome, release chan struct{}) {
+// heldPush starts a `ballast push` whose bytes are on the way until release is called, and are lost then.
+func heldPush(t *testing.T, front *testenv.Proxy, r *registry) (end <-chan outcome, release func()) {
 	t.Helper()
-	reached, release := make(chan struct{}, 1), make(chan struct{})
+	reached, released := make(chan struct{}, 1), make(chan struct{})
+	release = sync.OnceFunc(func() { close(released) })
+	t.Cleanup(release)
 	front.Add(isPut, 1, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		testenv.Hold(reached, release)(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { testenv.Drop(w, r, next) }))
+		testenv.Hold(reached, released)(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { testenv.Drop(w, r, next) }))
 	})
 	cmd := r.user(t, r.token(t, "acme=writer")).command(t.Context(), "push", folder(t, map[string][]byte{"weights": random(1 << 20)}), "m:1")
 	ended := make(chan outcome, 1)
@@ -180,7 +183,7 @@ func TestIndexOfYesterday(t *testing.T) {
 			record := read(t, s, "tenants/acme/models/m/versions/1/00000001.json")
 			writeIndex(t, data, yesterday)
 			r = serve(t, s, data)
-			u := r.user(t, r.token(t, "acme=writer"))
+			u, reader := r.user(t, r.token(t, "acme=writer")), r.user(t, r.token(t, "acme=reader"))
 			end := u.run(t, "push", folder(t, map[string][]byte{"weights": []byte("other")}), "m").want(t, 7)
 			if !strings.Contains(end.stderr, "rebuild") || r.ready(t) != http.StatusServiceUnavailable {
 				t.Errorf("readyz %d, said %s", r.ready(t), end.stderr)
@@ -188,7 +191,7 @@ func TestIndexOfYesterday(t *testing.T) {
 			if got := read(t, s, "tenants/acme/models/m/versions/1/00000001.json"); !bytes.Equal(got, record) {
 				t.Errorf("the record became %s", got)
 			}
-			r.user(t, r.token(t, "acme=reader")).run(t, "show", "m:1").want(t, 3)
+			reader.run(t, "show", "m:1").want(t, 3)
 		})
 	})
 }
