@@ -182,10 +182,10 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 // sameRecord passes when the bucket holds exactly these bytes under path; otherwise it stops all writes.
 func (e *Engine) sameRecord(ctx context.Context, k ballast.Key, path string, want []byte) error {
 	got, _, err := readAll(ctx, e.bucket, path, maxRecordBytes)
-	if err != nil {
+	if err != nil && !errors.Is(err, errOversize) {
 		return err
 	}
-	if string(got) == string(want) {
+	if err == nil && string(got) == string(want) {
 		return nil
 	}
 	e.log.ErrorContext(ctx, "the bucket holds a record that the index does not know: all writes stop; run ballast rebuild", "key", k.String(), "object", path)

@@ -134,7 +134,10 @@ func readOwner(ctx context.Context, b objstore.Bucket) (mark ownerMark, etag str
 	return mark, obj.ETag, nil
 }
 
-// readAll reads a small object whole, at most limit bytes.
+// errOversize says that an object is larger than anything the registry writes under its key.
+var errOversize = errors.New("engine: object larger than it can be")
+
+// readAll reads a small object whole, at most limit bytes. Errors: errOversize.
 func readAll(ctx context.Context, b objstore.Bucket, key string, limit int64) (body []byte, obj objstore.Object, err error) {
 	r, obj, err := b.Get(ctx, key, objstore.ReadOptions{})
 	if err != nil {
@@ -142,7 +145,7 @@ func readAll(ctx context.Context, b objstore.Bucket, key string, limit int64) (b
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	if body, err = io.ReadAll(io.LimitReader(r, limit+1)); err == nil && int64(len(body)) > limit {
-		err = fmt.Errorf("engine: object %q is larger than %d bytes", key, limit)
+		err = fmt.Errorf("%w: %q has over %d bytes", errOversize, key, limit)
 	}
 	return body, obj, err
 }

@@ -137,6 +137,20 @@ func TestOldIndexStopsAtItsFirstRecord(t *testing.T) {
 	wantCode(t, err, ballast.CodeNotFound)
 }
 
+// What lies under a record's number and is no record at all, because of its size, stops the writes like another record.
+func TestAnObjectInPlaceOfARecordStopsWrites(t *testing.T) {
+	m, r := memRig(t, nil)
+	r.lost = true
+	path := "tenants/acme/models/m/versions/1/00000001.json"
+	if _, err := m.Put(t.Context(), path, make([]byte, 64<<10), objstore.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.push(t, writer, "m:1", small("a"))
+	if e := wantCode(t, err, ballast.CodeUnavailable); !strings.Contains(e.Detail, "rebuild") {
+		t.Fatalf("detail %q does not say what to do", e.Detail)
+	}
+}
+
 func boltAt(t *testing.T) (*index.Bolt, string) {
 	path := t.TempDir() + "/index.db"
 	db, err := index.OpenBolt(path, index.BoltOptions{})
