@@ -59,6 +59,8 @@ type Engine struct {
 	stop context.CancelFunc
 	work sync.WaitGroup
 	ctx  context.Context // of background work, ends with Close
+
+	surveyed chan struct{} // closed once the index was seen to know every version of the bucket
 }
 
 // Open claims the prefix for the index, rolls forward what an earlier run left behind, and starts the background work.
@@ -68,6 +70,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room,
 		now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(),
 		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(),
+		surveyed: make(chan struct{}),
 	}
 	if e.now == nil {
 		e.now = time.Now
@@ -113,6 +116,7 @@ func (e *Engine) resume(ctx context.Context) error {
 }
 
 func (e *Engine) start() {
+	e.work.Go(e.survey)
 	e.loop("owner", e.limits.FenceAge/3, nil, e.owner.refresh)
 	e.loop("reap", e.limits.Lease/10, e.reapBell, e.reap)
 	e.loop("release", time.Minute, e.releaseBell, e.release)

@@ -151,6 +151,9 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 	if err != nil || !pending {
 		return err
 	}
+	if err := e.awaitSurvey(ctx); err != nil {
+		return err
+	}
 	if err := e.owner.check(ctx); err != nil {
 		return err
 	}
@@ -189,5 +192,5 @@ func (e *Engine) sameRecord(ctx context.Context, k ballast.Key, path string, wan
 		return nil
 	}
 	e.log.ErrorContext(ctx, "the bucket holds a record that the index does not know: all writes stop; run ballast rebuild", "key", k.String(), "object", path)
-	return e.owner.behind(k)
+	return e.owner.behind(fmt.Sprintf("the bucket holds another record of %s than the index", k))
 }

@@ -115,11 +115,11 @@ func (o *owner) look(ctx context.Context) error {
 	return nil
 }
 
-// behind stops all writes because the bucket holds a record that the index does not know.
-func (o *owner) behind(k ballast.Key) error {
+// behind stops all writes because the bucket holds what the index does not know.
+func (o *owner) behind(what string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.stop(ballast.Errorf(ballast.CodeUnavailable, "the bucket holds another record of %s than the index: the index is older than the bucket; its operator has to run rebuild", k))
+	return o.stop(ballast.Errorf(ballast.CodeUnavailable, "%s: the index is older than the bucket; its operator has to put back a newer copy, or to rebuild it", what))
 }
 
 // readOwner returns owner.json and its ETag.

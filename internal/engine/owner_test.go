@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -106,49 +107,69 @@ func TestInterruptedTakeOverWaitsAgain(t *testing.T) {
 	})
 }
 
-// An index copied back from yesterday meets a record that it does not know.
-func TestOldIndexStopsAtItsFirstRecord(t *testing.T) {
-	s := memStore(t)
-	db, path := boltAt(t)
-	r := start(t, s, db, options(t, s, db))
-	r.lost = true
-	old, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+// An index copied back from yesterday, taken while the service ran, bears the right epoch. It is noticed before it
+// writes a record, whether that would collide with one that it does not know or not.
+func TestOldIndexWritesNoRecord(t *testing.T) {
+	for _, label := range []string{"m:1", "m:2", "n"} {
+		t.Run(label, func(t *testing.T) {
+			s := memStore(t)
+			db, path := boltAt(t)
+			r := start(t, s, db, options(t, s, db))
+			r.lost = true
+			old, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.mustPush(t, writer, "m:1", small("a"))
+			r.Close()
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, old, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			db = must(index.OpenBolt(path, index.BoltOptions{}))
+			t.Cleanup(func() { db.Close() })
+			r = start(t, s, db, options(t, s, db))
+			r.lost = true
+			records := s.Bucket.(*objstoretest.Mem).Keys("tenants/acme/models/")
+			_, err = r.push(t, writer, label, small("b"))
+			if e := wantCode(t, err, ballast.CodeUnavailable); !strings.Contains(e.Detail, "rebuild") {
+				t.Fatalf("detail %q does not say what to do", e.Detail)
+			}
+			wantCode(t, r.Ready(t.Context()), ballast.CodeUnavailable)
+			if now := s.Bucket.(*objstoretest.Mem).Keys("tenants/acme/models/"); !slices.Equal(now, records) {
+				t.Fatalf("records were %v, now %v", records, now)
+			}
+			_, err = r.Version(t.Context(), reader, ref("m:1"))
+			wantCode(t, err, ballast.CodeNotFound)
+		})
 	}
-	r.mustPush(t, writer, "m:1", small("a"))
-	r.Close()
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, old, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	db = must(index.OpenBolt(path, index.BoltOptions{}))
-	t.Cleanup(func() { db.Close() })
-	r = start(t, s, db, options(t, s, db))
-	r.lost = true
-	_, err = r.push(t, writer, "m:1", small("b"))
-	if e := wantCode(t, err, ballast.CodeUnavailable); !strings.Contains(e.Detail, "rebuild") {
-		t.Fatalf("detail %q does not say what to do", e.Detail)
-	}
-	wantCode(t, r.Ready(t.Context()), ballast.CodeUnavailable)
-	_, err = r.Version(t.Context(), reader, ref("m:1"))
-	wantCode(t, err, ballast.CodeNotFound)
 }
 
-// What lies under a record's number and is no record at all, because of its size, stops the writes like another record.
-func TestAnObjectInPlaceOfARecordStopsWrites(t *testing.T) {
+// A record that appears while the service runs is met when the service wants its place.
+func TestForeignRecordStopsTheWrites(t *testing.T) {
 	m, r := memRig(t, nil)
 	r.lost = true
-	path := "tenants/acme/models/m/versions/1/00000001.json"
-	if _, err := m.Put(t.Context(), path, make([]byte, 64<<10), objstore.Condition{}); err != nil {
-		t.Fatal(err)
+	r.mustPush(t, writer, "m:1", small("a"))
+	m.Plant("tenants/acme/models/m/versions/2/00000001.json", []byte("not ours"))
+	_, err := r.push(t, writer, "m:2", small("b"))
+	if e := wantCode(t, err, ballast.CodeUnavailable); !strings.Contains(e.Detail, "acme::m::2") {
+		t.Fatalf("detail %q does not name the version", e.Detail)
 	}
-	_, err := r.push(t, writer, "m:1", small("a"))
-	if e := wantCode(t, err, ballast.CodeUnavailable); !strings.Contains(e.Detail, "rebuild") {
-		t.Fatalf("detail %q does not say what to do", e.Detail)
+	wantCode(t, r.Ready(t.Context()), ballast.CodeUnavailable)
+	_, err = r.Version(t.Context(), reader, ref("m:2"))
+	wantCode(t, err, ballast.CodeNotFound)
+	if got := string(must2(m.Peek("tenants/acme/models/m/versions/2/00000001.json"))); got != "not ours" {
+		t.Fatalf("the record now holds %q", got)
 	}
+}
+
+func must2[T any](v T, ok bool) T {
+	if !ok {
+		panic("not there")
+	}
+	return v
 }
 
 func boltAt(t *testing.T) (*index.Bolt, string) {

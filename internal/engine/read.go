@@ -119,6 +119,9 @@ func (e *Engine) served(ctx context.Context, p Principal, ref ballast.Ref) (inde
 		return v, nil, err
 	}
 	if v.Status != ballast.StatusReady {
+		if err := e.owner.verdict(); err != nil {
+			return v, nil, err
+		}
 		busy := ballast.Errorf(ballast.CodeBusy, "%s is %s; it will be ready in a moment", v.Key(), v.Status)
 		busy.RetryAfter = busyRetry
 		return v, nil, busy

@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/ballast-registry/ballast"
+)
+
+// survey looks once, after the start, whether the index knows every version record of the bucket, and stops all writes
+// if not. The epoch tells an old index apart only when another start came between; a copy taken while the service ran
+// bears the same one. No record is written before, so that such a copy adds nothing to a bucket that it does not know.
+func (e *Engine) survey() {
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		err := e.owner.knowsAll(e.ctx)
+		if err == nil {
+			close(e.surveyed)
+			return
+		}
+		if e.ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errBehind) {
+			e.log.LogAttrs(e.ctx, slog.LevelError, "all writes stop: put back a newer copy of the index, or rebuild it", slog.Any("error", err))
+			_ = e.owner.behind("the bucket holds versions that the index does not know")
+			return
+		}
+		e.log.LogAttrs(e.ctx, slog.LevelWarn, "nothing is published before the bucket's records were listed", slog.Any("error", err), slog.Duration("retry_in", pause))
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// awaitSurvey waits for the survey, for as long as a record's PUT may take.
+func (e *Engine) awaitSurvey(ctx context.Context) error {
+	deadline := time.NewTimer(e.limits.RecordTimeout)
+	defer deadline.Stop()
+	for {
+		changed := e.changed.wait()
+		if err := e.owner.verdict(); err != nil {
+			return err
+		}
+		select {
+		case <-e.surveyed:
+			return nil
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline.C:
+			return ballast.Errorf(ballast.CodeUnavailable, "the bucket's records are still being listed after the start; try again")
+		}
+	}
+}
