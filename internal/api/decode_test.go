@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/api/apitest"
 	"github.com/ballast-registry/ballast/internal/engine"
 )
 
@@ -79,7 +80,7 @@ func (endless) Read(p []byte) (int, error) {
 // TestSlowBody: a client that sends headers and then nothing gets its answer when the server's read timeout is over.
 func TestSlowBody(t *testing.T) {
 	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = NewServer(New(&stub{}, Options{}), discard)
+	srv.Config = NewServer(apitest.Validate(t, New(&stub{}, Options{})), discard)
 	srv.Config.ReadTimeout = 50 * time.Millisecond
 	srv.Start()
 	defer srv.Close()

@@ -10,10 +10,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/docs"
 )
 
+func loadDescription(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(docs.OpenAPI()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
 func TestDescriptionIsValid(t *testing.T) {
-	doc := loadDescription(t).doc
+	doc := loadDescription(t)
 	if err := doc.Validate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +34,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 	for _, r := range (&server{}).routes() {
 		routed = append(routed, r.method+" "+r.path)
 	}
-	for path, item := range loadDescription(t).doc.Paths.Map() {
+	for path, item := range loadDescription(t).Paths.Map() {
 		for method := range item.Operations() {
 			described = append(described, method+" "+path)
 		}
@@ -39,7 +49,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 // TestSchemasNameEveryField holds the schemas to the Go types that are written and read: a field added to one side only
 // fails here, though a lenient reader would not notice.
 func TestSchemasNameEveryField(t *testing.T) {
-	schemas := loadDescription(t).doc.Components.Schemas
+	schemas := loadDescription(t).Components.Schemas
 	for name, v := range map[string]any{
 		"Grant": ballast.Grant{}, "Error": ballast.Error{}, "Holder": ballast.Holder{}, "SignedRequest": ballast.SignedRequest{},
 		"CreateUpload": ballast.CreateUpload{}, "Upload": ballast.Upload{}, "Progress": ballast.Progress{},
@@ -91,7 +101,7 @@ func propertiesOf(s *openapi3.Schema) []string {
 
 func TestDescriptionNamesEveryCode(t *testing.T) {
 	var described []string
-	doc := loadDescription(t).doc
+	doc := loadDescription(t)
 	for _, c := range doc.Components.Schemas["Code"].Value.Enum {
 		described = append(described, c.(string))
 	}

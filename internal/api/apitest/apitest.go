@@ -1,0 +1,64 @@
+// Package apitest holds the answers of the HTTP face to docs/openapi.yaml: [Validate] wraps the handler of a test's
+// server, so that whatever the test asks, each answer is held to the description.
+//
+// It is stricter than a client should be: a field, a status, a media type or a route that is not described is reported,
+// because a reader of the description cannot know of it.
+package apitest
+
+import (
+	"bytes"
+	"net/http"
+)
+
+// Reporter is the part of testing.TB that hears of answers which are not as described.
+type Reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+}
+
+// Validate returns h with each of its answers held to the description. An answer that the handler aborts is not looked
+// at.
+func Validate(t Reporter, h http.Handler) http.Handler {
+	d, err := Load()
+	if err != nil {
+		t.Helper()
+		t.Errorf("%v", err)
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &recorder{ResponseWriter: w}
+		h.ServeHTTP(rec, r)
+		if rec.status == 0 {
+			rec.WriteHeader(http.StatusOK)
+		}
+		if err := d.Check(r, rec.status, rec.header, rec.body.Bytes()); err != nil {
+			t.Errorf("%s %s: %d: not as docs/openapi.yaml says: %v\n%s", r.Method, r.URL, rec.status, err, rec.body.Bytes())
+		}
+	})
+}
+
+// recorder keeps a copy of an answer on its way to the client.
+type recorder struct {
+	http.ResponseWriter
+	status int         // 0 until the answer has begun
+	header http.Header // as it was when the answer began
+	body   bytes.Buffer
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusOK {
+		w.status, w.header = status, w.Header().Clone()
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.body.Write(b)
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
