@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
 	"github.com/ballast-registry/ballast/internal/api"
+	"github.com/ballast-registry/ballast/internal/api/apitest"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/index"
@@ -53,7 +54,7 @@ func newWorld(t *testing.T, s *testenv.Store) *world {
 	})
 	_, err = e.EnsureAdmin(t.Context(), func(token string) error { w.admin = client.Token(token); return nil })
 	w.must(err)
-	face := httptest.NewServer(api.New(e, api.Options{Logger: log}))
+	face := httptest.NewServer(apitest.Validate(t, api.New(e, api.Options{Logger: log})))
 	t.Cleanup(face.Close)
 	w.registry = testenv.NewProxy(t, face.URL)
 	return w
