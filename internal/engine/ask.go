@@ -154,13 +154,16 @@ func parseWant(b ballast.BlobRequest) (w index.Want, err error) {
 	if w.Method == ballast.MethodMultipart || b.PartSize > 0 {
 		w.PartSize = ballast.ClampPartSize(b.Size, b.PartSize)
 	}
+	if w.PartSize == 0 && len(b.Parts) > 0 {
+		return w, ballast.Errorf(ballast.CodeInvalid, "blob %s: parts go with method multipart or a part_size", w.Digest)
+	}
 	count := ballast.PartCount(w.Size, max(w.PartSize, 1))
 	for _, p := range b.Parts {
 		d, err := ballast.ParseSHA256(p.SHA256)
 		if err != nil {
 			return w, err
 		}
-		if w.PartSize == 0 || p.Number < 1 || p.Number > count {
+		if p.Number < 1 || p.Number > count {
 			return w, ballast.Errorf(ballast.CodeInvalid, "blob %s: part %d; %d bytes have parts 1 to %d of %d bytes", w.Digest, p.Number, w.Size, count, w.PartSize)
 		}
 		w.Parts = append(w.Parts, index.PartSum{Number: p.Number, Sum: ballast.DigestSum(d)})
