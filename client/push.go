@@ -42,9 +42,11 @@ type PushOptions struct {
 // PushResult tells what a push did.
 type PushResult struct {
 	Version   ballast.VersionInfo `json:"version"`
-	Unchanged bool                `json:"unchanged"`         // the version was there before with the same files
-	Sent      int64               `json:"sent"`              // bytes that travelled to the object store
-	Skipped   []string            `json:"skipped,omitempty"` // paths left out because no model holds such files
+	Unchanged bool                `json:"unchanged"` // the version was there before with the same files
+	// MetadataKept says that the version was there before and has other metadata than was pushed: it keeps its own.
+	MetadataKept bool     `json:"metadata_kept"`
+	Sent         int64    `json:"sent"`              // bytes that travelled to the object store
+	Skipped      []string `json:"skipped,omitempty"` // paths left out because no model holds such files
 }
 
 // Push publishes a folder or a file as a version, straight into the object store. What is there already is not sent.
@@ -67,7 +69,10 @@ func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
 	if err == nil && !o.Alias.IsZero() {
 		err = c.pointAt(ctx, &v, o.Alias)
 	}
-	return PushResult{Version: v, Unchanged: p.unchanged, Sent: p.sent.Load(), Skipped: p.skipped}, err
+	return PushResult{
+		Version: v, Unchanged: p.unchanged, MetadataKept: p.unchanged && !saidOf(v, o.Metadata),
+		Sent: p.sent.Load(), Skipped: p.skipped,
+	}, err
 }
 
 // pointAt points an alias at the version that was just pushed.

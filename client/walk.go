@@ -46,7 +46,7 @@ type folder struct {
 func scan(root string, match filter) (folder, error) {
 	info, err := os.Stat(root)
 	if err != nil {
-		return folder{}, unusable(root, err)
+		return folder{}, ballast.Errorf(ballast.CodeInvalid, "%q %s", root, wrongWith(root, err)).Because(err)
 	}
 	w := &walk{match: match}
 	if info.IsDir() {
@@ -122,21 +122,24 @@ func isSkipped(base string) bool {
 	})
 }
 
-// unusable says in words why a file cannot be read.
+// unusable refuses a file that was found in a folder and cannot be read.
 func unusable(file string, err error) error {
-	what := "cannot be read"
+	return ballast.Errorf(ballast.CodeInvalid, "%q %s; mend it, or leave it out with --exclude", file, wrongWith(file, err)).Because(err)
+}
+
+// wrongWith says in words why a file cannot be read.
+func wrongWith(file string, err error) string {
 	switch _, lerr := os.Lstat(file); {
 	case errors.Is(err, syscall.ELOOP):
-		what = "is a link that leads back to itself"
+		return "is a link that leads back to itself"
 	case errors.Is(err, fs.ErrNotExist) && lerr == nil:
-		what = "is a broken link"
+		return "is a broken link"
 	case errors.Is(err, fs.ErrNotExist):
-		what = "does not exist"
+		return "does not exist"
 	case errors.Is(err, fs.ErrPermission):
-		what = "may not be read by this user"
+		return "may not be read by this user"
 	}
-	e := ballast.Errorf(ballast.CodeInvalid, "%q %s; mend it, or leave it out with --exclude", file, what)
-	return e.Because(err)
+	return "cannot be read"
 }
 
 func kindOf(mode fs.FileMode) string {
