@@ -7,8 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -34,14 +35,16 @@ type PullResult struct {
 	Size    int64               `json:"size"`    // bytes of these
 	Fetched int                 `json:"fetched"` // of these, not there before
 	Bytes   int64               `json:"bytes"`   // that travelled from the object store
-	Others  int                 `json:"others"`  // files in Dir that are not the version's: left alone, or removed
-	Removed bool                `json:"removed"` // whether Others were removed
+	// Replaced are the paths of fetched files in whose place something else was.
+	Replaced []string `json:"replaced"`
+	Others   int      `json:"others"`  // files in Dir that are not the version's and were left alone
+	Removed  []string `json:"removed"` // paths of such files that Exact removed
 }
 
 // Pull fetches a version into a folder. Every file is written under a temporary name, checked against its SHA-256 on
 // the way and then renamed, so that a file under its own name is always whole; one that is there already and right is
 // not fetched. Files are not synced to disk: after a power cut, pull again. Nothing outside Dir is written, whatever
-// links lie in it. Several pulls into one folder do each other no harm.
+// links lie in it. Several pulls into one folder do each other no harm; what a killed one left unfinished is removed.
 //
 // Errors: not_found, retired; integrity when the registry's list does not add up to the version's digest, or bytes do
 // not to theirs; invalid when Dir holds something that stands in the way, naming it.
@@ -58,6 +61,10 @@ func (c *Client) Pull(ctx context.Context, o PullOptions) (PullResult, error) {
 	if err != nil {
 		return PullResult{}, err
 	}
+	wanted := selected(files, match)
+	if len(wanted) == 0 && len(files) > 0 {
+		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "--include and --exclude leave nothing of the %d files of %s to fetch; `ballast show` lists them", len(files), v.Key)
+	}
 	if err := os.MkdirAll(o.Dir, 0o777); err != nil {
 		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "folder %q: %w; name another one", o.Dir, err)
 	}
@@ -66,13 +73,18 @@ func (c *Client) Pull(ctx context.Context, o PullOptions) (PullResult, error) {
 		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "folder %q: %w; name another one", o.Dir, err)
 	}
 	defer root.Close()
-	p := &pull{c: c, o: o, root: root, ref: exactly(v), all: files, wanted: selected(files, match)}
+	p := &pull{c: c, o: o, root: root, ref: exactly(v), all: files, wanted: wanted, inPlace: make(map[string]bool)}
 	err = p.run(ctx)
+	slices.Sort(p.replaced)
+	slices.Sort(p.removed)
 	return PullResult{
-		Version: v, Dir: o.Dir, Files: len(p.wanted), Size: sizeOf(p.wanted), Fetched: int(p.fetched.Load()), Bytes: p.bytes.Load(),
-		Others: p.others, Removed: o.Exact && p.others > 0,
+		Version: v, Dir: o.Dir, Files: len(wanted), Size: sizeOf(wanted), Fetched: int(p.fetched.Load()), Bytes: p.bytes.Load(),
+		Replaced: notNil(p.replaced), Others: p.others, Removed: notNil(p.removed),
 	}, err
 }
+
+// notNil makes JSON write an array.
+func notNil(paths []string) []string { return append([]string{}, paths...) }
 
 // filePage is how many files one page of signed requests has: few, because signed requests age.
 const filePage = 200
@@ -123,12 +135,18 @@ type pull struct {
 	all    []ballast.File
 	wanted map[string]ballast.File
 
+	inPlace map[string]bool // paths at which something else is; complete before the first fetch
 	fetched atomic.Int64
 	bytes   atomic.Int64
 	others  int
+	removed []string
+
+	mu       sync.Mutex // guards replaced
+	replaced []string
 }
 
 func (p *pull) run(ctx context.Context) error {
+	p.sweep()
 	lacking, err := p.compare(ctx)
 	if err != nil {
 		return err
@@ -211,60 +229,86 @@ func sizeOf(files map[string]ballast.File) (n int64) {
 	return n
 }
 
-// staleAfter is the age at which an unfinished file can belong to no running pull: those write all the time.
-const staleAfter = time.Hour
-
-// tidy counts, and with Exact removes, what is in the folder and not in the version, and removes unfinished files that
-// killed pulls left.
-func (p *pull) tidy() error {
-	keep := make(map[string]bool, len(p.all))
+// sweep removes what killed pulls left unfinished in the version's folders, so that its room is there again.
+func (p *pull) sweep() {
+	ours := p.paths()
+	folders := map[string]bool{".": true}
 	for _, f := range p.all {
-		for at := f.Path; at != "."; at = path.Dir(at) {
-			keep[at] = true
+		folders[path.Dir(f.Path)] = true
+	}
+	for folder := range folders {
+		entries, _ := fs.ReadDir(p.root.FS(), folder) // what cannot be read is told of when it is written to
+		for _, e := range entries {
+			if at := path.Join(folder, e.Name()); isPartial(at) && !ours[at] {
+				removeAbandoned(p.root, at)
+			}
 		}
 	}
-	var remove []string
+}
+
+// paths are those of the version's files, selected or not, and of the folders that they lie in.
+func (p *pull) paths() map[string]bool {
+	out := make(map[string]bool, len(p.all))
+	for _, f := range p.all {
+		for at := f.Path; at != "."; at = path.Dir(at) {
+			out[at] = true
+		}
+	}
+	return out
+}
+
+// tidy counts, and with Exact removes, what is in the folder and not in the version, and removes unfinished files that
+// killed pulls left anywhere in it.
+func (p *pull) tidy() error {
+	ours := p.paths()
+	others := map[string]fs.DirEntry{}
 	err := fs.WalkDir(p.root.FS(), ".", func(at string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil && p.o.Exact || at == ".":
 			return err
 		case err != nil: // somebody else's folder, or gone meanwhile
-			return nil
-		case keep[at]: // whatever its name looks like
-		case isPartial(at):
-			if info, err := d.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
-				_ = p.root.Remove(at)
-			}
+		case ours[at]: // whatever its name looks like
+		case isPartial(at) && d.Type().IsRegular():
+			removeAbandoned(p.root, at)
 		case d.IsDir() && !p.o.Exact: // its files are counted
 		case d.IsDir():
-			p.others += countFiles(p.root.FS(), at)
-			remove = append(remove, at)
+			others[at] = d
 			return fs.SkipDir
 		default:
-			p.others++
-			remove = append(remove, at)
+			others[at] = d
 		}
 		return nil
 	})
 	if err != nil || !p.o.Exact {
+		p.others = len(others)
 		return p.inTheWay(err)
 	}
-	for _, at := range remove {
+	return p.remove(others)
+}
+
+// remove removes entries of the folder, and lists the files among and in them.
+func (p *pull) remove(entries map[string]fs.DirEntry) error {
+	for at, d := range entries {
+		files := []string{at}
+		if d.IsDir() {
+			files = filesIn(p.root.FS(), at)
+		}
 		if err := p.root.RemoveAll(at); err != nil {
 			return p.inTheWay(err)
 		}
+		p.removed = append(p.removed, files...)
 	}
 	return nil
 }
 
-func countFiles(fsys fs.FS, dir string) (n int) {
-	_ = fs.WalkDir(fsys, dir, func(_ string, d fs.DirEntry, err error) error {
+func filesIn(fsys fs.FS, dir string) (paths []string) {
+	_ = fs.WalkDir(fsys, dir, func(at string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
-			n++
+			paths = append(paths, at)
 		}
 		return nil
 	})
-	return n
+	return paths
 }
 
 // inTheWay explains an error of the local folder.

@@ -2,31 +2,19 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
-	"strings"
 	"sync"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/hash"
 )
 
-func isPartial(p string) bool {
-	ok, _ := path.Match(partialPattern, path.Base(p))
-	return ok
-}
-
-// partialName is the name of an unfinished file beside f. It is random, so that two pulls into one folder do not meet.
-func partialName(f ballast.File) string {
-	return path.Join(path.Dir(f.Path), strings.Replace(partialPattern, "*", rand.Text(), 1))
-}
-
-// compare hashes what is in the folder already and returns the files that have to be fetched.
+// compare hashes what is in the folder already and returns the files that have to be fetched. It notes which of them
+// have something else in their place.
 func (p *pull) compare(ctx context.Context) (map[string]ballast.File, error) {
 	present, lacking := make(map[string]ballast.File), make(map[string]ballast.File)
 	for _, f := range p.wanted {
@@ -36,7 +24,9 @@ func (p *pull) compare(ctx context.Context) (map[string]ballast.File, error) {
 			return nil, p.blocked(f.Path, errors.New("is a folder where the version has a file"))
 		case err == nil && info.Mode().IsRegular() && info.Size() == f.Size:
 			present[f.Path] = f
-		case err == nil || errors.Is(err, fs.ErrNotExist):
+		case err == nil:
+			lacking[f.Path], p.inPlace[f.Path] = f, true
+		case errors.Is(err, fs.ErrNotExist):
 			lacking[f.Path] = f
 		default:
 			return nil, p.inTheWay(err)
@@ -50,7 +40,7 @@ func (p *pull) compare(ctx context.Context) (map[string]ballast.File, error) {
 			right, err := p.isRight(gctx, f)
 			if err == nil && !right {
 				mu.Lock()
-				lacking[f.Path] = f
+				lacking[f.Path], p.inPlace[f.Path] = f, true
 				mu.Unlock()
 			}
 			return err
@@ -79,35 +69,35 @@ func (p *pull) isRight(ctx context.Context, f ballast.File) (bool, error) {
 }
 
 // fetchFile writes one file beside its place and moves it there once it is whole and right.
-func (p *pull) fetchFile(ctx context.Context, f ballast.File, sr ballast.SignedRequest) (err error) {
+func (p *pull) fetchFile(ctx context.Context, f ballast.File, sr ballast.SignedRequest) error {
 	if dir := path.Dir(f.Path); dir != "." {
 		if err := p.root.MkdirAll(dir, 0o777); err != nil {
 			return p.inTheWay(err)
 		}
 	}
-	name := partialName(f)
-	file, err := p.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	part, err := newPart(p.root, f)
 	if err != nil {
 		return p.inTheWay(err)
 	}
-	defer func() {
-		if err != nil {
-			_ = p.root.Remove(name)
-		}
-	}()
-	err = p.download(ctx, file, f, sr)
-	if cerr := file.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = p.root.Rename(name, f.Path)
-	}
-	if err != nil {
+	if err := p.download(ctx, part.file, f, sr); err != nil {
+		part.drop()
 		return p.inTheWay(err)
 	}
-	p.fetched.Add(1)
-	p.o.Progress.tell(Event{Phase: PhaseDownload, Path: f.Path, Done: true})
+	if err := part.become(f.Path); err != nil {
+		return p.inTheWay(err)
+	}
+	p.arrived(f)
 	return nil
+}
+
+func (p *pull) arrived(f ballast.File) {
+	p.fetched.Add(1)
+	if p.inPlace[f.Path] {
+		p.mu.Lock()
+		p.replaced = append(p.replaced, f.Path)
+		p.mu.Unlock()
+	}
+	p.o.Progress.tell(Event{Phase: PhaseDownload, Path: f.Path, Done: true})
 }
 
 // download streams the object into file. The bytes are checked as they are written; the verdict comes before a rename.
@@ -198,7 +188,7 @@ func (r *resuming) again() error {
 		return context.Cause(r.ctx)
 	}
 	if r.tries++; r.tries >= r.p.c.tries || !retryStore(r.broken) {
-		return gaveUp(r.file.Path, r.broken)
+		return gaveUp(r.file.Path, r.broken, "try again: files that are complete are kept, the others start anew")
 	}
 	r.p.c.log.InfoContext(r.ctx, "a transfer is tried again", attrFile, r.file.Path, attrOffset, r.offset, attrError, r.broken)
 	return r.p.c.backoff(r.ctx, r.tries, 0)

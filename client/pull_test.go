@@ -187,12 +187,13 @@ func TestOtherFilesAreLeftAloneOrRemoved(t *testing.T) {
 	dir := folder(t, map[string][]byte{"mine": []byte("x"), "keep/mine": []byte("y"), "own/deep/mine": []byte("z"), "own/two": []byte("z")})
 	pulled, err := w.pull(c, "m", dir, client.PullOptions{})
 	w.must(err)
-	if pulled.Others != 4 || pulled.Removed || len(contents(t, dir)) != 6 {
+	if pulled.Others != 4 || len(pulled.Removed) > 0 || len(contents(t, dir)) != 6 {
 		t.Errorf("left alone: %+v", pulled)
 	}
 	pulled, err = w.pull(c, "m", dir, client.PullOptions{Exact: true})
 	w.must(err)
-	if pulled.Others != 4 || !pulled.Removed || pulled.Fetched != 0 || !maps.EqualFunc(contents(t, dir), files, bytes.Equal) {
+	removed := []string{"keep/mine", "mine", "own/deep/mine", "own/two"}
+	if pulled.Others != 0 || !slices.Equal(pulled.Removed, removed) || pulled.Fetched != 0 || !maps.EqualFunc(contents(t, dir), files, bytes.Equal) {
 		t.Errorf("exact: %+v, %q", pulled, slices.Collect(maps.Keys(contents(t, dir))))
 	}
 }
@@ -207,6 +208,35 @@ func TestPullOfAPart(t *testing.T) {
 	w.must(err)
 	if got := contents(t, dir); len(got) != 1 || string(got["a.safetensors"]) != "1" || pulled.Files != 1 || pulled.Size != 1 || pulled.Others != 0 {
 		t.Errorf("pulled %q, %+v", got, pulled)
+	}
+	// What was not selected is the version's all the same.
+	w.must(os.WriteFile(filepath.Join(dir, "a.bin"), []byte("mine"), 0o600))
+	pulled, err = w.pull(c, "m", dir, client.PullOptions{Include: []string{"*.safetensors"}, Exact: true})
+	w.must(err)
+	if got := contents(t, dir); len(got) != 3 || string(got["a.bin"]) != "mine" || len(pulled.Removed) > 0 || len(pulled.Replaced) > 0 {
+		t.Errorf("pulled exactly %q, %+v", got, pulled)
+	}
+	elsewhere := filepath.Join(t.TempDir(), "new")
+	if _, err = w.pull(c, "m", elsewhere, client.PullOptions{Include: []string{"nope.json"}}); ballast.CodeOf(err) != ballast.CodeInvalid {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat(elsewhere); err == nil {
+		t.Error("an empty folder was made for nothing")
+	}
+}
+
+func TestWhatAPullReplacesIsNamed(t *testing.T) {
+	w := newWorld(t, testenv.Embedded(t))
+	c := w.as("acme=writer")
+	files := map[string][]byte{"sub/a": []byte("1"), "b": []byte("2"), "c": []byte("3"), "link": []byte("4")}
+	_, err := w.push(c, folder(t, files), "m", client.PushOptions{})
+	w.must(err)
+	dir := folder(t, map[string][]byte{"sub/a": []byte("other"), "b": []byte("0"), "c": []byte("3")})
+	w.must(os.Symlink("c", filepath.Join(dir, "link")))
+	pulled, err := w.pull(c, "m", dir, client.PullOptions{})
+	w.must(err)
+	if !slices.Equal(pulled.Replaced, []string{"b", "link", "sub/a"}) || pulled.Fetched != 3 {
+		t.Errorf("pulled %+v", pulled)
 	}
 }
 

@@ -19,6 +19,9 @@ import (
 // busyLimit is how long a push waits for the registry to finish removing a blob.
 const busyLimit = 5 * time.Minute
 
+// sendAgain is what a push that gave up says of another try.
+const sendAgain = "try again: what has arrived is not sent twice"
+
 // job is a blob and what the registry said of it.
 type job struct {
 	blob   *blob
@@ -184,7 +187,7 @@ func (p *push) sendBlob(ctx context.Context, j job) error {
 	if s.last == nil {
 		s.last = ballast.Errorf(ballast.CodeUnavailable, "the registry gives no way to send it; try again")
 	}
-	return gaveUp(s.b.source.path, s.last)
+	return gaveUp(s.b.source.path, s.last, sendAgain)
 }
 
 // step acts on one answer. moved tells whether anything came closer; err is final.
@@ -216,7 +219,7 @@ func (s *sending) outcome(ctx context.Context, err error) (done bool, _ error) {
 	case errors.As(err, &e) && e.wrongBytes():
 		return false, changed(s.b.source.path).Because(err)
 	case !retryStore(err):
-		return false, gaveUp(s.b.source.path, err)
+		return false, gaveUp(s.b.source.path, err, sendAgain)
 	}
 	s.p.c.log.InfoContext(ctx, "a transfer is tried again", attrFile, s.b.source.path, attrError, err)
 	s.last = err

@@ -180,8 +180,8 @@ func retryStore(err error) bool {
 	return errors.Is(err, errSilent) || errors.Is(err, errStalled)
 }
 
-// gaveUp turns the last error of a transfer into one that says what to do.
-func gaveUp(path string, err error) error {
+// gaveUp turns the last error of a transfer into one that says what to do; again is that where another try may help.
+func gaveUp(path string, err error, again string) error {
 	var e *storeError
 	switch {
 	case errors.As(err, &e) && e.expired():
@@ -189,7 +189,7 @@ func gaveUp(path string, err error) error {
 	case errors.As(err, &e) && e.Status == http.StatusNotFound:
 		return ballast.Errorf(ballast.CodeIntegrity, "%q: the object store does not have it (%s); tell the registry's operator", path, e.Error())
 	case errors.As(err, &e) || errors.Is(err, errSilent) || errors.Is(err, errStalled):
-		return ballast.Errorf(ballast.CodeUnavailable, "%q: %s; try again: what has arrived is not sent twice", path, err.Error()).Because(err)
+		return ballast.Errorf(ballast.CodeUnavailable, "%q: %s; %s", path, err.Error(), again).Because(err)
 	}
 	return about(path, err)
 }

@@ -117,23 +117,29 @@ type versionCmd struct {
 
 // Run implements the command.
 func (v *versionCmd) Run(a *app) error {
-	platform := runtime.GOOS + "/" + runtime.GOARCH
 	if v.JSON {
 		return a.json(map[string]string{"version": version, "go": runtime.Version(), "platform": platform})
 	}
-	fmt.Fprintf(a.stdout, "ballast %s (%s, %s)\n", version, runtime.Version(), platform)
+	fmt.Fprintln(a.stdout, versionLine())
 	return nil
+}
+
+const platform = runtime.GOOS + "/" + runtime.GOARCH
+
+func versionLine() string {
+	return fmt.Sprintf("ballast %s (%s, %s)", version, runtime.Version(), platform)
 }
 
 // healthCmd is the health check of a container without a shell.
 type healthCmd struct {
-	URL  string `arg:"" optional:"" help:"The registry; default BALLAST_URL, else http://localhost:8080."`
+	At   string `arg:"" optional:"" name:"url" help:"The registry; default BALLAST_URL, else http://localhost:8080."`
+	URL  string `name:"url" placeholder:"URL" help:"The same, as other commands have it."`
 	JSON bool   `name:"json" help:"Write one JSON document to stdout."`
 }
 
 // Run implements the command. Every failure is exit code 1, as container runtimes want it.
 func (h *healthCmd) Run(ctx context.Context, a *app) error {
-	url := cmp.Or(h.URL, a.env(envURL), "http://localhost:8080")
+	url := cmp.Or(h.URL, h.At, a.env(envURL), "http://localhost:8080")
 	c, err := client.New(client.Options{URL: url, UserAgent: userAgent()})
 	if err == nil {
 		err = c.Health(ctx)

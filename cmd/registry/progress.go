@@ -101,21 +101,53 @@ func (b *bars) stop() {
 	b.out.Wait()
 }
 
-// newPlain writes a line for every finished file.
+// plainEvery is how often --progress=plain writes how far a phase is while no file is finished.
+const plainEvery = 5 * time.Second
+
+// plain writes a line for every finished file, and now and then one on the bytes.
+type plain struct {
+	mu     sync.Mutex
+	w      io.Writer
+	phases map[client.Phase]*pace
+}
+
+// pace is a tally and what it was at the last line.
+type pace struct {
+	tally
+	at     time.Time
+	before int64 // bytes
+}
+
 func newPlain(w io.Writer) (client.Progress, func()) {
-	var mu sync.Mutex
-	return func(e client.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case e.Note != "":
-			fmt.Fprintln(w, harmless(e.Note))
-		case e.Done:
-			fmt.Fprintln(w, e.Phase, harmless(e.Path))
-		case e.Total > 0:
-			fmt.Fprintf(w, "%s: %s, %s\n", e.Phase, count(e.Files, "file"), size(e.Total))
+	p := &plain{w: w, phases: make(map[client.Phase]*pace)}
+	return p.show, func() {}
+}
+
+func (p *plain) show(e client.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.Note != "" {
+		fmt.Fprintln(p.w, harmless(e.Note))
+		return
+	}
+	of := p.phases[e.Phase]
+	if of == nil {
+		of = &pace{at: time.Now()}
+		p.phases[e.Phase] = of
+	}
+	of.add(e)
+	switch {
+	case e.Done:
+		fmt.Fprintln(p.w, e.Phase, harmless(e.Path))
+	case e.Total > 0:
+		fmt.Fprintf(p.w, "%s: %s, %s\n", e.Phase, count(e.Files, "file"), size(e.Total))
+	default:
+		if elapsed := time.Since(of.at); elapsed >= plainEvery {
+			rate := int64(float64(of.Bytes-of.before) / elapsed.Seconds())
+			fmt.Fprintf(p.w, "%s: %s of %s, %s/s\n", e.Phase, size(of.Bytes), size(of.Total), size(rate))
+			of.at, of.before = time.Now(), of.Bytes
 		}
-	}, func() {}
+	}
 }
 
 // lineEvery is how often --progress=json writes how far a phase is.

@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -15,10 +17,21 @@ import (
 
 // selection is the flags that choose files and how they move.
 type selection struct {
-	Include  []string `placeholder:"GLOB" sep:"none" help:"Take only these: *.safetensors by name, onnx/* by path, onnx for a folder. Repeatable."`
-	Exclude  []string `placeholder:"GLOB" sep:"none" help:"Leave these out. Repeatable."`
-	Parallel int      `default:"8" help:"Transfers at once."`
-	Progress string   `enum:"auto,plain,json,none" default:"auto" help:"Progress on stderr: ${enum}. auto is bars on a terminal, else none."`
+	Include  []string  `placeholder:"GLOB" sep:"none" help:"Take only these: *.safetensors by name, onnx/* by path, onnx for a folder. Repeatable."`
+	Exclude  []string  `placeholder:"GLOB" sep:"none" help:"Leave these out. Repeatable."`
+	Parallel transfers `default:"8" help:"Transfers at once."`
+	Progress string    `enum:"auto,plain,json,none" default:"auto" help:"Progress on stderr: ${enum}. auto is bars on a terminal, else none; plain is a line for each file, and one every 5 s in between."`
+}
+
+// transfers is how many run at once.
+type transfers int
+
+// Validate refuses what would move nothing.
+func (n transfers) Validate() error {
+	if n < 1 {
+		return fmt.Errorf("%d transfers at once move nothing: write 1 or more", n)
+	}
+	return nil
 }
 
 // pushCmd publishes.
@@ -40,6 +53,9 @@ type pushCmd struct {
 	remote    `embed:""`
 }
 
+// cutPush is what a push that was interrupted says.
+const cutPush interrupted = "run the same command again to go on"
+
 // Run implements the command.
 func (p *pushCmd) Run(ctx context.Context, a *app) error {
 	o, err := p.options(a)
@@ -56,18 +72,21 @@ func (p *pushCmd) Run(ctx context.Context, a *app) error {
 	stop()
 	switch {
 	case err != nil:
-		return holderHint(err)
+		return cutPush.because(ctx, holderHint(err))
 	case p.JSON:
 		return a.json(result)
 	}
-	return a.pushed(result)
+	return p.pushed(a, result)
 }
 
 func (p *pushCmd) options(a *app) (o client.PushOptions, err error) {
 	o = client.PushOptions{
-		Path: p.Path, Include: p.Include, Exclude: p.Exclude, Takeover: p.Takeover, Parallel: p.Parallel, AttemptDir: a.attemptDir(),
+		Path: p.Path, Include: p.Include, Exclude: p.Exclude, Takeover: p.Takeover, Parallel: int(p.Parallel), AttemptDir: a.attemptDir(),
 	}
-	if o.Target, err = ballast.ParseRef(p.Target); err != nil {
+	if err := p.looksSwapped(); err != nil {
+		return o, err
+	}
+	if o.Target, err = p.target(); err != nil {
 		return o, err
 	}
 	if p.Alias != "" {
@@ -84,6 +103,34 @@ func (p *pushCmd) options(a *app) (o client.PushOptions, err error) {
 	}
 	o.Metadata, err = p.metadata()
 	return o, err
+}
+
+// looksSwapped refuses a path that does not exist before a target that does.
+func (p *pushCmd) looksSwapped() error {
+	if _, err := os.Stat(p.Path); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := os.Stat(p.Target); err != nil {
+		return nil
+	}
+	return ballast.Errorf(ballast.CodeInvalid, "%q does not exist and %q does: write what to push first, then its name", p.Path, p.Target)
+}
+
+// target is a name with a version or without one. What moves is no place for a version: ParseRef takes name:latest for
+// the name alone, and so a push would make a new version.
+func (p *pushCmd) target() (ballast.Ref, error) {
+	ref, err := ballast.ParseRef(p.Target)
+	switch {
+	case err != nil:
+		return ref, err
+	case strings.HasSuffix(p.Target, ":latest"), strings.HasSuffix(p.Target, "@latest"):
+		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: latest is what a pull finds, not a version to publish: give a version, or none for the next one", p.Target)
+	case !ref.Alias.IsZero():
+		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: publish a version and point the alias at it with --alias %s", p.Target, ref.Alias)
+	case ref.Digest != "":
+		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: a digest follows from the files: give a version, or none for the next one", p.Target)
+	}
+	return ref, nil
 }
 
 func (p *pushCmd) metadata() (m ballast.Metadata, err error) {
@@ -120,14 +167,21 @@ func holderHint(err error) error {
 	return &more
 }
 
-func (a *app) pushed(r client.PushResult) error {
+func (p *pushCmd) pushed(a *app, r client.PushResult) error {
 	state := string(r.Version.Status)
 	if r.Unchanged {
 		state = "unchanged"
 	}
 	fmt.Fprintf(a.stdout, "%s  %s\n", r.Version.Key, state)
+	alias := ""
+	if p.Alias != "" {
+		alias = fmt.Sprintf("@%s is %s", p.Alias, r.Version.Version)
+	}
 	err := a.pairs("digest", r.Version.Digest.String(),
-		"files", fmt.Sprintf("%s, %s; %s sent", count(r.Version.Files, "file"), size(r.Version.Size), size(r.Sent)))
+		"files", fmt.Sprintf("%s, %s; %s sent", count(r.Version.Files, "file"), size(r.Version.Size), size(r.Sent)), "alias", alias)
+	if r.MetadataKept {
+		fmt.Fprintln(a.stderr, "the version was there before with these files: its metadata was not changed")
+	}
 	if len(r.Skipped) > 0 {
 		fmt.Fprintf(a.stderr, "skipped, as no part of a model: %s\n", strings.Join(r.Skipped, ", "))
 	}

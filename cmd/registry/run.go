@@ -42,7 +42,16 @@ type commands struct {
 	Version    versionCmd                `cmd:"" help:"Show the version of this program."`
 	Completion kongcompletion.Completion `cmd:"" help:"Show how to complete commands in your shell."`
 	S3dev      s3devCmd                  `cmd:"" hidden:"" name:"s3dev"`
+
+	ShowVersion kong.VersionFlag `name:"version" help:"Show the version of this program."`
 }
+
+const about = `Ballast is a model registry that lives in your bucket.
+
+Exit codes:
+
+  0 done    2 usage                   4 denied      6 integrity
+  1 failed  3 not found, or retired   5 conflict    7 unavailable, try again`
 
 // app is what commands have of the world outside.
 type app struct {
@@ -70,7 +79,8 @@ func run(ctx context.Context, args []string, env func(string) string, stdin io.R
 	a := &app{env, stdin, stdout, stderr}
 	parser, err := kong.New(&commands{},
 		kong.Name("ballast"),
-		kong.Description("Ballast is a model registry that lives in your bucket."),
+		kong.Description(about),
+		kong.Vars{"version": versionLine()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exit(code)) }),
@@ -119,7 +129,11 @@ func (a *app) report(ctx context.Context, asJSON bool, err error) int {
 // describe makes an Error of anything. What is no Error happened on this machine and says so itself.
 func describe(ctx context.Context, err error) *ballast.Error {
 	if ctx.Err() != nil {
-		return ballast.Errorf(ballast.CodeInternal, "interrupted; run the same command again to go on")
+		var cut interrupted
+		if errors.As(err, &cut) {
+			return ballast.Errorf(ballast.CodeInternal, "%w", cut)
+		}
+		return ballast.Errorf(ballast.CodeInternal, "interrupted")
 	}
 	var e *ballast.Error
 	if !errors.As(err, &e) {
@@ -131,6 +145,20 @@ func describe(ctx context.Context, err error) *ballast.Error {
 	more := *e
 	more.Detail += "; run `ballast login URL`, or export BALLAST_TOKEN=… or BALLAST_TOKEN_FILE=…"
 	return &more
+}
+
+// interrupted says what a command that was interrupted leaves, and how to go on.
+type interrupted string
+
+// Error implements error.
+func (i interrupted) Error() string { return "interrupted; " + string(i) }
+
+// because returns i where ctx was the reason for err, else err.
+func (i interrupted) because(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return i
+	}
+	return err
 }
 
 // exitOf is the one table from codes to exit codes; it goes by the HTTP status of the code.

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
@@ -58,6 +61,44 @@ func TestReport(t *testing.T) {
 		if err := json.Unmarshal(stdout.Bytes(), &doc); err != nil || doc.Error == nil || doc.Error.Code == "" {
 			t.Errorf("%v: document %q, %v", c.err, stdout.String(), err)
 		}
+	}
+}
+
+func TestPlainProgressTellsOfALongFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		show, stop := newPlain(&out)
+		show(client.Event{Phase: client.PhaseUpload, Files: 1, Total: 100 << 20})
+		for range 12 {
+			time.Sleep(time.Second)
+			show(client.Event{Phase: client.PhaseUpload, Path: "a", Bytes: 4 << 20})
+		}
+		show(client.Event{Phase: client.PhaseUpload, Path: "a", Done: true})
+		stop()
+		want := "upload: 1 file, 100 MiB\nupload: 20 MiB of 100 MiB, 4.0 MiB/s\nupload: 40 MiB of 100 MiB, 4.0 MiB/s\nupload a\n"
+		if out.String() != want {
+			t.Errorf("said %q", out.String())
+		}
+	})
+}
+
+func TestWhatWasInterruptedSaysHowToGoOn(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	cut := ballast.Errorf(ballast.CodeUnavailable, "cut")
+	for want, err := range map[string]error{
+		"each from its start":    cutPull.because(cancelled, cut),
+		"again to go on":         cutPush.because(cancelled, cut),
+		"ballast: interrupted\n": cut,
+	} {
+		var stderr bytes.Buffer
+		a := &app{stdout: io.Discard, stderr: &stderr}
+		if code := a.report(cancelled, false, err); code != exitFailed || !strings.Contains(stderr.String(), want) {
+			t.Errorf("exit code %d, %q", code, stderr.String())
+		}
+	}
+	if err := cutPull.because(t.Context(), cut); !errors.Is(err, cut) {
+		t.Errorf("not interrupted: %v", err)
 	}
 }
 
