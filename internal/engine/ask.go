@@ -73,7 +73,8 @@ func (e *Engine) ask(ctx context.Context, u index.Upload, wants []index.Want) ([
 	return asked, e.askAgain(ctx, u, wants, asked, look)
 }
 
-// askAgain settles the PUTs that look picks out and puts in asked what they are then.
+// askAgain settles the PUTs that look picks out and puts in asked what they are then. Errors: integrity when the bytes of
+// a digest are there and of another size.
 func (e *Engine) askAgain(ctx context.Context, u index.Upload, wants []index.Want, asked []index.Asked, look []int) error {
 	files := make([]ballast.File, 0, len(look))
 	for _, i := range look {
@@ -89,6 +90,9 @@ func (e *Engine) askAgain(ctx context.Context, u index.Upload, wants []index.Wan
 		return err
 	}
 	for n, i := range look {
+		if blobs[n].State == index.BlobVerified && blobs[n].Size != wants[i].Size {
+			return otherSize(files[n], blobs[n].Size)
+		}
 		asked[i].Blob = blobs[n]
 	}
 	return nil
@@ -158,6 +162,7 @@ func parseWant(b ballast.BlobRequest) (w index.Want, err error) {
 		return w, ballast.Errorf(ballast.CodeInvalid, "blob %s: parts go with method multipart or a part_size", w.Digest)
 	}
 	count := ballast.PartCount(w.Size, max(w.PartSize, 1))
+	seen := make(map[int]bool, len(b.Parts))
 	for _, p := range b.Parts {
 		d, err := ballast.ParseSHA256(p.SHA256)
 		if err != nil {
@@ -166,6 +171,10 @@ func parseWant(b ballast.BlobRequest) (w index.Want, err error) {
 		if p.Number < 1 || p.Number > count {
 			return w, ballast.Errorf(ballast.CodeInvalid, "blob %s: part %d; %d bytes have parts 1 to %d of %d bytes", w.Digest, p.Number, w.Size, count, w.PartSize)
 		}
+		if seen[p.Number] {
+			return w, ballast.Errorf(ballast.CodeInvalid, "blob %s: part %d is listed twice", w.Digest, p.Number)
+		}
+		seen[p.Number] = true
 		w.Parts = append(w.Parts, index.PartSum{Number: p.Number, Sum: ballast.DigestSum(d)})
 	}
 	return w, nil
