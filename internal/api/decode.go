@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -208,7 +209,7 @@ func (q *query) scope() (scope ballast.Scope) {
 	return scope
 }
 
-// readBody decodes a JSON body of at most ballast.MaxBodyBytes: one value, no unknown fields.
+// readBody decodes a JSON body of at most ballast.MaxBodyBytes: UTF-8, one value, no unknown fields.
 func readBody(c echo.Context, v any) error {
 	r := c.Request()
 	if media, _, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); err != nil || media != echo.MIMEApplicationJSON {
@@ -226,6 +227,9 @@ func readBody(c echo.Context, v any) error {
 	}
 	if err != nil {
 		return ballast.Errorf(ballast.CodeInvalid, "the body ended before its end").Because(err)
+	}
+	if !utf8.Valid(body) { // the decoder would put U+FFFD in the place of other bytes, and a path would be another's
+		return ballast.Errorf(ballast.CodeInvalid, "the body is not UTF-8")
 	}
 	return ballast.StrictUnmarshal(body, v)
 }

@@ -82,6 +82,9 @@ func (s *server) commit(c echo.Context, p engine.Principal) error {
 	if err := readBody(c, &req); err != nil {
 		return err
 	}
+	if req.Files == nil { // not the same as none: a forgotten field must not publish an empty version
+		return ballast.Errorf(ballast.CodeInvalid, "files: is required")
+	}
 	u, err := s.service.Commit(c.Request().Context(), p, id, req)
 	if err != nil {
 		return err
