@@ -1,0 +1,156 @@
+package api
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+)
+
+// badRequest is a request that must be refused. {u} in its path stands for an open upload.
+type badRequest struct {
+	method, path, body string
+	header             []string
+	code               ballast.Code // invalid when left out
+}
+
+// contents of the files that the tests publish and offer.
+const (
+	weights = "weights"
+	offered = "offered"
+)
+
+// TestBadInput sends every kind of malformed input to the real engine: each is refused with a code, and neither the
+// index nor the bucket is different afterwards. What is tested is the table in badinput_table_test.go.
+func TestBadInput(t *testing.T) {
+	m := newMemory(t, engine.Limits{})
+	f := newFace(t, m)
+	f.token = m.token(t, "ci", "acme=admin").Token
+	m.publish(t, f.token, "m:1", ballast.Metadata{}, map[string]string{"w": weights})
+	f.send("PUT", "/v1/models/m/aliases/champion", `{"version":"1"}`).wantStatus(t, http.StatusOK)
+	at := f.send("POST", "/v1/uploads", `{"name":"n","version":"1","attempt":"0123456789abcdef"}`).wantStatus(t, http.StatusCreated).Header.Get("Location")
+	m.sendTo(t, f.send("POST", at+"/blobs", blobsBody(blob(offered))), offered)
+	f.send("POST", at+"/blobs", blobsBody(blob(offered))).wantStatus(t, http.StatusOK)
+	m.settle(t)
+
+	id := strings.TrimPrefix(at, "/v1/uploads/")
+	before, all := m.contents(t), badRequests()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		t.Run(name[:min(len(name), 80)], func(t *testing.T) {
+			r := all[name]
+			if r.code == "" {
+				r.code = ballast.CodeInvalid
+			}
+			a := f.send(r.method, strings.Replace(r.path, "{u}", id, 1), r.body, r.header...)
+			a.problem(t, r.code)
+			if len(a.body) > 4<<10 {
+				t.Errorf("the answer repeats what was sent: %d bytes", len(a.body))
+			}
+			after := m.contents(t)
+			if changed := changes(before, after); len(changed) > 0 {
+				t.Errorf("changed %q", changed)
+			}
+			before = after
+		})
+	}
+	t.Run("control", func(t *testing.T) { goodRequestsChange(t, m, f, at) })
+}
+
+// goodRequestsChange is the control: the requests from which the bad ones differ in one thing are accepted, and each
+// leaves its trace in the contents.
+func goodRequestsChange(t *testing.T, m *memory, f *face, at string) {
+	for _, r := range []badRequest{
+		{"POST", "/v1/uploads", createBody("name", `"o"`), nil, ""},
+		{"POST", at + "/blobs", blobsBody(blob("another")), nil, ""},
+		{"POST", at + "/commit", commitBody(file(`"a/b"`, offered), file(`"a/c"`, offered)), nil, ""},
+		{"PUT", "/v1/models/m/aliases/other", `{"version":"1"}`, nil, ""},
+		{"DELETE", "/v1/models/m/aliases/champion", "", []string{"If-Match", `"1"`}, ""},
+		{"POST", "/v1/tokens", tokenBody(`"ci"`), nil, ""},
+	} {
+		before := m.contents(t)
+		if a := f.send(r.method, r.path, r.body, r.header...); a.StatusCode >= 300 {
+			t.Errorf("%s %s: %d %s", r.method, r.path, a.StatusCode, a.body)
+		}
+		if len(changes(before, m.contents(t))) == 0 {
+			t.Errorf("%s %s left no trace", r.method, r.path)
+		}
+	}
+}
+
+// TestAnotherSize: bytes that are there under their digest are not there with a size that they don't have.
+func TestAnotherSize(t *testing.T) {
+	m := newMemory(t, engine.Limits{})
+	f := newFace(t, m)
+	f.token = m.token(t, "ci", "acme=writer").Token
+	at := f.send("POST", "/v1/uploads", createBody("name", `"n"`)).wantStatus(t, http.StatusCreated).Header.Get("Location")
+	m.sendTo(t, f.send("POST", at+"/blobs", blobsBody(blob(offered))), offered)
+	lie := string(ballast.DigestOf([]byte(offered)))
+	f.send("POST", at+"/blobs", blobsBody(blobOf(lie, 8))).problem(t, ballast.CodeIntegrity) // before anybody asked about it
+	f.send("POST", at+"/blobs", blobsBody(blobOf(lie, 8))).problem(t, ballast.CodeInvalid)   // its size is known
+	f.send("POST", at+"/blobs", blobsBody(blob(offered))).wantStatus(t, http.StatusOK)
+	f.send("POST", at+"/commit", commitBody(fileOf(`"a"`, 8, lie[7:]))).problem(t, ballast.CodeIntegrity)
+	if u := decode[ballast.Upload](t, f.send("GET", at, "")); u.Status != ballast.UploadFailed {
+		t.Errorf("the upload is %s", u.Status)
+	}
+}
+
+// The bodies are written as text, since most of them could not be encoded.
+
+// createBody is a good body of POST /v1/uploads with one field in other JSON.
+func createBody(field, value string) string {
+	fields := map[string]json.RawMessage{"name": []byte(`"fresh"`), "version": []byte(`"1"`), "attempt": []byte(`"fedcba9876543210"`)}
+	delete(fields, field)
+	body, err := json.Marshal(fields)
+	if err != nil {
+		panic(err)
+	}
+	return string(body[:len(body)-1]) + `,"` + field + `":` + value + `}`
+}
+
+func blob(content string) string {
+	return blobOf(string(ballast.DigestOf([]byte(content))), len(content))
+}
+
+// blobOf is an entry of a blobs request; more is fields with their leading comma.
+func blobOf(digest string, size any, more ...string) string {
+	return `{"digest":"` + digest + `","size":` + text(size) + strings.Join(more, "") + `}`
+}
+
+func blobsBody(blobs ...string) string { return `{"blobs":[` + strings.Join(blobs, ",") + `]}` }
+
+// file is an entry of a commit: path is JSON.
+func file(path, content string) string {
+	return fileOf(path, len(content), ballast.DigestOf([]byte(content)).Encoded())
+}
+
+func fileOf(path string, size any, sum string) string {
+	return `{"path":` + path + `,"size":` + text(size) + `,"sha256":"` + sum + `"}`
+}
+
+func commitBody(files ...string) string { return `{"files":[` + strings.Join(files, ",") + `]}` }
+
+// describedBody is a good commit with metadata.
+func describedBody(metadata string) string {
+	return `{"files":[` + file(`"a"`, offered) + `],"metadata":` + metadata + `}`
+}
+
+func tokenBody(name string) string {
+	return `{"name":` + name + `,"grants":[{"scope":"acme","role":"writer"}]}`
+}
+
+// text is a number, or JSON as it is.
+func text(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
