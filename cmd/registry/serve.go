@@ -47,7 +47,11 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if err := s.announce(); err != nil {
 		return err
 	}
-	return s.serve(ctx)
+	defer context.AfterFunc(ctx, func() { s.log.Info("stopping: requests in flight may end; a second signal ends them") })()
+	err := s.serve(ctx)
+	s.close()
+	s.log.Info("stopped")
+	return err
 }
 
 func newLogger(w io.Writer, format string) *slog.Logger {
@@ -70,8 +74,20 @@ func (c *serveCmd) makeDataFolder(env func(string) string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("data folder %q: %w", c.Data, err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("data folder: %w", err)
+	err = os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = tryToWrite(dir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("data folder %s cannot be used: %w; name another one with --data", dir, err)
 	}
 	return dir, nil
+}
+
+func tryToWrite(dir string) error {
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

@@ -33,24 +33,41 @@ func TestHostsMustDiffer(t *testing.T) {
 	}
 }
 
-// TestReachLineWorks: the line that a refusal shows is one that is not refused.
+// TestReachLineWorks: the line that a refusal shows has what was given, and is one that is not refused.
 func TestReachLineWorks(t *testing.T) {
-	c := &serveCmd{Listen: "0.0.0.0:8080", Data: "/srv/my models"}
-	err := c.checkReach()
-	if err == nil {
-		t.Fatal("an API on all interfaces was let stand over a store on loopback")
+	_, address := thisMachine()
+	for args, want := range map[string][]string{
+		"--listen 0.0.0.0:8080 --data /srv/models":                       {"--data /srv/models ", "--listen 0.0.0.0:8080", "--s3-listen 0.0.0.0:9000"},
+		"--listen 0.0.0.0:8085 --public-url http://box:8085":             {"--public-url http://box:8085", ":9000"},
+		"--listen :0 --s3-listen 127.0.0.1:0":                            {":8080 ", "--s3-listen :9000", ":9000"},
+		"--listen 192.0.2.7:80 --s3-listen 192.0.2.8:9100":               {"--s3-listen 192.0.2.8:9100", "--s3-public-endpoint http://192.0.2.7:9100"},
+		"--listen :80 --public-url http://" + address:                    {"--public-url http://" + address},
+		"--listen :80 --log-format json --record-key /k --take-over":     {"--log-format json", "--record-key /k", "--take-over"},
+		"--listen :80 --metrics-listen off --allow-unsafe-store":         {"--metrics-listen off", "--allow-unsafe-store"},
+		"--listen :80 --public-url https://registry.example.com/ballast": {"--public-url https://registry.example.com/ballast"},
+	} {
+		err := parseServe(t, strings.Fields(args)...).checkReach()
+		if err == nil {
+			t.Errorf("%s: an API that others reach was let stand over a store on loopback", args)
+			continue
+		}
+		_, line, _ := strings.Cut(err.Error(), "  ballast serve ")
+		line, _, _ = strings.Cut(line, "\n")
+		for _, part := range want {
+			if !strings.Contains(line+" ", part) {
+				t.Errorf("%s: no %q in %q", args, part, line)
+			}
+		}
+		typed := parseServe(t, strings.Fields(line)...)
+		if err := typed.checkReach(); err != nil {
+			t.Errorf("%s: line %q: %v", args, line, err)
+		}
+		if err := checkHosts(typed.PublicURL, typed.S3.PublicEndpoint); err != nil || strings.Contains(line, ":0 --s3-public") {
+			t.Errorf("%s: line %q: %v", args, line, err)
+		}
 	}
-	_, line, _ := strings.Cut(err.Error(), "  ballast serve ")
-	line, _, _ = strings.Cut(line, "\n")
-	if !strings.Contains(line, "--data '/srv/my models' ") {
+	if line := (&serveCmd{Data: "/srv/my models"}).ownLine(); line[len(line)-1] != "'/srv/my models'" {
 		t.Errorf("line %q", line)
-	}
-	typed := parseServe(t, strings.Fields(strings.ReplaceAll(line, "'/srv/my models'", "/srv/models"))...)
-	if err := typed.checkReach(); err != nil {
-		t.Errorf("line %q: %v", line, err)
-	}
-	if typed.S3.Listen != "0.0.0.0:9000" || checkHosts(typed.PublicURL, typed.S3.PublicEndpoint) != nil {
-		t.Errorf("line %q: %+v", line, typed)
 	}
 }
 
@@ -157,6 +174,9 @@ func TestDataFolder(t *testing.T) {
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v %v", info, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left in it: %v %v", left, err)
 	}
 }
 

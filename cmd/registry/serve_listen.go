@@ -44,10 +44,18 @@ func (s *serving) take(ctx context.Context, flag, asked, standard string) (net.L
 		return nil, fmt.Errorf("%s %s: %w", flag, cmp.Or(asked, standard), err)
 	}
 	s.onClose(l.Close)
-	if _, port, _ := net.SplitHostPort(standard); asked == "" && portOf(l.Addr()) != port {
-		s.log.Warn(flag+": "+standard+" is taken, so the next free port is used", slog.String(attrAddress, l.Addr().String()))
+	if asked == "" {
+		warnIfMoved(s.log, flag, standard, l.Addr().String())
 	}
 	return l, nil
+}
+
+// warnIfMoved says that a default address was taken.
+func warnIfMoved(log *slog.Logger, flag, standard, bound string) {
+	_, want, _ := net.SplitHostPort(standard)
+	if _, got, _ := net.SplitHostPort(bound); got != want {
+		log.Warn(flag+": "+standard+" is taken, so the next free port is used", slog.String(attrAddress, bound))
+	}
 }
 
 // portsToTry is how many ports a movable address may try, its own included.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,7 +108,8 @@ func (s *serving) openIndex(ctx context.Context) (engine.RecordKey, *index.Index
 	}
 	bolt, err := index.OpenBolt(path, index.BoltOptions{})
 	if errors.Is(err, index.ErrLocked) {
-		return key, nil, fmt.Errorf("%w: another ballast serve uses this data folder", err)
+		_, holder, _ := strings.Cut(err.Error(), index.ErrLocked.Error()) // " (process 123)", where that is known
+		return key, nil, fmt.Errorf("another ballast serve%s uses the data folder %s: end it, or name another folder with --data", holder, s.data)
 	}
 	if err != nil {
 		return key, nil, err

@@ -2,16 +2,19 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/ballast-registry/ballast/internal/s3dev"
 	"github.com/ballast-registry/ballast/testenv"
 )
 
@@ -134,6 +137,24 @@ func TestServeAlone(t *testing.T) {
 	}
 }
 
+// TestTheStoresPortMovesUnlessItWasGiven: and it says so, as it says that the service stops.
+func TestTheStoresPortMovesUnlessItWasGiven(t *testing.T) {
+	if taken, err := net.Listen("tcp", s3dev.DefaultListen); err == nil { // else somebody has it already
+		defer taken.Close()
+	}
+	said := refused(t, serveCommand(t, t.TempDir(), "--s3-listen", s3dev.DefaultListen))
+	if !strings.Contains(said, "--s3-listen "+s3dev.DefaultListen+": another program listens there") {
+		t.Errorf("given: %s", said)
+	}
+	s := startService(t, serveCommand(t, t.TempDir()))
+	s.stop(t)
+	for _, line := range []string{"--s3-listen: " + s3dev.DefaultListen + " is taken", "stopping", "stopped"} {
+		if strings.Count(s.stderr.String(), line) != 1 {
+			t.Errorf("no %q in %s", line, s.stderr)
+		}
+	}
+}
+
 func readToken(t *testing.T, data string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(data, tokenFile))
@@ -166,6 +187,7 @@ func TestServeRefuses(t *testing.T) {
 		"a taken store port":   {"--s3-listen 127.0.0.1:" + port, "--s3-listen 127.0.0.1:" + port + ": another program listens there"},
 		"one host for both":    {"--listen 127.0.0.1:0 --s3-listen 127.0.0.1:0", "localhost and 127.0.0.1"},
 		"no way to the store":  {"--listen 0.0.0.0:0", "--s3-listen 0.0.0.0:9000 --s3-public-endpoint http://"},
+		"no data folder":       {"--data /dev/null/x", "name another one with --data"},
 		"an endpoint alone":    {"--s3-endpoint http://127.0.0.1:1", "--s3-endpoint needs --s3-bucket"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,7 +202,11 @@ func TestServeRefuses(t *testing.T) {
 func TestDataFolderIsGuarded(t *testing.T) {
 	data := t.TempDir()
 	s := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
-	if said := refused(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0")); !strings.Contains(said, "uses this data folder") {
+	holder := fmt.Sprintf("ballast: another ballast serve (process %d) uses the data folder %s", s.cmd.Process.Pid, data)
+	if runtime.GOOS == "windows" { // where nobody says who holds a lock
+		holder = "ballast: another ballast serve uses the data folder " + data
+	}
+	if said := refused(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0")); !strings.Contains(said, holder) || !strings.Contains(said, "--data") {
 		t.Errorf("second service: %s", said)
 	}
 	s.stop(t)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,10 +75,13 @@ func (f *storeFlags) config(log *slog.Logger) objstore.Config {
 func (c *serveCmd) startEmbedded(ctx context.Context, data string, log *slog.Logger) (*s3dev.Server, objstore.Config, error) {
 	server, err := s3dev.Start(ctx, s3dev.Options{Data: data, Listen: c.S3.Listen, Args: []string{"s3dev"}, Logger: log})
 	if errors.Is(err, s3dev.ErrAddressTaken) {
-		return nil, objstore.Config{}, fmt.Errorf("--s3-listen %s: another program listens there; give another port", c.S3.Listen)
+		return nil, objstore.Config{}, fmt.Errorf("--s3-listen %s: another program listens there; give another port", cmp.Or(c.S3.Listen, s3dev.DefaultListen))
 	}
 	if err != nil {
 		return nil, objstore.Config{}, err
+	}
+	if c.S3.Listen == "" {
+		warnIfMoved(log, "--s3-listen", s3dev.DefaultListen, strings.TrimPrefix(server.Endpoint, "http://"))
 	}
 	return server, objstore.Config{
 		Endpoint: server.Endpoint, PublicEndpoint: c.S3.PublicEndpoint, Bucket: server.Bucket, Region: server.Region, PathStyle: true,
@@ -94,19 +98,55 @@ func (c *serveCmd) checkReach() error {
 	if isLoopback(host) || !c.S3.embedded() || c.S3.PublicEndpoint != "" {
 		return nil
 	}
+	return fmt.Errorf("--listen %s lets other machines reach the API, and the files' URLs would send them to this machine's own loopback. Say where they reach the embedded store:\n\n  %s\n\nThe two host names must differ: clients take care by host name where they send their token", c.Listen, strings.Join(c.reachLine(host, port), " "))
+}
+
+// reachLine is the command with the settings that it has and those that it lacks, for an API on host and port.
+func (c *serveCmd) reachLine(host, port string) []string {
 	name, address := thisMachine()
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		address = host
+	}
+	publicURL := cmp.Or(c.PublicURL, "http://"+net.JoinHostPort(name, fixedPort(port, defaultListen)))
+	storeHost, storePort, err := net.SplitHostPort(c.S3.Listen)
+	if err != nil || isLoopback(storeHost) {
+		storeHost = host
+	}
+	storePort = fixedPort(storePort, s3dev.DefaultListen)
+	endpoint := "http://" + net.JoinHostPort(address, storePort)
+	if checkHosts(publicURL, endpoint) != nil {
+		endpoint = "http://" + net.JoinHostPort(name, storePort)
+	}
+	return append(c.ownLine(), "--listen", c.Listen, "--public-url", shellQuote(publicURL),
+		"--s3-listen", net.JoinHostPort(storeHost, storePort), "--s3-public-endpoint", endpoint)
+}
+
+// fixedPort is a port for a URL: the standard one where any would do.
+func fixedPort(port, standard string) string {
+	if port == "" || port == "0" {
+		_, port, _ = net.SplitHostPort(standard)
+	}
+	return port
+}
+
+// ownLine is the command with the settings that it has, but for those that reachLine adds.
+func (c *serveCmd) ownLine() []string {
 	line := []string{"ballast", "serve"}
-	if c.Data != "" {
-		line = append(line, "--data", shellQuote(c.Data))
+	for _, f := range []struct{ flag, value string }{
+		{"--config", string(c.Config)}, {"--data", c.Data}, {"--metrics-listen", c.MetricsListen}, {"--record-key", c.RecordKey},
+		{"--log-format", strings.TrimPrefix(c.LogFormat, "text")},
+	} {
+		if f.value != "" {
+			line = append(line, f.flag, shellQuote(f.value))
+		}
 	}
-	_, storePort, err := net.SplitHostPort(c.S3.Listen)
-	if err != nil {
-		_, storePort, _ = net.SplitHostPort(s3dev.DefaultListen)
+	if c.AllowUnsafeStore {
+		line = append(line, "--allow-unsafe-store")
 	}
-	line = append(line,
-		"--listen", c.Listen, "--public-url", "http://"+net.JoinHostPort(name, port),
-		"--s3-listen", net.JoinHostPort(host, storePort), "--s3-public-endpoint", "http://"+net.JoinHostPort(address, storePort))
-	return fmt.Errorf("--listen %s lets other machines reach the API, and the files' URLs would send them to this machine's own loopback. Say where they reach the embedded store:\n\n  %s\n\nThe two host names must differ: clients take care by host name where they send their token", c.Listen, strings.Join(line, " "))
+	if c.TakeOver {
+		line = append(line, "--take-over")
+	}
+	return line
 }
 
 func isLoopback(host string) bool {

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultListen is the address of Options.Listen that may move to the next free port.
+// DefaultListen is where the store listens when nobody says where. It may move to the next free port.
 const DefaultListen = "127.0.0.1:9000"
 
 const (
@@ -39,8 +39,8 @@ var ErrAddressTaken = errors.New("s3dev: address is taken")
 type Options struct {
 	// Data is the folder that holds s3.credentials, s3.lock and the objects; it is made when absent.
 	Data string
-	// Listen is host:port. Empty means DefaultListen. When the default is taken the store moves to the next free port;
-	// any other taken address is ErrAddressTaken. Port 0 picks a free one.
+	// Listen is host:port. Empty means DefaultListen or, when that is taken, the next free port. An address that is given
+	// and taken is ErrAddressTaken, DefaultListen too. Port 0 picks a free one.
 	Listen string
 	// Args are what the running binary takes to end up in Child.
 	Args []string
@@ -88,7 +88,7 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 // launch starts the first child and the goroutine that looks after it.
 func (s *Server) launch(ctx context.Context) error {
 	listen, movable := s.opt.Listen, false
-	if listen == "" || listen == DefaultListen {
+	if listen == "" {
 		listen, movable = DefaultListen, true
 	}
 	child, rep, err := s.spawn(ctx, listen, movable)

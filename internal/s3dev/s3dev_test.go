@@ -242,12 +242,17 @@ func TestTakenAddressIsRefused(t *testing.T) {
 	}
 }
 
-func TestTakenDefaultMovesOn(t *testing.T) {
+// Only where nobody said where to listen may the store move.
+func TestTakenDefaultMovesOnUnlessItWasGiven(t *testing.T) {
 	if ln, err := net.Listen("tcp", s3dev.DefaultListen); err == nil { // else somebody has it already
 		defer ln.Close()
 	}
 	opt := options(t, t.TempDir())
 	opt.Listen = s3dev.DefaultListen
+	if _, err := s3dev.Start(t.Context(), opt); !errors.Is(err, s3dev.ErrAddressTaken) {
+		t.Errorf("error %v, want ErrAddressTaken", err)
+	}
+	opt.Listen = ""
 	s := start(t, opt)
 	if s.Endpoint == "http://"+s3dev.DefaultListen {
 		t.Fatalf("endpoint %s is taken", s.Endpoint)
