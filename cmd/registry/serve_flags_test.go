@@ -118,7 +118,7 @@ func TestPathStyleFollowsTheEndpoint(t *testing.T) {
 		"--s3-bucket=b --s3-path-style": true, "--s3-bucket=b --s3-endpoint=http://a --no-s3-path-style": false,
 	} {
 		c := parseServe(t, strings.Fields(args)...)
-		if got := c.S3.config(nil).PathStyle; got != want {
+		if got := c.S3.config().PathStyle; got != want {
 			t.Errorf("%s: path style %v", args, got)
 		}
 	}

@@ -144,7 +144,7 @@ func (s *serving) openStore(ctx context.Context) (bucket *objstore.S3, err error
 		}
 		s.onClose(func() error { s.embedded.Close(); return nil })
 	} else {
-		s.store = s.cmd.S3.config(s.log)
+		s.store = s.cmd.S3.config()
 	}
 	if at := cmp.Or(s.store.PublicEndpoint, s.store.Endpoint); at != "" {
 		if err := checkHosts(s.publicURL, at); err != nil {
@@ -154,11 +154,23 @@ func (s *serving) openStore(ctx context.Context) (bucket *objstore.S3, err error
 	if bucket, err = objstore.Open(ctx, s.store); err != nil {
 		return nil, err
 	}
+	return bucket, s.probe(ctx, bucket)
+}
+
+// probe returns why the store cannot be used. What the probe leaves behind is said after that, which matters more.
+func (s *serving) probe(ctx context.Context, bucket *objstore.S3) error {
 	report, err := objstore.Probe(ctx, bucket, objstore.ProbeOptions{RegistryURL: s.publicURL})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = report.Refusal(s.cmd.AllowUnsafeStore)
 	}
-	return bucket, report.Refusal(s.cmd.AllowUnsafeStore)
+	switch left := report.Leftover; {
+	case left == nil:
+	case err == nil:
+		s.log.WarnContext(ctx, "trying the store left something behind", slog.Any(attrError, left))
+	default:
+		return fmt.Errorf("%w\n\nTrying the store left something behind: %w", err, left)
+	}
+	return err
 }
 
 // openEngine claims the prefix and finishes what an earlier run began.

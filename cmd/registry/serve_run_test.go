@@ -2,14 +2,13 @@ package main
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -202,11 +201,8 @@ func TestServeRefuses(t *testing.T) {
 func TestDataFolderIsGuarded(t *testing.T) {
 	data := t.TempDir()
 	s := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
-	holder := fmt.Sprintf("ballast: another ballast serve (process %d) uses the data folder %s", s.cmd.Process.Pid, data)
-	if runtime.GOOS == "windows" { // where nobody says who holds a lock
-		holder = "ballast: another ballast serve uses the data folder " + data
-	}
-	if said := refused(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0")); !strings.Contains(said, holder) || !strings.Contains(said, "--data") {
+	held := regexp.MustCompile(`^ballast: another ballast serve( \(process \d+\))? uses the data folder ` + regexp.QuoteMeta(data) + `: .*--data\n$`)
+	if said := refused(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0")); !held.MatchString(said) {
 		t.Errorf("second service: %s", said)
 	}
 	s.stop(t)
@@ -215,6 +211,27 @@ func TestDataFolderIsGuarded(t *testing.T) {
 	}
 	if said := refused(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0")); !strings.Contains(said, "--record-key") {
 		t.Errorf("without the key: %s", said)
+	}
+}
+
+// TestServeSaysWhatIsWrongWithItsStore, first and alone.
+func TestServeSaysWhatIsWrongWithItsStore(t *testing.T) {
+	keys := []string{"AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret"}
+	for name, c := range map[string]struct {
+		args, want string
+		env        []string
+	}{
+		"no answer":      {"", "ballast: no answer from http://127.0.0.1:1 (", keys},
+		"no credentials": {"", "ballast: no AWS credentials found: set AWS_ACCESS_KEY_ID", nil},
+		"no profile":     {"--s3-put-profile ballast-put", "\n  [ballast-put]\n  aws_access_key_id", keys},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := serveCommand(t, t.TempDir(), append([]string{"--s3-endpoint", "http://127.0.0.1:1", "--s3-bucket", "b"}, strings.Fields(c.args)...)...)
+			cmd.Env = append(cmd.Env, c.env...)
+			if said := refused(t, cmd); !strings.HasPrefix(said, "ballast: ") || !strings.Contains(said, c.want) {
+				t.Errorf("said %s", said)
+			}
+		})
 	}
 }
 

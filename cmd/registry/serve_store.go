@@ -54,10 +54,10 @@ func (f *storeFlags) check() error {
 }
 
 // config is the store that the flags name, which is not the embedded one.
-func (f *storeFlags) config(log *slog.Logger) objstore.Config {
+func (f *storeFlags) config() objstore.Config {
 	cfg := objstore.Config{
 		Endpoint: f.Endpoint, PublicEndpoint: f.PublicEndpoint, Bucket: f.Bucket, Prefix: f.Prefix, Region: f.Region,
-		PathStyle: f.Endpoint != "", Logger: log,
+		PathStyle: f.Endpoint != "",
 	}
 	if f.PathStyle != nil {
 		cfg.PathStyle = *f.PathStyle
@@ -85,7 +85,7 @@ func (c *serveCmd) startEmbedded(ctx context.Context, data string, log *slog.Log
 	}
 	return server, objstore.Config{
 		Endpoint: server.Endpoint, PublicEndpoint: c.S3.PublicEndpoint, Bucket: server.Bucket, Region: server.Region, PathStyle: true,
-		Service: objstore.Identity{Keys: objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}}, Logger: log,
+		Service: objstore.Identity{Keys: objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}},
 	}, nil
 }
 

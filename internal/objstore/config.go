@@ -2,6 +2,7 @@ package objstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/smithy-go/logging"
 )
 
 // Keys are static credentials. They print as their id alone.
@@ -76,7 +78,6 @@ type Config struct {
 	Get     *Identity // signs GETs; nil means Service
 
 	HTTPClient *http.Client // nil means one with bounded waits
-	Logger     *slog.Logger // nil discards
 }
 
 // LogValue implements slog.LogValuer.
@@ -113,6 +114,7 @@ func (c Config) load(ctx context.Context, id Identity) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+		config.WithLogger(logging.Nop{}), // its lines go to stderr in a form of their own, and say no more than its errors
 	}
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
@@ -128,6 +130,10 @@ func (c Config) load(ctx context.Context, id Identity) (aws.Config, error) {
 		options = append(options, config.WithSharedConfigProfile(id.Profile))
 	}
 	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	var absent config.SharedConfigProfileNotExistError
+	if errors.As(err, &absent) {
+		return aws.Config{}, noProfile(id, absent.Profile, err)
+	}
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("objstore: loading %s: %w", id, err)
 	}

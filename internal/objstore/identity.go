@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 )
 
 // refreshPause is how long a refresh that was no use is not repeated. A role whose sessions are shorter than a URL's
@@ -15,8 +16,9 @@ const refreshPause = time.Minute
 
 // identity hands out credentials with enough life in them, and the last good ones while their source is out of order.
 type identity struct {
-	name  string
-	cache *aws.CredentialsCache
+	name     string
+	cache    *aws.CredentialsCache
+	instance bool // nothing was set, so the machine's metadata service is asked
 
 	mu        sync.Mutex
 	last      aws.Credentials
@@ -28,7 +30,7 @@ func newIdentity(name string, loaded aws.Config) *identity {
 	if !ok {
 		cache = aws.NewCredentialsCache(loaded.Credentials)
 	}
-	return &identity{name: name, cache: cache}
+	return &identity{name: name, cache: cache, instance: cache.IsCredentialsProvider((*ec2rolecreds.Provider)(nil))}
 }
 
 // Retrieve implements aws.CredentialsProvider for calls that are sent at once.

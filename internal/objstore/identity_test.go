@@ -103,3 +103,47 @@ func TestARefreshThatFailsLeavesWhatThereIs(t *testing.T) {
 		}
 	})
 }
+
+// silent is a metadata service that does not answer.
+type silent struct{}
+
+func (silent) Retrieve(context.Context) (aws.Credentials, error) {
+	time.Sleep(time.Hour)
+	return aws.Credentials{}, errors.New("no answer")
+}
+
+// Where nothing was set, a machine that is no instance must not keep its operator waiting; what was set may take its time.
+func TestTheLookForCredentialsIsBoundedWhereNothingWasSet(t *testing.T) {
+	for instance, want := range map[bool]time.Duration{true: instanceWait, false: time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			s := roleStore(t, &role{})
+			s.service = newIdentity("the default credentials", aws.Config{Credentials: silent{}})
+			s.service.instance = instance
+			began := time.Now()
+			err := (&prober{s: s}).haveCredentials(t.Context())
+			if took := time.Since(began); took != want || strings.Contains(err.Error(), "no AWS credentials found") != instance {
+				t.Errorf("instance %t: %v after %v", instance, err, took)
+			}
+			time.Sleep(2 * time.Hour) // until the service gives up
+		})
+	}
+}
+
+func TestOnlyTheLastResortIsAnInstance(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
+	for keys, want := range map[Keys]bool{{}: true, {ID: "i", Secret: "s"}: false} {
+		s, err := Open(t.Context(), Config{Endpoint: "http://store", Bucket: "b", Service: Identity{Keys: keys}})
+		if err != nil || s.service.instance != want {
+			t.Errorf("%v: instance %t, %v", keys, s.service.instance, err)
+		}
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "i")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "s")
+	if s, err := Open(t.Context(), Config{Endpoint: "http://store", Bucket: "b"}); err != nil || s.service.instance {
+		t.Errorf("from the environment: %v", err)
+	}
+}

@@ -49,6 +49,7 @@ type Report struct {
 	Checks      []Check
 	Versioned   bool          // the bucket keeps versions
 	ClockOffset time.Duration // the store's clock less this machine's, to about a second
+	Leftover    error         // what the probe could not remove of what it wrote; nil for nothing
 }
 
 // Refusal returns an error that says, in words for an operator, what the store fails, what that would cost and what to
@@ -82,12 +83,6 @@ type ProbeOptions struct {
 	RegistryURL string
 }
 
-// Keys of log attributes.
-const (
-	attrError = "error"
-	attrKey   = "key"
-)
-
 // probeTTL is the life of what the probe signs.
 const probeTTL = 10 * time.Minute
 
@@ -98,28 +93,40 @@ const cleanupLimit = 30 * time.Second
 // global/staging/probe-…, which it removes, and on the empty blob, which it leaves. Requests go to Config.Endpoint, not
 // to the public one, which this machine may be unable to reach.
 //
-// An error says that the probe could not be finished, most often ErrUnavailable; it is no verdict. Without one, Refusal
-// has the verdict.
+// An error says that the probe could not be finished: ErrUnavailable, or what to correct in the settings. It is no
+// verdict about the store. Without one, Refusal has the verdict.
 func Probe(ctx context.Context, store *S3, opt ProbeOptions) (Report, error) {
 	p := &prober{s: store, client: opt.Client, registry: opt.RegistryURL, folder: "global/staging/probe-" + strings.ToLower(rand.Text())}
 	if p.client == nil {
 		p.client = newHTTPClient(headerWait)
 	}
-	defer p.cleanUp(ctx)
+	err := p.run(ctx)
+	p.report.Leftover = p.cleanUp(ctx)
+	return p.report, err
+}
+
+func (p *prober) run(ctx context.Context) error {
+	if err := p.haveCredentials(ctx); err != nil {
+		return err
+	}
 	for _, c := range p.plan() {
 		seen, err := c.run(ctx)
 		if err != nil {
-			c.Verdict, c.Detail = Inconclusive, err.Error()
-			p.report.Checks = append(p.report.Checks, c.Check)
-			return p.report, fmt.Errorf("objstore: probe: %s: %w", c.Name, err)
+			seen = observation{Inconclusive, err.Error()}
 		}
 		c.Verdict, c.Detail = seen.verdict, seen.detail
 		p.report.Checks = append(p.report.Checks, c.Check)
-		if c.Verdict == Hole && c.stops {
-			break
+		var wrong *mistake
+		switch {
+		case errors.As(err, &wrong):
+			return wrong
+		case err != nil:
+			return fmt.Errorf("objstore: probe: %s: %w", c.Name, err)
+		case c.Verdict == Hole && c.stops:
+			return nil
 		}
 	}
-	return p.report, nil
+	return nil
 }
 
 // observation is what one check saw.
@@ -143,6 +150,7 @@ type prober struct {
 	folder   string
 	serial   int
 	uploads  []MultipartUpload
+	said     string // S3's code in the last answer to what was signed for a client
 	report   Report
 }
 
@@ -237,12 +245,15 @@ func (p *prober) copyRemedy() string {
 }
 
 // cleanUp removes what the probe wrote, also when its ctx is done. What it leaves, gc reaps with all of staging.
-func (p *prober) cleanUp(ctx context.Context) {
+func (p *prober) cleanUp(ctx context.Context) (left error) {
+	if p.serial == 0 {
+		return nil // nothing was written
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
 	for _, u := range p.uploads {
 		if err := p.s.AbortMultipart(ctx, u.Key, u.ID); err != nil && !errors.Is(err, ErrNoSuchUpload) {
-			p.s.log.WarnContext(ctx, "probe: an upload stays behind", attrKey, u.Key, attrError, err)
+			left = errors.Join(left, fmt.Errorf("objstore: probe: an upload of %q stays behind: %w", u.Key, err))
 		}
 	}
 	for o, err := range p.s.List(ctx, p.folder+"/", "") {
@@ -250,10 +261,10 @@ func (p *prober) cleanUp(ctx context.Context) {
 			err = p.s.Delete(ctx, o.Key)
 		}
 		if err != nil {
-			p.s.log.WarnContext(ctx, "probe: objects stay behind", attrKey, p.folder, attrError, err)
-			return
+			return errors.Join(left, fmt.Errorf("objstore: probe: objects may stay behind below %q: %w", p.folder, err))
 		}
 	}
+	return left
 }
 
 // key returns a fresh key of the probe's own.

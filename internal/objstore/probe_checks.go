@@ -28,7 +28,7 @@ func (p *prober) clock(ctx context.Context) (observation, error) {
 	sent := time.Now()
 	resp, err := p.client.Do(r)
 	if err != nil {
-		return failed(fmt.Errorf("%w: %w", ErrUnavailable, err))
+		return failed(p.noAnswer(err))
 	}
 	resp.Body.Close()
 	date, err := http.ParseTime(resp.Header.Get("Date"))
@@ -52,7 +52,14 @@ func (p *prober) bucketThere(ctx context.Context) (observation, error) {
 	case errors.Is(err, ErrUnavailable) || status == 0:
 		return failed(err)
 	}
-	return broken("asking for it got %d", status)
+	said, err := p.serviceRefusal(ctx)
+	switch {
+	case err != nil:
+		return failed(err)
+	case said == "NoSuchBucket":
+		return broken("the store has no such bucket")
+	}
+	return broken("asking for it got %d %s", status, said)
 }
 
 func (p *prober) publicHost(context.Context) (observation, error) {
@@ -71,7 +78,10 @@ func (p *prober) putAllowed(ctx context.Context) (observation, error) {
 		return failed(err)
 	}
 	if !accepted(status) {
-		return broken("a signed PUT of the right bytes below staging got %d", status)
+		if err := p.refused(ctx, p.s.put, p.said); err != nil {
+			return failed(err)
+		}
+		return broken("a signed PUT of the right bytes below staging got %d %s", status, p.said)
 	}
 	got, err := p.read(ctx, key)
 	if err != nil {
@@ -98,7 +108,10 @@ func (p *prober) getAllowed(ctx context.Context) (observation, error) {
 		return failed(err)
 	}
 	if !accepted(status) {
-		return broken("a signed GET of the empty blob got %d", status)
+		if err := p.refused(ctx, p.s.get, p.said); err != nil {
+			return failed(err)
+		}
+		return broken("a signed GET of the empty blob got %d %s", status, p.said)
 	}
 	return held("a signed GET got %d", status)
 }

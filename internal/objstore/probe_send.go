@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ func (p *prober) sign(ctx context.Context, id *identity, r signing, bytes []byte
 	return status, err
 }
 
-// send returns the store's answer where it is one about the request: not when the network broke or the store was busy.
+// send returns the store's answer, and keeps its code in p.said, where it is one about the request: not when the network broke or the store was busy.
 func (p *prober) send(ctx context.Context, req ballast.SignedRequest, content []byte, unsigned http.Header) (status int, answer http.Header, err error) {
 	r, err := http.NewRequestWithContext(ctx, req.Method, req.URL, bytes.NewReader(content))
 	if err != nil {
@@ -51,9 +52,13 @@ func (p *prober) send(ctx context.Context, req ballast.SignedRequest, content []
 		return 0, nil, fmt.Errorf("%w: %w", ErrUnavailable, withoutURL(err))
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)); err != nil {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	var said struct{ Code string }
+	_ = xml.Unmarshal(text, &said) // an answer without a code is one
+	p.said = said.Code
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return 0, nil, fmt.Errorf("%w: status %d", ErrUnavailable, resp.StatusCode)

@@ -137,7 +137,7 @@ func TestProbeWithoutABucket(t *testing.T) {
 		cfg.Bucket += "-none"
 		r := probe(t, cfg, objstore.ProbeOptions{})
 		wantHoles(t, r, "bucket")
-		if err := r.Refusal(true); err == nil || !strings.Contains(err.Error(), "make the bucket") || !strings.Contains(err.Error(), cfg.Bucket) {
+		if err := r.Refusal(true); err == nil || !strings.Contains(err.Error(), "make the bucket") || !strings.Contains(err.Error(), "no such bucket") || !strings.Contains(err.Error(), cfg.Bucket) {
 			t.Errorf("refusal: %v", err)
 		}
 	})
@@ -258,6 +258,12 @@ func TestProbeWithoutANetwork(t *testing.T) {
 			r, err := objstore.Probe(t.Context(), open(t, cfg), objstore.ProbeOptions{Client: client})
 			if !errors.Is(err, objstore.ErrUnavailable) || !errors.Is(r.Refusal(true), objstore.ErrUnavailable) || len(holes(r)) != 0 {
 				t.Errorf("%s: %v; %+v", name, err, r)
+			}
+			if name == "gone" {
+				wantWords(t, err, "no answer from http://store.invalid (", "connection refused", "check --s3-endpoint")
+			}
+			if r.Leftover != nil {
+				t.Errorf("%s: left %v", name, r.Leftover)
 			}
 		})
 	}

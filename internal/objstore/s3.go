@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -25,7 +24,6 @@ import (
 type S3 struct {
 	client *s3.Client
 	once   *s3.Client // for calls that are sent once and may take as long as they take
-	log    *slog.Logger
 
 	bucket, prefix  string // prefix is "" or ends in "/"
 	region          string
@@ -53,15 +51,12 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 		return nil, err
 	}
 	s := &S3{
-		log: cfg.Logger, bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region,
+		bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region,
 		service: newIdentity(cfg.Service.String(), loaded),
 		signer:  newV4Signer(), now: time.Now,
 	}
 	if s.prefix != "" {
 		s.prefix += "/"
-	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
 	}
 	if err := s.openSigners(ctx, cfg); err != nil {
 		return nil, err
