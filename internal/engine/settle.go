@@ -18,6 +18,15 @@ import (
 // headsAtOnce bounds the requests that settle a batch of PUTs.
 const headsAtOnce = 32
 
+// head looks at the object under a blob's key. One that cannot be read is an object too: no more than an odd one.
+func (e *Engine) head(ctx context.Context, id index.BlobID) (objstore.Object, error) {
+	obj, err := e.bucket.Head(ctx, ballast.BlobKey(id.Scope, id.Digest))
+	if errors.Is(err, objstore.ErrUnreadable) {
+		return objstore.Object{Oddities: []string{"encryption with a key of its own"}}, nil
+	}
+	return obj, err
+}
+
 // judge says what an object under a blob's key is worth.
 //
 // good: the store itself checked the whole content against the digest. Neither good nor an error: the content must be
@@ -61,10 +70,7 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 	for _, f := range batch {
 		group.Go(func() error {
 			id := index.BlobID{Scope: u.Scope, Digest: f.Digest}
-			obj, err := e.bucket.Head(gctx, ballast.BlobKey(id.Scope, id.Digest))
-			if errors.Is(err, objstore.ErrUnreadable) {
-				obj, err = objstore.Object{Oddities: []string{"encryption with a key of its own"}}, nil
-			}
+			obj, err := e.head(gctx, id)
 			mu.Lock()
 			defer mu.Unlock()
 			if errors.Is(err, objstore.ErrNotFound) {
@@ -237,7 +243,7 @@ func (e *Engine) completeOnce(ctx context.Context, id index.BlobID, u index.Uplo
 // completed looks whether the object is there, and if so takes it over: verified when the store vouches for the whole
 // content, else queued for the verifier; a lie then fails the upload maker, unless that is "".
 func (e *Engine) completed(ctx context.Context, id index.BlobID, maker string) (bool, error) {
-	obj, err := e.bucket.Head(ctx, ballast.BlobKey(id.Scope, id.Digest))
+	obj, err := e.head(ctx, id)
 	if errors.Is(err, objstore.ErrNotFound) {
 		return false, nil
 	}
