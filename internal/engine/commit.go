@@ -141,8 +141,12 @@ func (e *Engine) writeOwn(ctx context.Context, u index.Upload, d digest.Digest, 
 		if _, err := e.settlePuts(ctx, u, []ballast.File{f}); err != nil {
 			return err
 		}
-		if b, err = e.index.Blob(ctx, index.BlobID{Scope: u.Scope, Digest: d}); err != nil {
+		id, multipart := index.BlobID{Scope: u.Scope, Digest: d}, b.MultipartID
+		if b, err = e.index.Blob(ctx, id); err != nil {
 			return err
+		}
+		if multipart != "" && b.MultipartID == "" { // a client began to send the same bytes in parts
+			e.abortQuietly(ctx, id, multipart)
 		}
 	}
 	if b.State == index.BlobVerified {

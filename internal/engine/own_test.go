@@ -1,0 +1,53 @@
+package engine_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+)
+
+// A client began to send in parts what turns out to be the manifest of its commit. The service writes the manifest, and
+// leaves no parts behind.
+func TestManifestBegunInParts(t *testing.T) {
+	m, r := memRig(t, nil)
+	f := small("a")
+	_, manifest, err := ballast.BuildManifest(f.files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := must(r.open(t, writer, "m:1"))
+	if err := r.sendBlob(t, writer, u.ID, ballast.DigestOf(manifest), manifest, ballast.MethodMultipart); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sendAll(t, writer, u.ID, f); err != nil {
+		t.Fatal(err)
+	}
+	must(r.commit(t, writer, u.ID, f.files(), ballast.Metadata{}))
+	if open := must(m.ListUploads(t.Context(), ballast.BlobKey(acme, ballast.DigestOf(manifest)))); len(open) > 0 {
+		t.Errorf("left behind: %+v", open)
+	}
+}
+
+// An object that nobody can read lies where a blob's parts are to go: an upload that nobody knows any more left it
+// there. The commit ends, the object is removed, and the next upload is none the worse.
+func TestUnreadableObjectInThePlaceOfParts(t *testing.T) {
+	m, r := memRig(t, nil)
+	f := folder{"w": []byte("weights")}
+	d := ballast.DigestOf(f["w"])
+	left := must(r.open(t, writer, "m:1"))
+	asked := must(r.Blobs(t.Context(), writer, left.ID, ballast.BlobsRequest{Blobs: []ballast.BlobRequest{{Digest: d, Size: 7, Method: ballast.MethodPut}}}))
+	m.Do(*asked.Blobs[0].Request, f["w"], http.Header{"X-Amz-Server-Side-Encryption-Customer-Algorithm": {"AES256"}})
+	if err := r.AbortUpload(t.Context(), writer, left.ID); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the blob is free", func() bool { return !must(r.opt.Index.HasPins(t.Context(), index.BlobID{Scope: acme, Digest: d})) })
+	u := must(r.open(t, writer, "m:1"))
+	if err := r.sendBlob(t, writer, u.ID, d, f["w"], ballast.MethodMultipart); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.commit(t, writer, u.ID, f.files(), ballast.Metadata{})
+	wantCode(t, err, ballast.CodeIntegrity)
+	r.mustPush(t, writer, "m:1", f)
+}
