@@ -47,7 +47,8 @@ func TestUnreadableObjectInThePlaceOfParts(t *testing.T) {
 	if err := r.sendBlob(t, writer, u.ID, d, f["w"], ballast.MethodMultipart); err != nil {
 		t.Fatal(err)
 	}
-	_, err := r.commit(t, writer, u.ID, f.files(), ballast.Metadata{})
-	wantCode(t, err, ballast.CodeIntegrity)
+	_, _ = r.Commit(t.Context(), writer, u.ID, ballast.CommitRequest{Files: f.files()})
+	waitFor(t, "the commit has ended", func() bool { return must(r.Upload(t.Context(), writer, u.ID, 0)).Status.Settled() })
+	wantCode(t, must(r.Upload(t.Context(), writer, u.ID, 0)).Error, ballast.CodeIntegrity)
 	r.mustPush(t, writer, "m:1", f)
 }
