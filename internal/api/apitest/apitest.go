@@ -32,7 +32,7 @@ func Validate(t Reporter, h http.Handler) http.Handler {
 			rec.WriteHeader(http.StatusOK)
 		}
 		if err := d.Check(r, rec.status, rec.header, rec.body.Bytes()); err != nil {
-			t.Errorf("%s %s: %d: not as docs/openapi.yaml says: %v\n%s", r.Method, r.URL, rec.status, err, rec.body.Bytes())
+			t.Errorf("%s %s: %d: not as docs/openapi.yaml says: %v\n%.1000s", r.Method, r.URL, rec.status, err, rec.body.Bytes())
 		}
 	})
 }

@@ -59,6 +59,7 @@ func TestDescribedAnswersPass(t *testing.T) {
 		"a redirect":            {"GET", filePath, canned{307, []string{"Location", "http://store"}, ""}},
 		"HEAD of a file":        {"HEAD", filePath, canned{200, []string{"ETag", fileETag, "Accept-Ranges", "bytes"}, ""}},
 		"a probe":               {"GET", "/healthz", canned{200, asJSON(), `{"status":"ok"}`}},
+		"OPTIONS":               {"OPTIONS", modelPath, canned{204, []string{"Allow", "GET, HEAD, OPTIONS"}, ""}},
 		"the refusal of a path": {"GET", "/v1/nothing", canned{404, asProblem(), notFound}},
 	} {
 		if got := sent(c.method, c.path, c.answer); len(got) > 0 {
@@ -94,6 +95,7 @@ func TestUndescribedAnswersAreReported(t *testing.T) {
 		"a redirect's body":      {"GET", filePath, canned{307, []string{"Location", "http://store"}, "bytes"}, "body"},
 		"a route":                {"GET", "/v1/nothing", canned{200, asJSON(), "{}"}, "operation"},
 		"a method":               {"POST", modelPath, canned{200, asJSON(), model}, "operation"},
+		"OPTIONS without Allow":  {"OPTIONS", modelPath, canned{204, nil, ""}, "operation"},
 		"a route's text refusal": {"GET", "/v1/nothing", canned{404, []string{"Content-Type", "text/plain"}, "no"}, "text/plain"},
 		"a route's refusal":      {"GET", "/v1/nothing", canned{404, asProblem(), `{"code":"not_found"}`}, "detail"},
 		"a route's open refusal": {"GET", "/v1/nothing", canned{404, asProblem(), strings.Replace(notFound, "{", `{"stack":"…",`, 1)}, "stack"},
