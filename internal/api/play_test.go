@@ -1,0 +1,258 @@
+package api
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/api/apitest"
+	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/objstore"
+	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
+)
+
+// play is a sequence of requests to one registry, read from a tape.
+type play struct {
+	*tape
+	report   func(format string, args ...any)
+	memory   *memory
+	handler  http.Handler
+	doc      *apitest.Description
+	acme     *actor // whose secrets nobody else may see
+	them     *actor
+	nobody   *actor // without a token, or with one that is none
+	injected bool   // a fault of the store, so that unavailable is an answer from now on
+	secrets  []string
+	deeds    []sent         // of acme, for others to repeat
+	outcomes map[string]int // by method, route, and accepted or refused
+}
+
+// actor is somebody who sends requests, and what they learned from the answers.
+type actor struct {
+	home    string // a name of theirs, with version 1, config.json in it and the alias champion
+	tokens  []string
+	uploads []string
+	minted  []string // ids of tokens
+	cursors []string
+	signed  []ballast.SignedRequest
+	said    strings.Builder // all they sent, lower-case: what they know themselves is no secret
+}
+
+// afterFault is the outcome of an answer that only an injected fault excuses.
+const afterFault = "unavailable"
+
+// marks are texts that acme's requests and its files in the registry hold.
+const (
+	markName        = "markname"
+	markPath        = "markpath"
+	markDescription = "markdescription"
+	markTag         = "marktag"
+	markAlias       = "markalias"
+	markToken       = "marktoken"
+)
+
+// newPlay opens a registry in which both tenants and global have published something. breaks, which may be nil, puts
+// something in front of its engine.
+func newPlay(t *testing.T, breaks func(Service) Service, report func(string, ...any)) *play {
+	t.Helper()
+	m := newMemory(t, engine.Limits{CommitWait: 20 * time.Millisecond, VerifyRetry: 10 * time.Millisecond, ReclaimRetry: 10 * time.Millisecond})
+	p := &play{report: report, memory: m, acme: &actor{home: "llama/tiny"}, them: &actor{home: "tiny"}, nobody: &actor{home: "base", tokens: []string{"", "bal_wrong", m.admin + "x"}}, outcomes: map[string]int{}}
+	var err error
+	if p.doc, err = apitest.Load(); err != nil {
+		t.Fatal(err)
+	}
+	var service Service = m
+	if breaks != nil {
+		service = breaks(m)
+	}
+	p.handler = New(service, Options{})
+
+	ours, theirs := m.token(t, markToken, "acme=admin"), m.token(t, "ci", "them=admin")
+	p.acme.tokens, p.them.tokens = []string{ours.Token}, []string{theirs.Token}
+	p.acme.minted, p.them.minted = []string{m.token(t, "spare", "acme=reader").ID}, []string{m.token(t, "spare", "them=reader").ID}
+	p.secrets = []string{markName, markPath, markDescription, markTag, markAlias, markToken, "tenants/acme/", ours.Token, ours.ID}
+	m.publish(t, m.admin, "base:1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
+	m.publish(t, ours.Token, "llama/tiny:1", ballast.Metadata{Description: markDescription, Tags: []string{markTag}}, map[string]string{markPath: contents[1], "config.json": contents[0]})
+	m.publish(t, ours.Token, markName+":1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
+	m.publish(t, theirs.Token, "tiny:1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
+	m.point(t, ours.Token, "llama/tiny@champion")
+	m.point(t, theirs.Token, "tiny@champion")
+	p.acme.uploads = []string{m.open(t, ours.Token, "open:1")}
+	p.them.uploads = []string{m.open(t, theirs.Token, "open:1")}
+	p.secrets = append(p.secrets, p.acme.uploads[0])
+	return p
+}
+
+// maxSteps bounds a play.
+const maxSteps = 40
+
+func (p *play) run(t *testing.T, b []byte) {
+	p.tape = (*tape)(&b)
+	faults := p.pick(3) == 0
+	for range maxSteps {
+		if len(b) == 0 {
+			break
+		}
+		switch kind := p.pick(16); {
+		case kind < 2 && faults:
+			p.fault()
+		case kind < 4:
+			p.sendToStore()
+		default:
+			p.request(t)
+		}
+	}
+	p.memory.store.Heal()
+}
+
+// fault makes one of the next calls of the store fail.
+func (p *play) fault() {
+	ops := []objstoretest.Op{objstoretest.OpPut, objstoretest.OpGet, objstoretest.OpHead, objstoretest.OpWrite, objstoretest.OpSign, objstoretest.OpListParts, objstoretest.OpCreateMultipart}
+	p.injected = true
+	p.memory.store.Fail(choose(p.tape, ops), 1+p.pick(3), objstore.ErrUnavailable, p.pick(2) == 0)
+}
+
+// sendToStore uses a signed request, most times with the bytes that it is for.
+func (p *play) sendToStore() {
+	a := p.acme
+	if p.pick(2) == 0 {
+		a = p.them
+	}
+	if len(a.signed) == 0 {
+		return
+	}
+	r := choose(p.tape, a.signed)
+	body := choose(p.tape, contents)
+	if p.pick(8) != 0 {
+		for _, c := range contents {
+			if r.Headers["x-amz-checksum-sha256"] == ballast.ChecksumHeader(ballast.DigestOf([]byte(c))) {
+				body = c
+			}
+		}
+	}
+	p.memory.store.Do(r, []byte(body), nil)
+}
+
+// request sends one request and holds its answer to every rule.
+func (p *play) request(t *testing.T) {
+	a := choose(p.tape, []*actor{p.acme, p.them, p.them, p.acme, p.them, p.acme, p.nobody})
+	r, s := p.draw(t, a)
+	if r == nil {
+		return
+	}
+	w := httptest.NewRecorder()
+	p.handler.ServeHTTP(w, r)
+	got := w.Result()
+	class := "refused"
+	if got.StatusCode < 400 {
+		class = "accepted"
+		if a == p.acme {
+			p.deeds = append(p.deeds, s)
+		}
+	}
+	p.outcomes[s.method+" "+s.route+" "+class]++
+	if got.StatusCode == http.StatusServiceUnavailable {
+		p.outcomes[afterFault]++
+	}
+	p.judge(a, r, got, w.Body.Bytes())
+	a.learn(p, r, got, w.Body.Bytes())
+}
+
+// judge reports what is wrong with an answer.
+func (p *play) judge(a *actor, r *http.Request, got *http.Response, body []byte) {
+	wrong := func(what string) {
+		p.report("%s %s: %d: %s\n%.1000s", r.Method, r.URL, got.StatusCode, what, body)
+	}
+	switch status := got.StatusCode; {
+	case status == http.StatusServiceUnavailable && p.injected:
+	case status >= 500:
+		wrong("answered " + got.Status[:3])
+	case a == p.nobody && status != http.StatusUnauthorized && !isOpen(r.URL.Path):
+		wrong("let in")
+	}
+	if err := p.doc.Check(r, got.StatusCode, got.Header, body); err != nil {
+		wrong("not as docs/openapi.yaml says: " + err.Error())
+	}
+	if a == p.acme || r.URL.Path == descriptionPath || r.Method == http.MethodOptions { // the page's examples are about acme
+		return
+	}
+	seen := shown(got, body)
+	for _, secret := range p.secrets {
+		if strings.Contains(seen, secret) && !strings.Contains(a.said.String(), secret) {
+			wrong("shows what only acme wrote: " + secret)
+		}
+		if got.StatusCode < 300 && strings.Contains(r.URL.Path, secret) {
+			wrong("acts on what is acme's: " + secret)
+		}
+	}
+	if got.StatusCode < 400 && strings.Contains(r.URL.Path, "acme::") && a == p.them {
+		wrong("acts on what is acme's")
+	}
+}
+
+// shown is all that an answer tells, lower-case, cursors decoded.
+func shown(got *http.Response, body []byte) string {
+	var b strings.Builder
+	_ = got.Header.Write(&b)
+	b.Write(body)
+	var page struct{ Cursor string }
+	if json.Unmarshal(body, &page) == nil {
+		at, _ := base64.RawURLEncoding.DecodeString(page.Cursor)
+		b.Write(at)
+	}
+	return strings.ToLower(b.String())
+}
+
+// learn keeps what an answer gives for later requests. What acme learns is a secret.
+func (a *actor) learn(p *play, r *http.Request, got *http.Response, body []byte) {
+	var v struct {
+		ID, Token, Cursor string
+		Blobs             []ballast.BlobAnswer
+	}
+	if got.StatusCode >= 300 || json.Unmarshal(body, &v) != nil {
+		return
+	}
+	if a == p.acme && v.ID != "" {
+		p.secrets = append(p.secrets, strings.ToLower(v.ID))
+	}
+	switch {
+	case v.Token != "":
+		a.tokens = append(a.tokens, v.Token)
+		a.minted = append(a.minted, v.ID)
+	case r.Method == http.MethodPost && v.ID != "":
+		a.uploads = append(a.uploads, v.ID)
+	}
+	if v.Cursor != "" {
+		a.cursors = append(a.cursors, v.Cursor)
+	}
+	for _, b := range v.Blobs {
+		if b.Request != nil {
+			a.signed = append(a.signed, *b.Request)
+		}
+		for _, part := range b.Parts {
+			a.signed = append(a.signed, part.Request)
+		}
+	}
+}
+
+// say remembers what an actor sends.
+func (a *actor) say(r *http.Request, body []byte) {
+	query, _ := url.QueryUnescape(r.URL.RawQuery)
+	a.said.WriteString(strings.ToLower(r.URL.Path + "\n" + r.URL.EscapedPath() + "\n" + query + "\n"))
+	var b strings.Builder
+	_ = r.Header.Write(&b)
+	a.said.WriteString(strings.ToLower(b.String()))
+	a.said.Write(bytes.ToLower(body))
+	var v any
+	if json.Unmarshal(body, &v) == nil { // escapes undone
+		plain, _ := json.Marshal(v)
+		a.said.Write(bytes.ToLower(plain))
+	}
+}
