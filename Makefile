@@ -7,7 +7,7 @@ TOOLS   := go run ./testenv/cmd/tools
 RACE    := $(if $(shell command -v $$(go env CC)),-race,)
 RACED   := ./client/... ./internal/api/... ./internal/engine/... ./internal/index/... ./internal/objstore/... ./internal/s3dev/...
 TIMEOUT ?= 20m
-SOAK    ?= 30s
+SOAK    ?= 100000x
 
 .PHONY: all build install run demo test lint bench soak mutants vuln cross tools clean
 all: build
