@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net/http"
@@ -25,7 +26,10 @@ type body struct {
 
 // newBodies makes the contents of all machines: an empty one, small ones, the manifest of a folder, and one of two parts.
 func newBodies() (all []body) {
-	texts := [][]byte{nil, []byte("a"), []byte("bb"), []byte("ccc"), []byte("dddd")}
+	texts := [][]byte{nil}
+	for n := 1; n <= 24; n++ {
+		texts = append(texts, bytes.Repeat([]byte{'a'}, n))
+	}
 	_, manifest, err := ballast.BuildManifest([]ballast.File{{Path: "a", Size: 1, Digest: ballast.DigestOf(texts[1])}})
 	if err != nil {
 		panic(err)
@@ -42,7 +46,7 @@ func newBodies() (all []body) {
 
 // anyBody draws the large one seldom: it takes time.
 func (m *machine) anyBody() body {
-	if m.oneIn(40) {
+	if m.oneIn(80) {
 		return m.bodies[len(m.bodies)-1]
 	}
 	return pick(m, "body", m.bodies[:len(m.bodies)-1])

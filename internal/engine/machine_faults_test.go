@@ -58,8 +58,8 @@ func (m *machine) drawStorm() step {
 	case "send":
 		s = m.drawSend()
 	case "commit":
-		if s = m.drawCommit(); m.oneIn(2) {
-			s = m.drawPush()
+		if s = m.drawPush(); m.oneIn(3) {
+			s = m.drawCommit()
 		}
 	case "files":
 		s = m.drawFiles()
@@ -97,7 +97,7 @@ func (m *machine) armFaults(name string) {
 	}[name]
 	for range 1 + m.draw("faults", 3) {
 		op := pick(m, "fault", ops)
-		m.mem.Fail(op, 1+m.draw("n", 3), objstore.ErrUnavailable, m.oneIn(2))
+		m.mem.Fail(op, pick(m, "n", []int{1, 1, 1, 2, 3}), objstore.ErrUnavailable, m.oneIn(2))
 	}
 }
 

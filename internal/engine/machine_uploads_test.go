@@ -242,11 +242,11 @@ func (m *machine) drawAbort() step {
 }
 
 func (m *machine) drawWait() step {
-	d := pick(m, "wait", []time.Duration{
-		time.Second, time.Minute, 20 * time.Minute, 70 * time.Minute, machineLease - time.Minute, machineLease, machineLease + machineReap, index.SettledLife,
-	})
-	if d > machineLease && !m.oneIn(3) {
-		d = machineReap
+	d := pick(m, "wait", []time.Duration{time.Second, time.Minute, 20 * time.Minute, 40 * time.Minute})
+	if m.oneIn(4) {
+		d = pick(m, "long wait", []time.Duration{
+			70 * time.Minute, machineLease - time.Minute, machineLease, machineLease + machineReap, index.SettledLife,
+		})
 	}
 	return step{
 		name: "wait", show: args(d),
