@@ -42,10 +42,11 @@ func (e *Engine) Commit(ctx context.Context, p Principal, id string, req ballast
 	return e.committed(ctx, u, ballast.DigestOf(manifest))
 }
 
-// overtaken reports whether another commit of the upload was accepted meanwhile, as when a client's first try still runs.
+// overtaken reports whether the upload moved on while its commit was being checked, and so has an answer of its own:
+// another commit of it was accepted, as when a client's first try still runs, or it ended and its bytes went missing.
 func (e *Engine) overtaken(ctx context.Context, id string) bool {
 	u, err := e.index.Upload(ctx, id)
-	return err == nil && (u.Status == ballast.UploadVerifying || u.Status == ballast.UploadDone)
+	return err == nil && u.Status != ballast.UploadPending
 }
 
 // committed is the answer to a commit whose upload has got this far.

@@ -1,11 +1,14 @@
 package engine_test
 
 import (
+	"context"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 )
 
 // A client began to send in parts what turns out to be the manifest of its commit. The service writes the manifest, and
@@ -51,4 +54,28 @@ func TestUnreadableObjectInThePlaceOfParts(t *testing.T) {
 	waitFor(t, "the commit has ended", func() bool { return must(r.Upload(t.Context(), writer, u.ID, 0)).Status.Settled() })
 	wantCode(t, must(r.Upload(t.Context(), writer, u.ID, 0)).Error, ballast.CodeIntegrity)
 	r.mustPush(t, writer, "m:1", f)
+}
+
+// An upload is taken over while its commit is being checked. Its client hears that, and not that bytes are missing.
+func TestAbortedWhileCommitIsChecked(t *testing.T) {
+	m, r := memRig(t, nil)
+	f := folder{"w": []byte("weights"), "empty": nil}
+	d := ballast.DigestOf(f["w"])
+	u := must(r.open(t, writer, "m:1"))
+	if err := r.sendBlob(t, writer, u.ID, d, f["w"], ballast.MethodPut); err != nil {
+		t.Fatal(err)
+	}
+	abort := sync.OnceFunc(func() {
+		if err := r.AbortUpload(t.Context(), writer, u.ID); err != nil {
+			t.Error(err)
+		}
+		waitFor(t, "the blob is free", func() bool { return !must(r.opt.Index.HasPins(t.Context(), index.BlobID{Scope: acme, Digest: d})) })
+	})
+	m.Before(func(_ context.Context, op objstoretest.Op, key string) {
+		if op == objstoretest.OpPut && key == ballast.BlobKey(acme, ballast.EmptyDigest) {
+			abort()
+		}
+	})
+	_, err := r.Commit(t.Context(), writer, u.ID, ballast.CommitRequest{Files: f.files()})
+	wantCode(t, err, ballast.CodeLeaseLost)
 }
