@@ -29,10 +29,11 @@ const (
 // process is what the test binary shares between its tests. The testing package hands a test nothing but its *testing.T,
 // so this one is a package variable; Run empties it.
 var process struct {
-	running  bool // inside Run
-	minio    shared[*minioServer]
-	embedded shared[*s3dev.Server]
-	binary   shared[string]
+	running    bool // inside Run
+	minio      shared[*minioServer]
+	embedded   shared[*s3dev.Server]
+	binary     shared[string]
+	failpoints shared[string] // the binary with that tag
 
 	mu    sync.Mutex
 	atEnd []func() // run last first

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -364,7 +365,10 @@ func (e *Engine) abortAll(ctx context.Context, key string) error {
 // writeBlob writes bytes that the service itself makes: manifests and empty files. A key that is taken is success; what
 // lies there is checked like any other PUT.
 func (e *Engine) writeBlob(ctx context.Context, scope ballast.Scope, d digest.Digest, body []byte) error {
-	_, err := e.bucket.Put(ctx, ballast.BlobKey(scope, d), body, objstore.Condition{IfAbsent: true})
+	err := failpoint.Do(ctx, failpoint.PutBlob, func(ctx context.Context) error {
+		_, err := e.bucket.Put(ctx, ballast.BlobKey(scope, d), body, objstore.Condition{IfAbsent: true})
+		return err
+	})
 	if errors.Is(err, objstore.ErrPrecondition) {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -150,6 +151,14 @@ func (e *Engine) loop(name string, every time.Duration, bell bell, task func(con
 func (e *Engine) Close() error {
 	e.stop()
 	e.work.Wait()
+	return nil
+}
+
+// flush makes durable what the store has acknowledged so far.
+func (e *Engine) flush(ctx context.Context, step failpoint.Step) error {
+	if err := failpoint.Do(ctx, step, e.sync); err != nil {
+		return fmt.Errorf("engine: syncing the store: %w", err)
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
@@ -27,28 +28,36 @@ func (f fencedBucket) Delete(ctx context.Context, key string) error {
 	if err := f.owner.check(ctx); err != nil {
 		return err
 	}
-	return f.Bucket.Delete(ctx, key)
+	return failpoint.Do(ctx, failpoint.DeleteObject, func(ctx context.Context) error { return f.Bucket.Delete(ctx, key) })
 }
 
-func (f fencedBucket) CreateMultipart(ctx context.Context, key string) (string, error) {
+func (f fencedBucket) CreateMultipart(ctx context.Context, key string) (id string, err error) {
 	if err := f.owner.check(ctx); err != nil {
 		return "", err
 	}
-	return f.Bucket.CreateMultipart(ctx, key)
+	err = failpoint.Do(ctx, failpoint.CreateMultipart, func(ctx context.Context) (err error) {
+		id, err = f.Bucket.CreateMultipart(ctx, key)
+		return err
+	})
+	return id, err
 }
 
-func (f fencedBucket) CompleteMultipart(ctx context.Context, key, id string, parts []objstore.Part) (objstore.Object, error) {
+func (f fencedBucket) CompleteMultipart(ctx context.Context, key, id string, parts []objstore.Part) (o objstore.Object, err error) {
 	if err := f.owner.check(ctx); err != nil {
 		return objstore.Object{}, err
 	}
-	return f.Bucket.CompleteMultipart(ctx, key, id, parts)
+	err = failpoint.Do(ctx, failpoint.CompleteMultipart, func(ctx context.Context) (err error) {
+		o, err = f.Bucket.CompleteMultipart(ctx, key, id, parts)
+		return err
+	})
+	return o, err
 }
 
 func (f fencedBucket) AbortMultipart(ctx context.Context, key, id string) error {
 	if err := f.owner.check(ctx); err != nil {
 		return err
 	}
-	return f.Bucket.AbortMultipart(ctx, key, id)
+	return failpoint.Do(ctx, failpoint.AbortMultipart, func(ctx context.Context) error { return f.Bucket.AbortMultipart(ctx, key, id) })
 }
 
 // fencedSigner is a signer that signs nothing unless owner.json was just seen to be ours.

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -73,8 +74,8 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 	if err := e.reference(ctx, u, files); err != nil {
 		return errors.Is(err, index.ErrUnverified), ignore(err, index.ErrUnverified)
 	}
-	if err := e.sync(ctx); err != nil {
-		return false, fmt.Errorf("engine: syncing the store: %w", err)
+	if err := e.flush(ctx, failpoint.SyncSeal); err != nil {
+		return false, err
 	}
 	if err := e.owner.check(ctx); err != nil {
 		return false, err
@@ -160,7 +161,10 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.limits.RecordTimeout)
 	defer cancel()
 	path := recordPath(k, p.Number)
-	_, err = e.bucket.Put(wctx, path, p.Record, objstore.Condition{IfAbsent: true})
+	err = failpoint.Do(wctx, failpoint.PutRecord, func(ctx context.Context) error {
+		_, err := e.bucket.Put(ctx, path, p.Record, objstore.Condition{IfAbsent: true})
+		return err
+	})
 	if errors.Is(err, objstore.ErrPrecondition) {
 		err = e.sameRecord(wctx, k, path, p.Record)
 	}
@@ -168,8 +172,8 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 		return storeError(fmt.Errorf("engine: writing record %s: %w", path, err))
 	}
 	// If we crash here the next start finds the record pending, meets its own bytes in the bucket, and goes on.
-	if err := e.sync(wctx); err != nil {
-		return fmt.Errorf("engine: syncing the store: %w", err)
+	if err := e.flush(wctx, failpoint.SyncRecord); err != nil {
+		return err
 	}
 	v, err := e.index.Ready(wctx, k)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -261,7 +262,11 @@ func (o *owner) write(ctx context.Context, mine index.Owner, old ownerMark, cond
 		return err
 	}
 	began := o.now()
-	if _, err := o.bucket.Put(ctx, ownerKey, body, cond); err != nil && !o.written(ctx, err) {
+	err = failpoint.Do(ctx, failpoint.PutOwner, func(ctx context.Context) error {
+		_, err := o.bucket.Put(ctx, ownerKey, body, cond)
+		return err
+	})
+	if err != nil && !o.written(ctx, err) {
 		if errors.Is(err, objstore.ErrPrecondition) {
 			return fmt.Errorf("engine: another service started on this prefix at the same moment: %w", errForeign)
 		}

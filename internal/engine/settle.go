@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -98,8 +99,8 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 		return nil, err
 	}
 	if len(found) > 0 {
-		if err := e.sync(ctx); err != nil {
-			return nil, fmt.Errorf("engine: syncing the store: %w", err)
+		if err := e.flush(ctx, failpoint.SyncBytes); err != nil {
+			return nil, err
 		}
 		if err := e.index.StoredByPut(ctx, u.Scope, found); err != nil {
 			return nil, err
@@ -257,8 +258,8 @@ func (e *Engine) completed(ctx context.Context, id index.BlobID, maker string) (
 	case !good:
 		return true, e.toReread(ctx, id, obj, maker)
 	}
-	if err := e.sync(ctx); err != nil {
-		return false, fmt.Errorf("engine: syncing the store: %w", err)
+	if err := e.flush(ctx, failpoint.SyncBytes); err != nil {
+		return false, err
 	}
 	err = e.index.StoredByPut(ctx, id.Scope, []index.Found{{Digest: id.Digest, Size: obj.Size, ETag: obj.ETag, VersionID: obj.VersionID}})
 	e.changed.notify()

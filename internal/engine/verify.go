@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -13,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/hash"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -60,8 +60,8 @@ func (e *Engine) verifyOne(ctx context.Context, job verifyJob) error {
 	case err != nil:
 		return e.returnJob(ctx, job, storeError(err))
 	}
-	if err := e.sync(ctx); err != nil {
-		return e.returnJob(ctx, job, fmt.Errorf("engine: syncing the store: %w", err))
+	if err := e.flush(ctx, failpoint.SyncBytes); err != nil {
+		return e.returnJob(ctx, job, err)
 	}
 	return e.index.Verified(ctx, job.id, job.worker)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
 // Alias is the stored form of an alias.
@@ -34,7 +35,7 @@ type NamedAlias struct {
 // SetAlias points an alias at a ready version of the same name and scope. ifRevision, unless nil, must be the alias's
 // present revision, 0 for one that does not exist; otherwise precondition. Setting it where it points changes nothing.
 func (x *Index) SetAlias(ctx context.Context, scope ballast.Scope, name ballast.Name, alias ballast.Alias, to ballast.Version, by string, ifRevision *int64) (a Alias, err error) {
-	err = x.store.Update(ctx, func(tx Tx) error {
+	err = x.update(ctx, failpoint.SetAlias, func(tx Tx) error {
 		ref := ballast.Ref{Scope: scope, Name: name, Version: to}
 		v, err := getVersion(tx, scope, name, to)
 		if errors.Is(err, ErrNotFound) || err == nil && v.Status == ballast.StatusSealed {
@@ -76,7 +77,7 @@ func matches(alias ballast.Alias, a Alias, ifRevision *int64) error {
 
 // DeleteAlias removes an alias; ifRevision is as for SetAlias. Errors: not_found.
 func (x *Index) DeleteAlias(ctx context.Context, scope ballast.Scope, name ballast.Name, alias ballast.Alias, ifRevision *int64) error {
-	return x.store.Update(ctx, func(tx Tx) error {
+	return x.update(ctx, failpoint.DeleteAlias, func(tx Tx) error {
 		a, ok, err := lookup[Alias](tx, aliasKey(scope, name, alias))
 		if err != nil {
 			return err

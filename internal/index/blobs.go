@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
 // BlobState is where one blob of one scope stands.
@@ -74,7 +75,7 @@ func (w Want) Weight() (keys, bytes int) {
 // other refusals of a settled upload; invalid when a blob is verified with another size.
 func (x *Index) Ask(ctx context.Context, id string, wants []Want, signedUntil time.Time, lease time.Duration) ([]Asked, error) {
 	var asked []Asked
-	_, err := x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+	_, err := x.updateUpload(ctx, failpoint.Ask, id, func(tx Tx, u *Upload) error {
 		asked = make([]Asked, 0, len(wants))
 		if err := u.live(); err != nil {
 			return err
@@ -229,8 +230,8 @@ func (x *Index) Blobs(ctx context.Context, scope ballast.Scope, digests []digest
 }
 
 // updateBlob changes one blob in a transaction of its own. change reports false to leave it as it is.
-func (x *Index) updateBlob(ctx context.Context, id BlobID, change func(Tx, *Blob) (bool, error)) (b Blob, err error) {
-	err = x.store.Update(ctx, func(tx Tx) error {
+func (x *Index) updateBlob(ctx context.Context, step failpoint.Step, id BlobID, change func(Tx, *Blob) (bool, error)) (b Blob, err error) {
+	err = x.update(ctx, step, func(tx Tx) error {
 		k := blobKey(kindBlob, id.Scope, id.Digest)
 		if b, _, err = lookup[Blob](tx, k); err != nil {
 			return err
@@ -247,7 +248,7 @@ func (x *Index) updateBlob(ctx context.Context, id BlobID, change func(Tx, *Blob
 // MultipartOpened records the store's id of a multipart that was just created. When it is not wanted any more, the
 // caller aborts it: the returned blob carries another id or state.
 func (x *Index) MultipartOpened(ctx context.Context, id BlobID, multipart string) (Blob, error) {
-	return x.updateBlob(ctx, id, func(_ Tx, b *Blob) (bool, error) {
+	return x.updateBlob(ctx, failpoint.MultipartOpened, id, func(_ Tx, b *Blob) (bool, error) {
 		if b.State != BlobUploading || b.Method != ballast.MethodMultipart || b.MultipartID != "" {
 			return false, nil
 		}
@@ -259,7 +260,7 @@ func (x *Index) MultipartOpened(ctx context.Context, id BlobID, multipart string
 // MultipartLost says that the store no longer knows the blob's multipart and that the key is empty: the blob is absent
 // again, for all who pin it.
 func (x *Index) MultipartLost(ctx context.Context, id BlobID, multipart string) (Blob, error) {
-	return x.updateBlob(ctx, id, func(_ Tx, b *Blob) (bool, error) {
+	return x.updateBlob(ctx, failpoint.MultipartLost, id, func(_ Tx, b *Blob) (bool, error) {
 		if b.State != BlobUploading || b.MultipartID != multipart {
 			return false, nil
 		}
@@ -279,7 +280,7 @@ type Found struct {
 // StoredByPut records blobs whose digest the store itself checked: uploading → verified, assurance store. Up to
 // MaxWants in one transaction; a blob in another state is left alone.
 func (x *Index) StoredByPut(ctx context.Context, scope ballast.Scope, found []Found) error {
-	return x.store.Update(ctx, func(tx Tx) error {
+	return x.update(ctx, failpoint.StoredByPut, func(tx Tx) error {
 		for _, f := range found {
 			k := blobKey(kindBlob, scope, f.Digest)
 			b, _, err := lookup[Blob](tx, k)
@@ -302,7 +303,7 @@ func (x *Index) StoredByPut(ctx context.Context, scope ballast.Scope, found []Fo
 // Tainted records that the object under a blob's key is not what may lie there: it is to be deleted. Only an uploading
 // or stored blob can be tainted.
 func (x *Index) Tainted(ctx context.Context, id BlobID) error {
-	return x.store.Update(ctx, func(tx Tx) error {
+	return x.update(ctx, failpoint.Tainted, func(tx Tx) error {
 		b, _, err := lookup[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
 		if err != nil || b.State != BlobUploading && b.State != BlobStored {
 			return err
@@ -314,7 +315,7 @@ func (x *Index) Tainted(ctx context.Context, id BlobID) error {
 // Reclaimed records that a blob in deleting or aborting is gone from the store for certain: it is absent again. The
 // record stays, for signed writes can still arrive.
 func (x *Index) Reclaimed(ctx context.Context, id BlobID) error {
-	_, err := x.updateBlob(ctx, id, func(tx Tx, b *Blob) (bool, error) {
+	_, err := x.updateBlob(ctx, failpoint.Reclaimed, id, func(tx Tx, b *Blob) (bool, error) {
 		if b.State != BlobDeleting && b.State != BlobAborting {
 			return false, nil
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
 // Index owns every key of a Store and the invariants that can be decided without the object store. Its methods are
@@ -33,6 +35,11 @@ func Open(ctx context.Context, store Store, now func() time.Time, options ...Opt
 
 // Close closes the store.
 func (x *Index) Close() error { return x.store.Close() }
+
+// update runs fn in a transaction that is one step of the registry's work.
+func (x *Index) update(ctx context.Context, step failpoint.Step, fn func(Tx) error) error {
+	return failpoint.Do(ctx, step, func(ctx context.Context) error { return x.store.Update(ctx, fn) })
+}
 
 // Owner is what the index knows of its claim on the bucket's prefix.
 type Owner struct {
@@ -62,7 +69,7 @@ func (x *Index) Owner(ctx context.Context) (o Owner, err error) {
 // SaveIntent records the epoch that is about to be written to the bucket, or that it was, and whether the prefix is
 // claimed by that.
 func (x *Index) SaveIntent(ctx context.Context, intent int64, claimed bool) error {
-	return x.store.Update(ctx, func(tx Tx) error {
+	return x.update(ctx, failpoint.SaveIntent, func(tx Tx) error {
 		o, err := get[Owner](tx, metaOwner)
 		if err != nil {
 			return err
@@ -90,7 +97,7 @@ func (x *Index) migrate(ctx context.Context) error {
 	known := migrations()
 	for {
 		done := false
-		err := x.store.Update(ctx, func(tx Tx) error {
+		err := x.update(ctx, failpoint.Migrate, func(tx Tx) error {
 			ledger, err := get[[]string](tx, metaMigrations)
 			if err != nil && !errors.Is(err, ErrNotFound) {
 				return err

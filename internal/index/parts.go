@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
 // Part digests lie in pages: the part size as 8 bytes big-endian, then 32 bytes a part. Zeros mean: not declared.
@@ -109,7 +110,7 @@ func readParts(tx Tx, prefix []byte, partSize int64, count int) ([][32]byte, err
 // Completing saves the part digests that an upload declared as the blob's own, and that Complete is about to be sent
 // with its list. The blob must still be uploading under this multipart.
 func (x *Index) Completing(ctx context.Context, id BlobID, upload, multipart string) (Blob, error) {
-	return x.updateBlob(ctx, id, func(tx Tx, b *Blob) (bool, error) {
+	return x.updateBlob(ctx, failpoint.Completing, id, func(tx Tx, b *Blob) (bool, error) {
 		if b.State != BlobUploading || b.MultipartID != multipart {
 			return false, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
 // VerifyJob is one stored blob that waits to be re-read, or is being re-read under a lease.
@@ -19,7 +20,7 @@ type VerifyJob struct {
 // StoredByMultipart records that an object lies under the blob's key that must be re-read: uploading → stored, queued.
 // upload is whose part list it was made from; of an object that was there before, "", no part digests are known.
 func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, upload string) error {
-	_, err := x.updateBlob(ctx, id, func(tx Tx, b *Blob) (bool, error) {
+	_, err := x.updateBlob(ctx, failpoint.StoredByMultipart, id, func(tx Tx, b *Blob) (bool, error) {
 		if b.State != BlobUploading {
 			return false, nil
 		}
@@ -34,7 +35,7 @@ func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, uploa
 
 // LeaseVerify gives a worker the first job that nobody works on. ok is false when there is none.
 func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Duration) (id BlobID, b Blob, ok bool, err error) {
-	err = x.skipping(ctx, x.store.Update, func(tx Tx, skip skip) error {
+	err = x.skipping(ctx, func(ctx context.Context, fn func(Tx) error) error { return x.update(ctx, failpoint.LeaseVerify, fn) }, func(tx Tx, skip skip) error {
 		ok = false
 		now := x.now()
 		for item, err := range readable[VerifyJob](tx.Scan([]byte{kindVerifyQueue}, nil, false), skip) {
@@ -71,7 +72,7 @@ func jobBlob(tx Tx, job []byte) (id BlobID, b Blob, err error) {
 
 // RenewVerify extends a worker's lease. held is false when the job is another's, or gone.
 func (x *Index) RenewVerify(ctx context.Context, id BlobID, worker string, lease time.Duration) (held bool, err error) {
-	err = x.store.Update(ctx, func(tx Tx) error {
+	err = x.update(ctx, failpoint.RenewVerify, func(tx Tx) error {
 		held = false
 		return withJob(tx, id, worker, func(job VerifyJob) error {
 			held = true
@@ -84,15 +85,15 @@ func (x *Index) RenewVerify(ctx context.Context, id BlobID, worker string, lease
 
 // ReturnVerify gives a job back unfinished, to be taken up again after pause.
 func (x *Index) ReturnVerify(ctx context.Context, id BlobID, worker string, pause time.Duration) error {
-	return x.updateJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
+	return x.updateJob(ctx, failpoint.ReturnVerify, id, worker, func(tx Tx, job VerifyJob) error {
 		job.Worker, job.LeaseUntil = "", ballast.At(x.now().Add(pause))
 		return put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), job)
 	})
 }
 
 // updateJob runs fn in a transaction of its own when the worker holds the job.
-func (x *Index) updateJob(ctx context.Context, id BlobID, worker string, fn func(Tx, VerifyJob) error) error {
-	return x.store.Update(ctx, func(tx Tx) error {
+func (x *Index) updateJob(ctx context.Context, step failpoint.Step, id BlobID, worker string, fn func(Tx, VerifyJob) error) error {
+	return x.update(ctx, step, func(tx Tx) error {
 		return withJob(tx, id, worker, func(job VerifyJob) error { return fn(tx, job) })
 	})
 }
@@ -108,7 +109,7 @@ func withJob(tx Tx, id BlobID, worker string, fn func(VerifyJob) error) error {
 
 // Verified records that the worker re-read the blob and found its digest: stored → verified, assurance reread.
 func (x *Index) Verified(ctx context.Context, id BlobID, worker string) error {
-	return x.updateJob(ctx, id, worker, func(tx Tx, _ VerifyJob) error {
+	return x.updateJob(ctx, failpoint.Verified, id, worker, func(tx Tx, _ VerifyJob) error {
 		b, err := get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
 		if err != nil || b.State != BlobStored {
 			return err
@@ -125,7 +126,7 @@ func (x *Index) Verified(ctx context.Context, id BlobID, worker string) error {
 // deleting. The upload whose list was completed fails with integrity, naming both digests; other uploads that pin the
 // blob see it missing again.
 func (x *Index) Lied(ctx context.Context, id BlobID, worker string, actual digest.Digest) error {
-	return x.updateJob(ctx, id, worker, func(tx Tx, job VerifyJob) error {
+	return x.updateJob(ctx, failpoint.Lied, id, worker, func(tx Tx, job VerifyJob) error {
 		b, err := get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
 		if err != nil || b.State != BlobStored {
 			return err

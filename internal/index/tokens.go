@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
 // Token is the stored form of a token: never its secret.
@@ -18,7 +19,7 @@ type Token struct {
 
 // PutToken stores a token.
 func (x *Index) PutToken(ctx context.Context, t Token) error {
-	return x.store.Update(ctx, func(tx Tx) error { return put(tx, key(kindToken, t.ID), t) })
+	return x.update(ctx, failpoint.PutToken, func(tx Tx) error { return put(tx, key(kindToken, t.ID), t) })
 }
 
 // Token returns a token by its id; ok is false when there is none.
@@ -59,5 +60,5 @@ func (x *Index) Tokens(ctx context.Context, after string, limit int, see func(To
 
 // DeleteToken removes a token; an absent one is success.
 func (x *Index) DeleteToken(ctx context.Context, id string) error {
-	return x.store.Update(ctx, func(tx Tx) error { return tx.Delete(key(kindToken, id)) })
+	return x.update(ctx, failpoint.DeleteToken, func(tx Tx) error { return tx.Delete(key(kindToken, id)) })
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
 // Upload is the stored form of one attempt to publish one version.
@@ -93,7 +94,7 @@ func getUpload(tx Tx, id string) (Upload, error) {
 // another upload holds the label.
 func (x *Index) CreateUpload(ctx context.Context, u Upload, lease time.Duration) (_ Upload, created bool, err error) {
 	var result Upload
-	err = x.store.Update(ctx, func(tx Tx) error {
+	err = x.update(ctx, failpoint.CreateUpload, func(tx Tx) error {
 		result, created = u, false
 		attempt := key(kindAttempt, u.Principal, u.Attempt)
 		if open, ok, err := lookup[string](tx, attempt); err != nil || ok {
@@ -184,8 +185,8 @@ func (x *Index) Upload(ctx context.Context, id string) (u Upload, err error) {
 }
 
 // updateUpload changes one upload in a transaction of its own. change may refuse.
-func (x *Index) updateUpload(ctx context.Context, id string, change func(Tx, *Upload) error) (result Upload, err error) {
-	err = x.store.Update(ctx, func(tx Tx) error {
+func (x *Index) updateUpload(ctx context.Context, step failpoint.Step, id string, change func(Tx, *Upload) error) (result Upload, err error) {
+	err = x.update(ctx, step, func(tx Tx) error {
 		old, err := getUpload(tx, id)
 		if err != nil {
 			return err
@@ -218,7 +219,7 @@ func (u Upload) live() error {
 
 // Renew extends the lease of a pending upload; any other is left alone.
 func (x *Index) Renew(ctx context.Context, id string, lease time.Duration) error {
-	_, err := x.updateUpload(ctx, id, func(_ Tx, u *Upload) error {
+	_, err := x.updateUpload(ctx, failpoint.Renew, id, func(_ Tx, u *Upload) error {
 		x.renew(u, lease)
 		return nil
 	})
@@ -234,7 +235,7 @@ func (x *Index) renew(u *Upload, lease time.Duration) {
 
 // Accept fixes what a commit publishes: pending → verifying. From then on there is no lease.
 func (x *Index) Accept(ctx context.Context, id string, a Accepted) (Upload, error) {
-	return x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+	return x.updateUpload(ctx, failpoint.Accept, id, func(tx Tx, u *Upload) error {
 		if err := u.live(); err != nil {
 			return err
 		}
@@ -245,7 +246,7 @@ func (x *Index) Accept(ctx context.Context, id string, a Accepted) (Upload, erro
 
 // Reopen takes an accepted commit back because bytes are missing again: verifying → pending with a fresh lease.
 func (x *Index) Reopen(ctx context.Context, id string, lease time.Duration) error {
-	_, err := x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+	_, err := x.updateUpload(ctx, failpoint.Reopen, id, func(tx Tx, u *Upload) error {
 		if u.Status != ballast.UploadVerifying || u.Sealed {
 			return nil
 		}
@@ -259,7 +260,7 @@ func (x *Index) Reopen(ctx context.Context, id string, lease time.Duration) erro
 // Settle ends an upload that is not sealed and frees its label. A settled upload is left as it is. Errors: conflict
 // once it is sealed: from there it only rolls forward.
 func (x *Index) Settle(ctx context.Context, id string, status ballast.UploadStatus, why *ballast.Error) (Upload, error) {
-	return x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+	return x.updateUpload(ctx, failpoint.Settle, id, func(tx Tx, u *Upload) error {
 		if u.Status.Settled() {
 			return nil
 		}
@@ -273,7 +274,7 @@ func (x *Index) Settle(ctx context.Context, id string, status ballast.UploadStat
 
 // Expire ends a pending upload whose lease is over at the time of the transaction.
 func (x *Index) Expire(ctx context.Context, id string) (Upload, error) {
-	return x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+	return x.updateUpload(ctx, failpoint.Expire, id, func(tx Tx, u *Upload) error {
 		if u.Status != ballast.UploadPending || x.now().Before(u.LeaseUntil.Time) {
 			return nil
 		}
@@ -329,7 +330,7 @@ func (x *Index) Due(ctx context.Context, after string, limit int) (due []Upload,
 
 // Forget drops a settled upload whose pins are gone.
 func (x *Index) Forget(ctx context.Context, id string) error {
-	return x.store.Update(ctx, func(tx Tx) error {
+	return x.update(ctx, failpoint.Forget, func(tx Tx) error {
 		u, err := getUpload(tx, id)
 		if err != nil {
 			return err
@@ -362,7 +363,7 @@ func (x *Index) ids(ctx context.Context, kind byte) (ids []string, err error) {
 // Release drops up to limit pins of a settled upload. more says that there are further ones. A multipart that loses its
 // last pin goes to aborting; any other blob without pin and reference gets a tombstone.
 func (x *Index) Release(ctx context.Context, id string, limit int) (more bool, err error) {
-	err = x.store.Update(ctx, func(tx Tx) error {
+	err = x.update(ctx, failpoint.Release, func(tx Tx) error {
 		prefix := key(kindPinOf, id)
 		pins, err := keys(tx, prefix, limit)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
 // ErrUnverified says that a blob which a version is to reference is not verified, or is being reclaimed.
@@ -55,7 +56,7 @@ func (v Version) Key() ballast.Key {
 // The last chunk sets Referenced. Errors: ErrUnverified when one of the blobs is not verified; lease_lost when the
 // upload ended.
 func (x *Index) Reference(ctx context.Context, id string, blobs []digest.Digest, last bool) error {
-	_, err := x.updateUpload(ctx, id, func(tx Tx, u *Upload) error {
+	_, err := x.updateUpload(ctx, failpoint.Reference, id, func(tx Tx, u *Upload) error {
 		if u.Status != ballast.UploadVerifying {
 			return ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", id, u.Status)
 		}
@@ -87,7 +88,7 @@ func (x *Index) Reference(ctx context.Context, id string, blobs []digest.Digest,
 // An upload without a label whose files are those of latest publishes nothing: it is done with that version.
 // Errors: precondition when the base is no longer ready; retired when the only versions with this digest are retired.
 func (x *Index) Seal(ctx context.Context, id string, record func(Version) (body []byte, mac string, err error)) (v Version, err error) {
-	err = x.store.Update(ctx, func(tx Tx) error {
+	err = x.update(ctx, failpoint.Seal, func(tx Tx) error {
 		old, err := getUpload(tx, id)
 		if err != nil {
 			return err
@@ -273,7 +274,7 @@ func (x *Index) PendingRecord(ctx context.Context, k ballast.Key) (p Pending, ok
 
 // Ready makes a sealed version ready, with all secondary keys, and its upload done. Repeating it changes nothing.
 func (x *Index) Ready(ctx context.Context, k ballast.Key) (v Version, err error) {
-	err = x.store.Update(ctx, func(tx Tx) error {
+	err = x.update(ctx, failpoint.Ready, func(tx Tx) error {
 		if v, err = getVersion(tx, k.Scope, k.Name, k.Version); err != nil || v.Status != ballast.StatusSealed {
 			return err
 		}

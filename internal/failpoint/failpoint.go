@@ -1,0 +1,88 @@
+// Package failpoint names each step at which the registry changes what outlives it, the index or the bucket, so that
+// tests can stop it right before or right after any of them.
+//
+// It does so in a binary built with the tag failpoints alone. Without the tag [Do] is the step itself and nothing else,
+// and no name of a step is in the binary.
+package failpoint
+
+// Step is a change that can be stopped.
+type Step int
+
+// The steps. First those in the index, each one transaction.
+const (
+	Migrate Step = iota
+	SaveIntent
+	CreateUpload
+	Renew
+	Ask
+	MultipartOpened
+	MultipartLost
+	StoredByPut
+	StoredByMultipart
+	Tainted
+	Accept
+	Completing
+	LeaseVerify
+	RenewVerify
+	ReturnVerify
+	Verified
+	Lied
+	Reference
+	Seal
+	Ready
+	Reopen
+	Settle
+	Expire
+	Forget
+	Release
+	Reclaimed
+	SetAlias
+	DeleteAlias
+	PutToken
+	DeleteToken
+
+	// Writes to the bucket, each one request.
+
+	PutOwner
+	PutBlob
+	PutRecord
+	CreateMultipart
+	CompleteMultipart
+	AbortMultipart
+	DeleteObject
+
+	// What makes the store's acknowledged writes durable.
+
+	SyncBytes  // before blobs are verified
+	SyncSeal   // before a version is sealed
+	SyncRecord // before a version is ready
+
+	steps // their number
+)
+
+// Steps returns them all.
+func Steps() []Step {
+	all := make([]Step, steps)
+	for i := range all {
+		all[i] = Step(i)
+	}
+	return all
+}
+
+// String returns the step's name.
+func (s Step) String() string { return names()[s] }
+
+func names() [steps]string {
+	return [steps]string{
+		Migrate: "migrate", SaveIntent: "save-intent", CreateUpload: "create-upload", Renew: "renew", Ask: "ask",
+		MultipartOpened: "multipart-opened", MultipartLost: "multipart-lost", StoredByPut: "stored-by-put",
+		StoredByMultipart: "stored-by-multipart", Tainted: "tainted", Accept: "accept", Completing: "completing",
+		LeaseVerify: "lease-verify", RenewVerify: "renew-verify", ReturnVerify: "return-verify", Verified: "verified",
+		Lied: "lied", Reference: "reference", Seal: "seal", Ready: "ready", Reopen: "reopen", Settle: "settle",
+		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
+		DeleteAlias: "delete-alias", PutToken: "put-token", DeleteToken: "delete-token", PutOwner: "put-owner",
+		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",
+		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", DeleteObject: "delete-object",
+		SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",
+	}
+}

@@ -1,0 +1,54 @@
+package failpoint_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/ballast-registry/ballast/internal/failpoint"
+	"github.com/ballast-registry/ballast/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+func TestStepsHaveNames(t *testing.T) {
+	seen := map[string]failpoint.Step{}
+	for _, s := range failpoint.Steps() {
+		if other, taken := seen[s.String()]; taken || s.String() == "" {
+			t.Errorf("step %d has the name %q, as has %d", s, s, other)
+		}
+		seen[s.String()] = s
+	}
+}
+
+// traces counts what a binary has of this package: symbols, and names of steps that no other text has.
+func traces(t *testing.T, binary string) (symbols, names int) {
+	t.Helper()
+	out, err := exec.Command("go", "tool", "nm", binary).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), "ballast/internal/engine.") {
+		t.Fatalf("%s shows no symbols of the engine, so it would show none of this package", binary)
+	}
+	symbols = strings.Count(string(out), "ballast/internal/failpoint.")
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{failpoint.StoredByMultipart.String(), failpoint.CompleteMultipart.String(), "BALLAST_FAILPOINT"} {
+		names += bytes.Count(content, []byte(s))
+	}
+	return symbols, names
+}
+
+func TestShippedBinaryHasNone(t *testing.T) {
+	if symbols, names := traces(t, testenv.Binary(t)); symbols+names > 0 {
+		t.Errorf("the binary has %d symbols and %d names of failpoints", symbols, names)
+	}
+	if symbols, names := traces(t, testenv.FailpointBinary(t)); symbols == 0 || names == 0 {
+		t.Errorf("the binary with the tag shows %d symbols and %d names: the test is blind", symbols, names)
+	}
+}
