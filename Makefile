@@ -29,11 +29,13 @@ test: ## everything, against the embedded store and MinIO
 	$(if $(RACE),,@echo "no C compiler: the race detector stays off")
 	BALLAST_REQUIRE_TOOLS=1 go test $(RACE) -timeout $(TIMEOUT) $(RACED)
 	BALLAST_REQUIRE_TOOLS=1 go test -timeout $(TIMEOUT) $$(go list ./... | grep -vxF "$$(go list $(RACED) ./testenv/lint)")
+	BALLAST_REQUIRE_TOOLS=1 go test -tags failpoints -timeout $(TIMEOUT) -parallel 4 -run 'Crash|Orders|Moment' ./internal/failpoint ./internal/engine
 
 lint: ## house rules, and the proof that the layer rules bite
 	$$($(TOOLS) golangci-lint) run
 	BALLAST_REQUIRE_TOOLS=1 go test ./testenv/lint
 	go vet -tags nos3dev ./cmd/registry ./internal/s3dev
+	go vet -tags failpoints ./internal/...
 
 bench: ## benchmarks, ten rounds each, for benchstat
 	go test -run '^$$' -bench . -benchmem -count 10 -timeout 60m ./...

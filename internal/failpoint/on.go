@@ -20,7 +20,7 @@ type Moment string
 // The moments.
 const (
 	Before Moment = "before" // nothing was written yet
-	After  Moment = "after"  // the write returned without error
+	After  Moment = "after"  // the write has returned
 )
 
 // Hook is called at each moment of each step, by whichever goroutine takes it. An error takes the place of what the step
@@ -48,10 +48,11 @@ func Do(ctx context.Context, s Step, write func(context.Context) error) error {
 	if err := (*h)(ctx, s, Before); err != nil {
 		return err
 	}
-	if err := write(ctx); err != nil {
+	err := write(ctx)
+	if err := (*h)(ctx, s, After); err != nil {
 		return err
 	}
-	return (*h)(ctx, s, After)
+	return err
 }
 
 // Variables of a process that cannot be handed a hook.

@@ -1,0 +1,361 @@
+//go:build failpoints
+
+package engine_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/failpoint"
+	"github.com/ballast-registry/ballast/internal/objstore"
+	"github.com/ballast-registry/ballast/testenv"
+)
+
+// row is a moment at which the registry is stopped.
+type row struct {
+	step   failpoint.Step
+	moment failpoint.Moment
+}
+
+func (r row) String() string { return r.step.String() + "/" + string(r.moment) }
+
+func rows() (all []row) {
+	for _, s := range failpoint.Steps() {
+		all = append(all, row{s, failpoint.Before}, row{s, failpoint.After})
+	}
+	return all
+}
+
+// once is a hook that acts the first time that the row is met in earnest. Workers look for jobs all the time; their look
+// counts only when there was one.
+func (w *walk) once(r row, act func(context.Context) error) (hook failpoint.Hook, struck *atomic.Bool) {
+	struck = &atomic.Bool{}
+	return func(ctx context.Context, s failpoint.Step, m failpoint.Moment) error {
+		if s != r.step || m != r.moment {
+			return nil
+		}
+		if stored, _ := w.times(failpoint.StoredByMultipart); s == failpoint.LeaseVerify && stored == 0 {
+			return nil
+		}
+		if !struck.CompareAndSwap(false, true) {
+			return nil
+		}
+		return act(ctx)
+	}, struck
+}
+
+// TestCrashMatrix stops the registry right before and right after each step, in three ways: the step fails, whoever
+// waits for it goes away together with the engine, or the process is killed. Then everything that was ever reported
+// ready is there, all invariants hold, and whoever was cut off succeeds by doing the same again.
+func TestCrashMatrix(t *testing.T) {
+	table := &crashTable{n: map[string]map[string]int{}}
+	t.Run("ways", func(t *testing.T) {
+		t.Run("killed", func(t *testing.T) {
+			t.Parallel()
+			killed(t, table)
+		})
+		t.Run("in process", func(t *testing.T) { // one at a time, since a process has one hook
+			t.Parallel()
+			inProcess(t, table, "error", failing)
+			inProcess(t, table, "cancelled", leaving)
+		})
+	})
+	table.print(t)
+}
+
+// crashTable counts what was done to each step.
+type crashTable struct {
+	mu sync.Mutex
+	n  map[string]map[string]int // way/moment → step → times
+}
+
+func (c *crashTable) add(way string, r row) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	column := way + "/" + string(r.moment)
+	if c.n[column] == nil {
+		c.n[column] = map[string]int{}
+	}
+	c.n[column][r.step.String()]++
+}
+
+// print shows the table and fails for every zero in it.
+func (c *crashTable) print(t *testing.T) {
+	t.Helper()
+	columns := []string{"error/before", "error/after", "cancelled/before", "cancelled/after", "killed/before", "killed/after"}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%-20s %s\n", "step", strings.Join(columns, "  "))
+	for _, s := range failpoint.Steps() {
+		fmt.Fprintf(&b, "%-20s ", s)
+		for _, column := range columns {
+			n := c.n[column][s.String()]
+			if n == 0 {
+				t.Errorf("%s was never met: %s", s, column)
+			}
+			fmt.Fprintf(&b, " %*d ", len(column), n)
+		}
+		b.WriteByte('\n')
+	}
+	t.Log(b.String())
+}
+
+// failing lets the step fail once. The engine goes on.
+func failing(w *walk, r row) func(context.Context) error {
+	return func(context.Context) error {
+		switch r.step {
+		case failpoint.PutOwner, failpoint.PutBlob, failpoint.PutRecord, failpoint.CreateMultipart, failpoint.CompleteMultipart, failpoint.AbortMultipart, failpoint.DeleteObject:
+			return fmt.Errorf("%w: at %s", objstore.ErrUnavailable, r)
+		}
+		return fmt.Errorf("made to fail at %s", r)
+	}
+}
+
+// leaving ends the clients' context, upon which the walk ends and the engine is closed; the step goes on once it has
+// heard of it, or if it does not listen.
+func leaving(w *walk, _ row) func(context.Context) error {
+	ctx, cancel := context.WithCancel(w.ctx)
+	w.ctx = ctx
+	return func(ctx context.Context) error {
+		cancel()
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+		return nil
+	}
+}
+
+func inProcess(t *testing.T, table *crashTable, way string, act func(*walk, row) func(context.Context) error) {
+	for _, r := range rows() {
+		t.Run(way+"/"+r.String(), func(t *testing.T) {
+			dir, s, reported := t.TempDir(), memStore(t), newReports(t)
+			w := newWalk(t, t.Context(), dir, s)
+			w.report = reported.add
+			var struck *atomic.Bool
+			w.stop, struck = w.once(r, act(w, r))
+			failpoint.Set(w.hook)
+			err := errors.Join(w.all(), w.close())
+			failpoint.Set(nil)
+			if w.ctx.Err() == nil && err != nil {
+				t.Fatal(err)
+			}
+			if struck.Load() {
+				table.add(way, r)
+			}
+			survived(t, dir, s, reported, func() {
+				again := newWalk(t, t.Context(), dir, s)
+				again.report = reported.add
+				failpoint.Set(again.hook)
+				err := errors.Join(again.all(), again.close())
+				failpoint.Set(nil)
+				if err != nil {
+					t.Fatalf("doing it again: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// survived holds what a stop left to the invariants, at rest and once more after again has done everything again.
+func survived(t *testing.T, dir string, s store, reported *reports, again func()) {
+	t.Helper()
+	for _, wrong := range broken(t, dir, s, reported.all(t)) {
+		t.Error(wrong)
+	}
+	again()
+	all := reported.all(t)
+	for target, f := range published() {
+		all["acme::"+strings.Replace(target, ":", "::", 1)] = f.manifest()
+	}
+	for _, wrong := range broken(t, dir, s, all) {
+		t.Errorf("after doing it again: %s", wrong)
+	}
+}
+
+// broken opens what lies there and returns each violation of an invariant, and each version that was reported ready and
+// is not. The checker re-reads every byte of those that are.
+func broken(t *testing.T, dir string, s store, ready map[string]digest.Digest) (wrong []string) {
+	t.Helper()
+	ctx := context.WithValue(t.Context(), aside{}, true)
+	x, err := openIndex(ctx, dir, &clock{file: filepath.Join(dir, "clock")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	found, err := engine.Check(ctx, x, s.Bucket, engine.NewRecordKey(secret))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, v := range found {
+		wrong = append(wrong, "violated: "+v.String())
+	}
+	for key, d := range ready {
+		v, err := x.Version(ctx, must(ballast.ParseKey(key)))
+		if err != nil || v.Status != ballast.StatusReady || v.Digest != d {
+			wrong = append(wrong, fmt.Sprintf("lost: %s was reported ready as %s and is %q as %s: %v", key, d, v.Status, v.Digest, err))
+		}
+	}
+	return wrong
+}
+
+// What the matrix looks for shows when it is there.
+func TestCrashesWouldShow(t *testing.T) {
+	dir, m := t.TempDir(), memStore(t)
+	reported := newReports(t)
+	w := newWalk(t, t.Context(), dir, m)
+	w.report = reported.add
+	failpoint.Set(w.hook)
+	err := errors.Join(w.all(), w.close())
+	failpoint.Set(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := reported.all(t)
+	if wrong := broken(t, dir, m, ready); len(ready) < len(published()) || len(wrong) > 0 {
+		t.Fatalf("%d versions were reported, and this is wrong: %q", len(ready), wrong)
+	}
+	weights := ballast.BlobKey(acme, ballast.DigestOf(small("plain")["model.safetensors"]))
+	record := "tenants/acme/models/odd/versions/1/00000001.json"
+	for name, tc := range map[string]struct {
+		plant func()
+		want  string
+	}{
+		"weights that are gone":    {func() { must(0, m.Delete(t.Context(), weights)) }, "violated: kept"},
+		"a record that is gone":    {func() { must(0, m.Delete(t.Context(), record)) }, "violated: rebuild"},
+		"a version nobody has":     {func() { ready["acme::never::1"] = ballast.EmptyDigest }, "lost: acme::never::1"},
+		"files that are not these": {func() { ready["acme::lost::1"] = ballast.EmptyDigest }, "lost: acme::lost::1"},
+	} {
+		tc.plant()
+		if wrong := broken(t, dir, m, ready); !strings.Contains(strings.Join(wrong, "\n"), tc.want) {
+			t.Errorf("%s: shows as %q, want %q", name, wrong, tc.want)
+		}
+	}
+}
+
+// reports is a file of what was reported ready, which outlives who writes it.
+type reports struct{ file string }
+
+func newReports(t *testing.T) *reports { return &reports{filepath.Join(t.TempDir(), "ready")} }
+
+func (r *reports) add(key string, d digest.Digest) {
+	f := must(os.OpenFile(r.file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600))
+	defer f.Close()
+	must(fmt.Fprintln(f, key, d))
+}
+
+func (r *reports) all(t *testing.T) map[string]digest.Digest {
+	t.Helper()
+	all := map[string]digest.Digest{}
+	f, err := os.Open(r.file)
+	if errors.Is(err, os.ErrNotExist) {
+		return all
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		key, d, _ := strings.Cut(lines.Text(), " ")
+		all[key] = digest.Digest(d)
+	}
+	return all
+}
+
+// walkVariable makes a run of this test binary the process that is killed: what it is to do, as JSON.
+const walkVariable = "BALLAST_TEST_CRASH_WALK"
+
+type walkOrder struct {
+	Dir, Ready               string
+	Endpoint, Region, Bucket string
+	Keys                     [3][2]string // id and secret of service, put and get: objstore.Keys hide theirs
+	OneIdentity              bool
+	Step                     string // where to be killed; empty: not at all
+	Moment                   failpoint.Moment
+}
+
+func newWalkOrder(t *testing.T, s *testenv.Store, r row, ready *reports) walkOrder {
+	return walkOrder{
+		Dir: t.TempDir(), Ready: ready.file, Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, OneIdentity: s.OneIdentity,
+		Keys: [3][2]string{{s.Service.ID, s.Service.Secret}, {s.Put.ID, s.Put.Secret}, {s.Get.ID, s.Get.Secret}},
+		Step: r.step.String(), Moment: r.moment,
+	}
+}
+
+func (o walkOrder) store() *testenv.Store {
+	keys := func(i int) objstore.Keys { return objstore.Keys{ID: o.Keys[i][0], Secret: o.Keys[i][1]} }
+	return &testenv.Store{Endpoint: o.Endpoint, Region: o.Region, Bucket: o.Bucket, OneIdentity: o.OneIdentity, Service: keys(0), Put: keys(1), Get: keys(2)}
+}
+
+// TestCrashWalk is the body of the processes that killed starts.
+func TestCrashWalk(t *testing.T) {
+	text := os.Getenv(walkVariable)
+	if text == "" {
+		t.Skip("it is run by TestCrashMatrix")
+	}
+	var order walkOrder
+	if err := json.Unmarshal([]byte(text), &order); err != nil {
+		t.Fatal(err)
+	}
+	w := newWalk(t, t.Context(), order.Dir, realStore(t, order.store()))
+	w.report = (&reports{order.Ready}).add
+	if order.Step != "" {
+		w.stop, _ = w.once(row{must(failpoint.ParseStep(order.Step)), order.Moment}, func(context.Context) error {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		})
+	}
+	failpoint.Set(w.hook)
+	if err := errors.Join(w.all(), w.close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func killed(t *testing.T, table *crashTable) {
+	for _, r := range rows() {
+		t.Run(r.String(), func(t *testing.T) {
+			t.Parallel()
+			s, reported := testenv.Embedded(t), newReports(t)
+			order := newWalkOrder(t, s, r, reported)
+			out, err := walkProcess(t, order)
+			var exit *exec.ExitError
+			if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+				table.add("killed", r)
+			} else {
+				t.Fatalf("it was to be killed, and ended with %v:\n%s", err, out)
+			}
+			survived(t, order.Dir, realStore(t, s), reported, func() {
+				order.Step = ""
+				if out, err := walkProcess(t, order); err != nil {
+					t.Fatalf("doing it again: %v\n%s", err, out)
+				}
+			})
+		})
+	}
+}
+
+func walkProcess(t *testing.T, order walkOrder) ([]byte, error) {
+	t.Helper()
+	text, err := json.Marshal(order)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashWalk$", "-test.timeout=5m")
+	cmd.Env = append(os.Environ(), walkVariable+"="+string(text))
+	return cmd.CombinedOutput()
+}
