@@ -95,20 +95,15 @@ func (c *crashTable) add(way string, r row) {
 	c.n[column][r.step.String()]++
 }
 
-// print shows the table and fails for every zero in it.
+// print shows the table. There is no zero in it unless rows were left out: each row fails when its step is not met.
 func (c *crashTable) print(t *testing.T) {
-	t.Helper()
 	columns := []string{"error/before", "error/after", "cancelled/before", "cancelled/after", "killed/before", "killed/after"}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%-20s %s\n", "step", strings.Join(columns, "  "))
 	for _, s := range failpoint.Steps() {
 		fmt.Fprintf(&b, "%-20s ", s)
 		for _, column := range columns {
-			n := c.n[column][s.String()]
-			if n == 0 {
-				t.Errorf("%s was never met: %s", s, column)
-			}
-			fmt.Fprintf(&b, " %*d ", len(column), n)
+			fmt.Fprintf(&b, " %*d ", len(column), c.n[column][s.String()])
 		}
 		b.WriteByte('\n')
 	}
@@ -155,9 +150,10 @@ func inProcess(t *testing.T, table *crashTable, way string, act func(*walk, row)
 			if w.ctx.Err() == nil && err != nil {
 				t.Fatal(err)
 			}
-			if struck.Load() {
-				table.add(way, r)
+			if !struck.Load() {
+				t.Fatal("the step was not met")
 			}
+			table.add(way, r)
 			survived(t, dir, s, reported, func() {
 				again := newWalk(t, t.Context(), dir, s)
 				again.report = reported.add

@@ -7,6 +7,9 @@
 //
 //	file: internal/hash/reader.go
 //	test: ./internal/hash TestReaderRefusesWrongBytes
+//	tags: failpoints
+//
+// The line tags is for guards that are built with some; subtests may be named, as in TestMatrix/killed.
 //
 // Its sections old and new hold the text to replace, which must occur once, and what to put there.
 package main
@@ -67,9 +70,10 @@ func run(ctx context.Context, names []string, out io.Writer) error {
 type mutant struct {
 	file, old, new string
 	pkg, test      string
+	tags           string
 }
 
-// try returns nil when the guard fails on the mutant.
+// try returns nil when the guard fails on the mutant, and only on it.
 func try(ctx context.Context, file string) error {
 	m, err := parse(file)
 	if err != nil {
@@ -84,14 +88,15 @@ func try(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	if out, err := goTest(ctx, overlay, "-run", "^$", m.pkg); err != nil {
+	if out, err := m.goTest(ctx, overlay, "-run", "^$"); err != nil {
 		return fmt.Errorf("does not compile:\n%s", out)
 	}
-	out, err := goTest(ctx, overlay, "-count=1", "-timeout=5m", "-run", "^("+m.test+")$", m.pkg)
+	guard := []string{"-timeout=5m", "-run", "^(" + strings.ReplaceAll(m.test, "/", ")$/^(") + ")$"}
+	out, err := m.goTest(ctx, overlay, append(guard, "-count=1")...)
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
-		return nil
+		return m.innocent(ctx, guard)
 	case err != nil:
 		return err
 	case strings.Contains(string(out), "no tests to run"):
@@ -100,10 +105,21 @@ func try(ctx context.Context, file string) error {
 	return fmt.Errorf("SURVIVED %s", m.test)
 }
 
-func goTest(ctx context.Context, overlay string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test"}, args...)...)
-	// In GOFLAGS, so that a test which builds the real binary gets the mutant too.
-	cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay))
+// innocent returns nil when the guard passes without the mutant: one that always fails guards nothing.
+func (m mutant) innocent(ctx context.Context, guard []string) error {
+	if out, err := m.goTest(ctx, "", guard...); err != nil {
+		return fmt.Errorf("FAILS ANYWAY %s: %w\n%s", m.test, err, out)
+	}
+	return nil
+}
+
+func (m mutant) goTest(ctx context.Context, overlay string, args ...string) ([]byte, error) {
+	args = append([]string{"test", "-tags=" + m.tags}, append(args, m.pkg)...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = os.Environ()
+	if overlay != "" { // in GOFLAGS, so that a test which builds the real binary gets the mutant too
+		cmd.Env = append(cmd.Env, "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay))
+	}
 	return cmd.CombinedOutput()
 }
 
@@ -119,6 +135,9 @@ func parse(file string) (mutant, error) {
 		}
 		if v, ok := strings.CutPrefix(line, "test: "); ok {
 			m.pkg, m.test, _ = strings.Cut(strings.TrimSpace(v), " ")
+		}
+		if v, ok := strings.CutPrefix(line, "tags: "); ok {
+			m.tags = strings.TrimSpace(v)
 		}
 	}
 	for _, section := range archive.Files {
