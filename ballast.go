@@ -71,7 +71,7 @@ var segmentPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,95}$`)
 // reservedSegments are words that routes and bucket folders use.
 var reservedSegments = toSet(strings.Fields(`versions aliases uploads rollback events tokens admin files children promote
 	retire resolve raw blob tree commit revision refs models api datasets spaces inbox staging blobs global v1 v2 healthz
-	readyz metrics openapi.yaml`))
+	readyz metrics openapi.yaml production tensors`))
 
 // ParseName parses a model's name. Each segment has 1 to 96 of [A-Za-z0-9._-] and begins with a letter, a digit or "_";
 // "--", "..", a trailing "." or "-", an ending ".git" and the reserved words are refused. These are the rules of
@@ -155,6 +155,10 @@ func ParseAlias(s string) (Alias, error) {
 	}
 	return Alias{s}, nil
 }
+
+// ProductionAlias is what name@production means: the version in production. It moves by promotions alone, so ParseAlias
+// refuses it and ParseRef knows it.
+func ProductionAlias() Alias { return Alias{"production"} }
 
 // IsZero reports whether a is the invalid zero value.
 func (a Alias) IsZero() bool { return a.s == "" }

@@ -75,6 +75,8 @@ type Error struct {
 	Actual     digest.Digest   `json:"actual,omitempty"`      // integrity, already_exists: the digest that was found or offered
 	Missing    []digest.Digest `json:"missing,omitempty"`     // missing: what to send, 1,000 at most
 	Holder     *Holder         `json:"holder,omitempty"`      // conflict: the open upload that holds the label
+	References []Reference     `json:"references,omitempty"`  // referenced: what points at it, of what the caller sees, 100 at most
+	Cursor     string          `json:"cursor,omitempty"`      // gone: where the feed begins now
 	RetryAfter float64         `json:"retry_after,omitempty"` // seconds: busy, rate_limited, unavailable
 	cause      error
 }

@@ -57,7 +57,7 @@ type Ref struct {
 
 // ParseRef parses
 //
-//	name   name:version   name@alias   name@sha256:…   name:latest
+//	name   name:version   name@alias   name@production   name@sha256:…   name:latest
 //
 // each optionally behind scope::, and the keys tenant::name::version and name::version. Of two parts joined by "::"
 // the second is taken for a version when it can be one: a::1 is version 1 of the global model a.
@@ -122,6 +122,8 @@ func (r Ref) withSelector(sel string) (_ Ref, err error) {
 	case sel == "" || sel == "latest" || at == "latest" && isAlias:
 	case strings.HasPrefix(at, "sha256:"):
 		r.Digest, err = ParseDigest(at)
+	case isAlias && at == ProductionAlias().String():
+		r.Alias = ProductionAlias()
 	case isAlias:
 		r.Alias, err = ParseAlias(at)
 	default:

@@ -2,10 +2,8 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -91,18 +89,18 @@ func (c *checker) versions(ctx context.Context) {
 		if index.VersionID(v.Scope, v.Name, v.Version) != id {
 			c.report(InvariantOneContent, "%s lies under the key of another version", v.Key())
 		}
-		if c.Candidates[id] && !ready {
-			c.report(InvariantGate, "latest can answer %s, which is %s", v.Key(), v.Status)
+		if c.Candidates[id] != (ready && v.Stage.Active()) {
+			c.report(InvariantGate, "latest can answer %s: %t; it is %s and %s", v.Key(), c.Candidates[id], v.Status, v.Stage)
 		}
-		if _, pending := c.Records[id]; pending == ready {
+		if _, pending := c.Records[id]; ready && pending || v.Status == ballast.StatusSealed && !pending {
 			c.report(InvariantOrder, "%s is %s and pending record is %t", v.Key(), v.Status, pending)
 		}
-		if !ready {
+		if v.Status == ballast.StatusSealed || v.Status == ballast.StatusDeleted {
 			continue
 		}
 		found := id + " " + v.Digest.Encoded()
-		if !c.Candidates[id] || !c.ByDigest[found] || !c.ByManifest[found] {
-			c.report(InvariantGate, "%s is ready and not found by version %t, by digest %t, by manifest %t", v.Key(), c.Candidates[id], c.ByDigest[found], c.ByManifest[found])
+		if !c.ByDigest[found] || !c.ByManifest[found] {
+			c.report(InvariantGate, "%s is %s and found by digest %t, by manifest %t", v.Key(), v.Status, c.ByDigest[found], c.ByManifest[found])
 		}
 		c.bytes(ctx, v)
 	}
@@ -110,6 +108,48 @@ func (c *checker) versions(ctx context.Context) {
 		if _, ok := c.Versions[id]; !ok {
 			c.report(InvariantGate, "latest can answer %s, which does not exist", id)
 		}
+	}
+	c.production()
+	c.lineage()
+}
+
+// production checks that at most one version of a name is in production, and that it is the one that is found there.
+func (c *checker) production() {
+	for id, v := range c.Versions {
+		p := c.Production[index.NameID{Scope: v.Scope, Name: v.Name.Fold()}]
+		found := !p.Version.IsZero() && index.VersionID(v.Scope, v.Name, p.Version) == id
+		if found != (v.Stage == ballast.StageProduction) {
+			c.report(InvariantGate, "%s is %s and found as production: %t", v.Key(), v.Stage, found)
+		}
+		if v.Stage == ballast.StageProduction && v.Status != ballast.StatusReady {
+			c.report(InvariantGate, "%s is in production and %s", v.Key(), v.Status)
+		}
+	}
+}
+
+// lineage checks that each base is there, and knows its children.
+func (c *checker) lineage() {
+	edges := 0
+	for id, v := range c.Versions {
+		if v.Metadata.BaseModel == "" || v.Status == ballast.StatusDeleted {
+			continue
+		}
+		k, err := ballast.ParseKey(v.Metadata.BaseModel)
+		if err != nil {
+			c.report(InvariantOneContent, "%s: its base is %q", v.Key(), v.Metadata.BaseModel)
+			continue
+		}
+		edges++
+		base := index.VersionID(k.Scope, k.Name, k.Version)
+		if b, ok := c.Versions[base]; !ok || b.Status == ballast.StatusDeleted {
+			c.report(InvariantKept, "%s: its base %s is gone", v.Key(), k)
+		}
+		if !c.Children[base+" "+id] {
+			c.report(InvariantKept, "%s is not among the children of its base %s", v.Key(), k)
+		}
+	}
+	if edges != len(c.Children) {
+		c.report(InvariantKept, "%d versions have a base, and bases have %d children", edges, len(c.Children))
 	}
 }
 
@@ -325,68 +365,6 @@ func (c *checker) owner(ctx context.Context) {
 	case mark.IndexID != c.Owner.IndexID || mark.Epoch > c.Owner.Intent:
 		c.report(InvariantOwner, "the prefix belongs to %s at epoch %d, this index is %s at %d", mark.IndexID, mark.Epoch, c.Owner.IndexID, c.Owner.Intent)
 	}
-}
-
-// records rebuilds every version from its record and compares.
-func (c *checker) records(ctx context.Context) {
-	inBucket := map[string]bool{}
-	for scope, err := range scopesIn(ctx, c.bucket) {
-		if err != nil {
-			c.fault(err)
-			return
-		}
-		for obj, err := range c.bucket.List(ctx, scope.Path()+"/models/", "") {
-			if err != nil {
-				c.fault(err)
-				return
-			}
-			k, n, ok := parseRecordPath(scope, obj.Key)
-			if !ok {
-				c.report(InvariantRebuild, "%s is no record", path.Base(obj.Key))
-				continue
-			}
-			id := index.VersionID(k.Scope, k.Name, k.Version)
-			inBucket[id] = true
-			c.record(ctx, obj.Key, k, n, id)
-		}
-	}
-	for id, v := range c.Versions {
-		if v.Status == ballast.StatusReady && !inBucket[id] {
-			c.report(InvariantRebuild, "%s is ready and has no record in the bucket", v.Key())
-		}
-	}
-}
-
-func (c *checker) record(ctx context.Context, objectKey string, k ballast.Key, n int, id string) {
-	v, known := c.Versions[id]
-	if !known {
-		c.report(InvariantOwner, "the bucket has a record of %s, which the index does not know", k)
-		return
-	}
-	body, _, err := readAll(ctx, c.bucket, objectKey, maxRecordBytes)
-	if err != nil {
-		c.fault(err)
-		return
-	}
-	if pending, ok := c.Records[id]; ok && string(pending) != string(body) {
-		c.report(InvariantOneContent, "%s: its record in the bucket is not the one that is to be written", k)
-		return
-	}
-	r, mac, err := c.key.openRecord(objectKey, k, n, body, "")
-	if err != nil {
-		c.report(InvariantRebuild, "%s: %v", k, err)
-		return
-	}
-	if n != 1 || r.Kind != RecordReady || mac != v.RecordMAC || r.Digest != v.Digest || r.Size != v.Size || r.Files != v.Files || r.CreatedBy != v.CreatedBy ||
-		r.CreatedAt != v.CreatedAt || r.Name != v.Name || r.Version != v.Version || !sameJSON(r.Metadata, v.Metadata) {
-		c.report(InvariantRebuild, "%s: its record %d would rebuild another version", k, n)
-	}
-}
-
-func sameJSON(a, b any) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
 }
 
 // bounds checks the sizes of what is stored, and that it can be read.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -113,6 +114,9 @@ func (e *Engine) fixBase(ctx context.Context, p Principal, m *ballast.Metadata) 
 	}
 	if err != nil {
 		return err
+	}
+	if depth, err := e.index.Depth(ctx, base); err != nil || depth >= index.MaxLineage-1 {
+		return cmp.Or(err, error(ballast.Errorf(ballast.CodePrecondition, "base model %s: %d bases stand behind it already; at most %d may", base.Key(), depth, index.MaxLineage)))
 	}
 	m.BaseModel = base.Key().String()
 	return nil
@@ -273,7 +277,7 @@ func distinct(files []ballast.File, n int) iter.Seq[[]ballast.File] {
 	return slices.Chunk(once, n)
 }
 
-// finishers holds one goroutine per accepted commit.
+// finishers holds one goroutine per thing that has to be finished: an accepted commit, a pending record.
 type finishers struct {
 	mu      sync.Mutex
 	running map[string]bool
@@ -300,17 +304,23 @@ func (f *finishers) end(id string) {
 
 // finishLater finishes an accepted commit in the background, however long the store takes to come back.
 func (e *Engine) finishLater(id string) {
-	if !e.finishing.begin(id) {
+	e.persist("upload "+id, func(ctx context.Context) error { return e.finish(ctx, id) })
+}
+
+// persist does something in the background, again and again until it succeeds or this instance may do it no more. What is
+// under way already is not begun anew.
+func (e *Engine) persist(what string, do func(context.Context) error) {
+	if !e.finishing.begin(what) {
 		return
 	}
 	e.work.Go(func() {
-		defer e.finishing.end(id)
+		defer e.finishing.end(what)
 		for pause := time.Second; ; pause = min(2*pause, time.Minute) {
-			err := e.finish(e.ctx, id)
+			err := do(e.ctx)
 			if err == nil || e.ctx.Err() != nil || e.owner.verdict() != nil {
 				return
 			}
-			e.log.WarnContext(e.ctx, "finishing an upload", "upload", id, "error", err, "retry_in", pause)
+			e.log.WarnContext(e.ctx, "finishing what was begun", "what", what, "error", err, "retry_in", pause)
 			select {
 			case <-e.ctx.Done():
 				return

@@ -104,7 +104,10 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	return e, nil
 }
 
-// resume takes up the accepted commits that an earlier run left.
+// pendingBatch bounds how many pending records one look takes up; the reaper looks again.
+const pendingBatch = 1000
+
+// resume takes up the accepted commits and pending records that an earlier run left.
 func (e *Engine) resume(ctx context.Context) error {
 	ids, err := e.index.Verifying(ctx)
 	if err != nil {
@@ -113,7 +116,11 @@ func (e *Engine) resume(ctx context.Context) error {
 	for _, id := range ids {
 		e.finishLater(id)
 	}
-	return nil
+	ended, err := e.index.PendingEnds(ctx, pendingBatch)
+	for _, k := range ended {
+		e.recordLater(k)
+	}
+	return err
 }
 
 func (e *Engine) start() {
@@ -121,6 +128,7 @@ func (e *Engine) start() {
 	e.loop("owner", e.limits.FenceAge/3, nil, e.owner.refresh)
 	e.loop("reap", e.limits.Lease/10, e.reapBell, e.reap)
 	e.loop("release", time.Minute, e.releaseBell, e.release)
+	e.loop("events", time.Hour, nil, e.dropEvents)
 	e.loop("reclaim", e.limits.ReclaimRetry, e.reclaimBell, e.reclaim)
 	for range e.limits.VerifyWorkers {
 		e.loop("verify", e.limits.VerifyRetry, e.verifyBell, e.verify)

@@ -81,7 +81,7 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 		return false, err
 	}
 	// If we crash before Seal nothing is visible and the commit is finished anew; after it, only rollForward is left.
-	v, err := e.index.Seal(ctx, u.ID, e.recordKey.readyRecord)
+	v, err := e.index.Seal(ctx, u.ID, e.recordKey.nextRecord)
 	if err != nil {
 		return errors.Is(err, index.ErrUnverified), ignore(err, index.ErrUnverified)
 	}
@@ -145,7 +145,7 @@ func (e *Engine) reference(ctx context.Context, u index.Upload, files []ballast.
 	return nil
 }
 
-// rollForward writes the record that a sealed version waits for and makes the version ready. The store lets one writer
+// rollForward writes the record that a version waits for; a sealed one then becomes ready. The store lets one writer
 // have each record number: what is there already is ours when its bytes are, else the bucket knows more than the index.
 func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 	p, pending, err := e.index.PendingRecord(ctx, k)
@@ -175,11 +175,16 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 	if err := e.flush(wctx, failpoint.SyncRecord); err != nil {
 		return err
 	}
-	v, err := e.index.Ready(wctx, k)
+	var v index.Version
+	if p.Version.Status == ballast.StatusSealed {
+		v, err = e.index.Ready(wctx, k)
+	} else {
+		v, err = e.index.Recorded(wctx, k, p.Number)
+	}
 	if err != nil {
 		return err
 	}
-	e.log.LogAttrs(ctx, slog.LevelInfo, "version ready", slog.String("key", k.String()), slog.String("digest", v.Digest.String()),
+	e.log.LogAttrs(ctx, slog.LevelInfo, "version "+string(v.Status), slog.String("key", k.String()), slog.String("digest", v.Digest.String()),
 		slog.Int64("bytes", v.Size), slog.Int("files", v.Files), slog.String("by", v.CreatedBy))
 	e.changed.notify()
 	e.releaseBell.ring()

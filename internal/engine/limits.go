@@ -23,6 +23,7 @@ type Limits struct {
 	VerifyRanges  int           // ranges of one object in flight
 	VerifyRange   int64         // bytes of one range; memory is workers × ranges × this
 	ManifestCache int64         // bytes of manifests kept parsed
+	EventLife     time.Duration // how long events are kept
 }
 
 // DefaultLimits returns what a zero field stands for.
@@ -31,7 +32,7 @@ func DefaultLimits() Limits {
 		PutURLLife: time.Hour, GetURLLife: time.Hour, Lease: 15 * time.Minute, Grace: 24 * time.Hour,
 		FenceAge: 15 * time.Second, TakeOverWait: 60 * time.Second, RecordTimeout: 30 * time.Second,
 		CommitWait: 10 * time.Second, VerifyLease: time.Minute, VerifyRetry: 10 * time.Second, ReclaimRetry: 2 * time.Second,
-		VerifyWorkers: 2, VerifyRanges: 4, VerifyRange: 4 << 20, ManifestCache: 8 << 20,
+		VerifyWorkers: 2, VerifyRanges: 4, VerifyRange: 4 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour,
 	}
 }
 
@@ -45,6 +46,7 @@ func (l Limits) withDefaults() Limits {
 		VerifyRetry: cmp.Or(l.VerifyRetry, d.VerifyRetry), ReclaimRetry: cmp.Or(l.ReclaimRetry, d.ReclaimRetry),
 		VerifyWorkers: cmp.Or(l.VerifyWorkers, d.VerifyWorkers), VerifyRanges: cmp.Or(l.VerifyRanges, d.VerifyRanges),
 		VerifyRange: cmp.Or(l.VerifyRange, d.VerifyRange), ManifestCache: cmp.Or(l.ManifestCache, d.ManifestCache),
+		EventLife: cmp.Or(l.EventLife, d.EventLife),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ballast-registry/ballast"
@@ -139,6 +140,9 @@ func (e *Engine) Files(ctx context.Context, p Principal, ref ballast.Ref, l List
 	if err != nil {
 		return ballast.FilesPage{}, err
 	}
+	if l.URLs && v.Files == 0 {
+		return ballast.FilesPage{}, ballast.Errorf(ballast.CodePrecondition, "%s has no files: it was published for what is said of it, and there is nothing to pull", v.Key())
+	}
 	after, err := decodeCursor(l.Cursor)
 	if err != nil {
 		return ballast.FilesPage{}, err
@@ -248,7 +252,7 @@ func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Sco
 	if err != nil {
 		return err
 	}
-	return e.index.DeleteAlias(ctx, scope, name, alias, ifMatch)
+	return e.index.DeleteAlias(ctx, scope, name, alias, p.By(), ifMatch)
 }
 
 // writable returns the scope of a write: the one that is named, or the principal's own; never another by fallback.
@@ -272,6 +276,25 @@ func decodeCursor(cursor string) (string, error) {
 		return "", errCursor()
 	}
 	return string(at), nil
+}
+
+// formatNumber and parseNumber are for cursors of a number; 0 is none.
+func formatNumber(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func parseNumber(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 {
+		return 0, errCursor()
+	}
+	return n, nil
 }
 
 func errCursor() error {

@@ -131,17 +131,29 @@ func (k RecordKey) mac(path string, body []byte, previous string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// readyRecord makes the first record of a version: every byte of it follows from the version and the key.
-func (k RecordKey) readyRecord(v index.Version) (bytes []byte, mac string, err error) {
-	body, err := json.Marshal(Record{
-		Schema: recordSchema, Kind: RecordReady, Number: 1, Scope: v.Scope, Name: v.Name, Version: v.Version,
+// nextRecord makes the record that a version in its present state adds to its chain: every byte of it follows from the
+// version and the key.
+func (k RecordKey) nextRecord(v index.Version) (bytes []byte, mac string, err error) {
+	r := Record{
+		Schema: recordSchema, Number: v.Records + 1, Scope: v.Scope, Name: v.Name, Version: v.Version,
 		Digest: v.Digest, ManifestSize: v.ManifestSize, Size: v.Size, Files: v.Files, Assurance: v.Assurance,
-		Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, By: v.CreatedBy, At: v.CreatedAt,
-	})
+		Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt,
+	}
+	switch v.Status {
+	case ballast.StatusSealed:
+		r.Kind, r.By, r.At = RecordReady, v.CreatedBy, v.CreatedAt
+	case ballast.StatusRetired:
+		r.Kind, r.By, r.At = RecordRetired, v.RetiredBy, v.RetiredAt
+	case ballast.StatusDeleted:
+		r.Kind, r.By, r.At = RecordDeleted, v.DeletedBy, v.DeletedAt
+	default:
+		return nil, "", fmt.Errorf("engine: a version that is %s adds no record", v.Status)
+	}
+	body, err := json.Marshal(r)
 	if err != nil {
 		return nil, "", err
 	}
-	mac = k.mac(recordPath(v.Key(), 1), body, v.RecordMAC)
+	mac = k.mac(recordPath(v.Key(), r.Number), body, v.RecordMAC)
 	bytes, err = json.Marshal(sealedRecord{KeyID: k.ID, HMAC: mac, Body: body})
 	if err == nil && len(bytes) > maxRecordBytes {
 		err = ballast.Errorf(ballast.CodeTooLarge, "the version's record has %d bytes; at most %d: shorten the metadata", len(bytes), maxRecordBytes)

@@ -27,7 +27,7 @@ func recordVersion(t *testing.T) index.Version {
 		t.Fatal(err)
 	}
 	at := ballast.At(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))
-	return index.Version{Scope: scope, Name: name, Version: v, Digest: ballast.DigestOf([]byte("manifest")), ManifestSize: 8, Size: 5, Files: 1,
+	return index.Version{Scope: scope, Name: name, Version: v, Status: ballast.StatusSealed, Digest: ballast.DigestOf([]byte("manifest")), ManifestSize: 8, Size: 5, Files: 1,
 		Assurance: ballast.AssuranceStore, CreatedBy: "ci@acme", CreatedAt: at, Metadata: ballast.Metadata{Description: "<a & b>", Config: []byte(`{"x":1.10}`)}}
 }
 
@@ -51,11 +51,11 @@ func TestRecordPath(t *testing.T) {
 func TestRecordIsBoundToItsPlaceAndKey(t *testing.T) {
 	k, v := NewRecordKey(bytes.Repeat([]byte{1}, 32)), recordVersion(t)
 	path := recordPath(v.Key(), 1)
-	b, mac, err := k.readyRecord(v)
+	b, mac, err := k.nextRecord(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, _, _ := k.readyRecord(v); !bytes.Equal(again, b) {
+	if again, _, _ := k.nextRecord(v); !bytes.Equal(again, b) {
 		t.Fatal("the same version makes other bytes the second time")
 	}
 	r, got, err := k.openRecord(path, v.Key(), 1, b, "")
@@ -93,7 +93,7 @@ func TestRecordIsBoundToItsPlaceAndKey(t *testing.T) {
 func TestRecordOverItsLimit(t *testing.T) {
 	v := recordVersion(t)
 	v.Metadata.Description = strings.Repeat("x", maxRecordBytes)
-	if _, _, err := NewRecordKey(make([]byte, 32)).readyRecord(v); ballast.CodeOf(err) != ballast.CodeTooLarge {
+	if _, _, err := NewRecordKey(make([]byte, 32)).nextRecord(v); ballast.CodeOf(err) != ballast.CodeTooLarge {
 		t.Fatalf("error is %v", err)
 	}
 }

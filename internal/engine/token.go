@@ -217,5 +217,5 @@ func (e *Engine) RevokeToken(ctx context.Context, p Principal, id string) error 
 	if err := e.owner.verdict(); err != nil {
 		return err
 	}
-	return e.index.DeleteToken(ctx, id)
+	return e.index.DeleteToken(ctx, id, p.By())
 }

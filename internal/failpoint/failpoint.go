@@ -30,6 +30,13 @@ const (
 	Reference
 	Seal
 	Ready
+	Recorded
+	Patch
+	Promote
+	Rollback
+	Retire
+	Delete
+	DropEvents
 	Reopen
 	Settle
 	Expire
@@ -78,7 +85,8 @@ func names() [steps]string {
 		MultipartOpened: "multipart-opened", MultipartLost: "multipart-lost", StoredByPut: "stored-by-put",
 		StoredByMultipart: "stored-by-multipart", Tainted: "tainted", Accept: "accept", Completing: "completing",
 		LeaseVerify: "lease-verify", RenewVerify: "renew-verify", ReturnVerify: "return-verify", Verified: "verified",
-		Lied: "lied", Reference: "reference", Seal: "seal", Ready: "ready", Reopen: "reopen", Settle: "settle",
+		Lied: "lied", Reference: "reference", Seal: "seal", Ready: "ready", Recorded: "recorded",
+		Patch: "patch", Promote: "promote", Rollback: "rollback", Retire: "retire", Delete: "delete", DropEvents: "drop-events", Reopen: "reopen", Settle: "settle",
 		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
 		DeleteAlias: "delete-alias", PutToken: "put-token", DeleteToken: "delete-token", PutOwner: "put-owner",
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",

@@ -63,7 +63,11 @@ func (x *Index) SetAlias(ctx context.Context, scope ballast.Scope, name ballast.
 			}
 		}
 		a = Alias{Version: v.Version, UpdatedBy: by, UpdatedAt: ballast.At(x.now()), Revision: old.Revision + 1}
-		return errors.Join(put(tx, aliasKey(scope, name, alias), a), tx.Put(aliasOfKey(scope, name, v.Version, alias.String()), nil))
+		return errors.Join(
+			put(tx, aliasKey(scope, name, alias), a),
+			tx.Put(aliasOfKey(scope, name, v.Version, alias.String()), nil),
+			x.emit(tx, Event{By: by, Kind: ballast.EventAliasSet, Scope: scope, Name: v.Name, Version: v.Version, Alias: alias, Before: old.Revision, After: a.Revision}),
+		)
 	})
 	return a, err
 }
@@ -76,7 +80,7 @@ func matches(alias ballast.Alias, a Alias, ifRevision *int64) error {
 }
 
 // DeleteAlias removes an alias; ifRevision is as for SetAlias. Errors: not_found.
-func (x *Index) DeleteAlias(ctx context.Context, scope ballast.Scope, name ballast.Name, alias ballast.Alias, ifRevision *int64) error {
+func (x *Index) DeleteAlias(ctx context.Context, scope ballast.Scope, name ballast.Name, alias ballast.Alias, by string, ifRevision *int64) error {
 	return x.update(ctx, failpoint.DeleteAlias, func(tx Tx) error {
 		a, ok, err := lookup[Alias](tx, aliasKey(scope, name, alias))
 		if err != nil {
@@ -88,7 +92,10 @@ func (x *Index) DeleteAlias(ctx context.Context, scope ballast.Scope, name balla
 		if err := matches(alias, a, ifRevision); err != nil {
 			return err
 		}
-		return deleteAll(tx, aliasKey(scope, name, alias), aliasOfKey(scope, name, a.Version, alias.String()))
+		return errors.Join(
+			deleteAll(tx, aliasKey(scope, name, alias), aliasOfKey(scope, name, a.Version, alias.String())),
+			x.emit(tx, Event{By: by, Kind: ballast.EventAliasGone, Scope: scope, Name: name, Alias: alias, Before: a.Revision}),
+		)
 	})
 }
 

@@ -42,9 +42,9 @@ func TestAliasesMoveByCompareAndSwap(t *testing.T) {
 		w.wantAliasesOf("acme::m::3")
 
 		champion := must(ballast.ParseAlias("champion"))
-		w.want(ballast.CodePrecondition, w.DeleteAlias(w.ctx, acme, name("m"), champion, revision(3)))
-		w.ok(w.DeleteAlias(w.ctx, acme, name("m"), champion, revision(4)))
-		w.want(ballast.CodeNotFound, w.DeleteAlias(w.ctx, acme, name("m"), champion, nil))
+		w.want(ballast.CodePrecondition, w.DeleteAlias(w.ctx, acme, name("m"), champion, "w", revision(3)))
+		w.ok(w.DeleteAlias(w.ctx, acme, name("m"), champion, "w", revision(4)))
+		w.want(ballast.CodeNotFound, w.DeleteAlias(w.ctx, acme, name("m"), champion, "w", nil))
 		w.wantAliasesOf("acme::m::1")
 		if got := w.resolve(reader, "m@champion"); got != "not_found" {
 			t.Errorf("a deleted alias is %s", got)

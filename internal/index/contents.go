@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -20,6 +21,8 @@ type Contents struct {
 	ByDigest   map[string]bool    // "key digest" of versions found by digest
 	ByManifest map[string]bool    // "key digest" of versions found by their manifest
 	Records    map[string][]byte  // pending records by key text, folded
+	Production map[NameID]Production
+	Children   map[string]bool // "base child" by key text, folded
 	Uploads    map[string]Upload
 	Verifying  map[string]bool   // ids of accepted commits to finish
 	Releasing  map[string]bool   // ids of settled uploads whose pins still go
@@ -54,7 +57,7 @@ func (x *Index) Contents(ctx context.Context) (c Contents, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {
 		c = Contents{
 			Names: map[NameID]Name{}, Versions: map[string]Version{}, Candidates: map[string]bool{}, ByDigest: map[string]bool{},
-			ByManifest: map[string]bool{}, Records: map[string][]byte{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
+			ByManifest: map[string]bool{}, Records: map[string][]byte{}, Production: map[NameID]Production{}, Children: map[string]bool{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
 			Releasing: map[string]bool{}, Holds: map[string]string{}, Blobs: map[BlobID]Blob{}, Pins: map[BlobID]map[string]int64{},
 			PinsOf: map[string]map[digest.Digest]bool{}, References: map[BlobID]map[digest.Digest]bool{}, Queue: map[BlobID]VerifyJob{}, Reclaim: map[BlobID]bool{},
 		}
@@ -92,7 +95,7 @@ func (c *Contents) add(item Item) (err error) {
 			c.Owner, err = decode[Owner](item.Key, item.Value)
 		}
 		return err
-	case kindName, kindVersion, kindCandidate, kindByDigest, kindByManifest, kindRecord, kindHold:
+	case kindName, kindVersion, kindCandidate, kindByDigest, kindByManifest, kindRecord, kindHold, kindProduction, kindChild:
 		return c.addVersioned(item)
 	case kindUpload, kindVerifying, kindRelease:
 		return c.addUpload(item)
@@ -106,12 +109,21 @@ func (c *Contents) addVersioned(item Item) (err error) {
 	p, order := parts(item.Key, 2)
 	id := versionID(p[0], p[1], order)
 	switch item.Key[0] {
-	case kindName:
+	case kindName, kindProduction:
 		scope, err := ballast.ParseScope(p[0])
 		if err != nil {
 			return err
 		}
+		if item.Key[0] == kindProduction {
+			c.Production[NameID{scope, p[1]}], err = decode[Production](item.Key, item.Value)
+			return err
+		}
 		c.Names[NameID{scope, p[1]}], err = decode[Name](item.Key, item.Value)
+		return err
+	case kindChild:
+		p, order := parts(item.Key, 5)
+		base, err := hex.DecodeString(p[2])
+		c.Children[versionID(p[0], p[1], base)+" "+versionID(p[3], p[4], order)] = true
 		return err
 	case kindVersion:
 		c.Versions[id], err = decode[Version](item.Key, item.Value)

@@ -220,7 +220,7 @@ func TestTokensPages(t *testing.T) {
 			after = next
 			w.ok(w.PutToken(w.ctx, index.Token{ID: rapid.SampledFrom([]string{"a", "c"}).Draw(t, "new") + fmt.Sprint(pages) + "z"}))
 			if pages == 0 {
-				w.ok(w.DeleteToken(w.ctx, after)) // the cursor's own token
+				w.ok(w.DeleteToken(w.ctx, after, "w")) // the cursor's own token
 			}
 			if pages > 50 {
 				t.Fatalf("the list does not end")
@@ -242,7 +242,7 @@ func TestToken(t *testing.T) {
 			t.Errorf("got %+v, %t, %v", got, ok, err)
 		}
 		for range 2 {
-			w.ok(w.DeleteToken(w.ctx, "t"))
+			w.ok(w.DeleteToken(w.ctx, "t", "w"))
 			if _, ok, err := w.Token(w.ctx, "t"); ok || err != nil {
 				t.Errorf("deleted: %t, %v", ok, err)
 			}

@@ -12,6 +12,8 @@ type Lookup struct {
 	Scopes []ballast.Scope
 	// SeesSealed says in which scopes the caller may write, and so sees a sealed version by its exact label.
 	SeesSealed func(ballast.Scope) bool
+	// Retired also finds retired versions, and those whose base was retired: for what people know of them, not for bytes.
+	Retired bool
 }
 
 // errElsewhere says that a scope has nothing to do with a reference, so that the next one decides.
@@ -29,6 +31,9 @@ func (x *Index) Resolve(ctx context.Context, l Lookup, ref ballast.Ref) (v Versi
 		for _, scope := range l.Scopes {
 			v, err = resolveIn(tx, l, scope, ref)
 			if !errors.Is(err, errElsewhere) {
+				if l.Retired {
+					return err
+				}
 				return servable(tx, v, err)
 			}
 		}
@@ -47,7 +52,7 @@ func resolveIn(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, 
 	case !ref.Version.IsZero():
 		return exact(tx, l, scope, ref)
 	case ref.Digest != "":
-		return byDigest(tx, scope, ref)
+		return byDigest(tx, l, scope, ref)
 	}
 	name, ok, err := lookup[Name](tx, scopedName(kindName, scope, ref.Name))
 	if err != nil {
@@ -55,6 +60,13 @@ func resolveIn(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, 
 	}
 	if !ok || !name.HadReady {
 		return Version{}, errElsewhere
+	}
+	if ref.Alias == ballast.ProductionAlias() {
+		v, err := inProduction(tx, scope, ref)
+		if err != nil {
+			return Version{}, err
+		}
+		return getVersion(tx, scope, ref.Name, v)
 	}
 	if !ref.Alias.IsZero() {
 		return byAlias(tx, l, scope, ref)
@@ -78,6 +90,9 @@ func exact(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, erro
 	case ballast.StatusReady:
 		return v, nil
 	case ballast.StatusRetired:
+		if l.Retired {
+			return v, nil
+		}
 		return v, retired(v)
 	case ballast.StatusLost:
 		return v, ballast.Errorf(ballast.CodeIntegrity, "%s: bytes of it are missing from the bucket; push the same files again to heal it", v.Key())
@@ -93,7 +108,7 @@ func retired(v Version) *ballast.Error {
 	return ballast.Errorf(ballast.CodeRetired, "%s was retired and is not served any more", v.Key())
 }
 
-func byDigest(tx Tx, scope ballast.Scope, ref ballast.Ref) (Version, error) {
+func byDigest(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
 	prefix := key(kindByDigest, scope.String(), ref.Name.Fold(), ref.Digest.Encoded())
 	var refused error = errElsewhere
 	for item, err := range tx.Scan(prefix, nil, true) {
@@ -103,6 +118,9 @@ func byDigest(tx Tx, scope ballast.Scope, ref ballast.Ref) (Version, error) {
 		v, err := get[Version](tx, append(scopedName(kindVersion, scope, ref.Name), item.Key[len(prefix):]...))
 		if err != nil {
 			return v, err
+		}
+		if l.Retired && (v.Status == ballast.StatusReady || v.Status == ballast.StatusRetired) {
+			return v, nil
 		}
 		if err := servable(tx, v, nil); v.Status == ballast.StatusReady && err == nil {
 			return v, nil
@@ -170,25 +188,17 @@ func noneServable(tx Tx, scope ballast.Scope, ref ballast.Ref) error {
 	return retired(last)
 }
 
-// servable refuses a version whose base was retired.
+// servable refuses a version one of whose bases was retired.
 func servable(tx Tx, v Version, err error) error {
-	if err != nil || v.Metadata.BaseModel == "" {
-		return err
-	}
-	k, err := ballast.ParseKey(v.Metadata.BaseModel)
 	if err != nil {
 		return err
 	}
-	base, err := getVersion(tx, k.Scope, k.Name, k.Version)
-	switch {
-	case errors.Is(err, ErrNotFound):
+	return lineage(tx, v, func(base Version) error {
+		if base.Status == ballast.StatusRetired {
+			return ballast.Errorf(ballast.CodeRetired, "%s is not served any more: its base %s was retired", v.Key(), base.Key())
+		}
 		return nil
-	case err != nil:
-		return err
-	case base.Status == ballast.StatusRetired:
-		return ballast.Errorf(ballast.CodeRetired, "%s is not served any more: its base %s was retired", v.Key(), base.Key())
-	}
-	return nil
+	})
 }
 
 // HasVersion reports whether the index knows a version, in whatever state.

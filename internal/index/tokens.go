@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/failpoint"
@@ -17,9 +18,19 @@ type Token struct {
 	CreatedAt ballast.Time    `json:"created_at"`
 }
 
+// home is the scope of the first grant, in which the token shows in the feed.
+func (t Token) home() ballast.Scope {
+	if len(t.Grants) == 0 {
+		return ballast.Scope{}
+	}
+	return t.Grants[0].Scope
+}
+
 // PutToken stores a token.
 func (x *Index) PutToken(ctx context.Context, t Token) error {
-	return x.update(ctx, failpoint.PutToken, func(tx Tx) error { return put(tx, key(kindToken, t.ID), t) })
+	return x.update(ctx, failpoint.PutToken, func(tx Tx) error {
+		return errors.Join(put(tx, key(kindToken, t.ID), t), x.emit(tx, Event{By: t.CreatedBy, Kind: ballast.EventTokenMinted, Scope: t.home(), Token: t.ID}))
+	})
 }
 
 // Token returns a token by its id; ok is false when there is none.
@@ -59,6 +70,12 @@ func (x *Index) Tokens(ctx context.Context, after string, limit int, see func(To
 }
 
 // DeleteToken removes a token; an absent one is success.
-func (x *Index) DeleteToken(ctx context.Context, id string) error {
-	return x.update(ctx, failpoint.DeleteToken, func(tx Tx) error { return tx.Delete(key(kindToken, id)) })
+func (x *Index) DeleteToken(ctx context.Context, id, by string) error {
+	return x.update(ctx, failpoint.DeleteToken, func(tx Tx) error {
+		t, ok, err := lookup[Token](tx, key(kindToken, id))
+		if err != nil || !ok {
+			return err
+		}
+		return errors.Join(tx.Delete(key(kindToken, id)), x.emit(tx, Event{By: by, Kind: ballast.EventTokenGone, Scope: t.home(), Token: id}))
+	})
 }

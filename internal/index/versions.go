@@ -44,6 +44,10 @@ type Version struct {
 	Revision     int64             `json:"revision"`
 	Upload       string            `json:"upload"`  // that published it
 	Records      int               `json:"records"` // records of its chain that are in the bucket
+	RetiredBy    string            `json:"retired_by,omitempty"`
+	RetiredAt    ballast.Time      `json:"retired_at,omitzero"`
+	DeletedBy    string            `json:"deleted_by,omitempty"`
+	DeletedAt    ballast.Time      `json:"deleted_at,omitzero"`
 	RecordMAC    string            `json:"record_mac"`
 }
 
@@ -157,6 +161,7 @@ func (x *Index) seal(tx Tx, u *Upload, record func(Version) ([]byte, string, err
 		put(tx, scopedName(kindName, u.Scope, u.Name), name),
 		put(tx, versionKey(kindVersion, u.Scope, u.Name, v.Version), v),
 		tx.Put(versionKey(kindRecord, u.Scope, u.Name, v.Version), body),
+		putChild(tx, v),
 	)
 }
 
@@ -295,6 +300,7 @@ func (x *Index) Ready(ctx context.Context, k ballast.Key) (v Version, err error)
 			putAll(tx, candidateKey(k.Scope, k.Name, k.Version),
 				byDigestKey(k.Scope, k.Name, v.Digest, k.Version),
 				byManifestKey(k.Scope, v.Digest, k.Name, k.Version)),
+			x.emit(tx, Event{At: now, By: v.CreatedBy, Kind: ballast.EventReady, Scope: v.Scope, Name: v.Name, Version: v.Version, After: v.Revision}),
 		)
 	})
 	return v, err

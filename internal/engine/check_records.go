@@ -1,0 +1,121 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"path"
+	"slices"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+)
+
+// records rebuilds every version from its records and compares.
+func (c *checker) records(ctx context.Context) {
+	chains := map[string][]string{} // keys of objects by version
+	keys := map[string]ballast.Key{}
+	for scope, err := range scopesIn(ctx, c.bucket) {
+		if err != nil {
+			c.fault(err)
+			return
+		}
+		for obj, err := range c.bucket.List(ctx, scope.Path()+"/models/", "") {
+			if err != nil {
+				c.fault(err)
+				return
+			}
+			k, _, ok := parseRecordPath(scope, obj.Key)
+			if !ok {
+				c.report(InvariantRebuild, "%s is no record", path.Base(obj.Key))
+				continue
+			}
+			id := index.VersionID(k.Scope, k.Name, k.Version)
+			chains[id], keys[id] = append(chains[id], obj.Key), k
+		}
+	}
+	for id, objects := range chains {
+		if v, known := c.Versions[id]; known {
+			c.chain(ctx, v, objects)
+		} else {
+			c.report(InvariantOwner, "the bucket has a record of %s, which the index does not know", keys[id])
+		}
+	}
+	for id, v := range c.Versions {
+		if len(chains[id]) < v.Records {
+			c.report(InvariantRebuild, "%s is %s and the bucket has %d of its %d records", v.Key(), v.Status, len(chains[id]), v.Records)
+		}
+	}
+}
+
+// chain checks the records of one version in the bucket, and the pending one behind them.
+func (c *checker) chain(ctx context.Context, v index.Version, objects []string) {
+	k := v.Key()
+	pending, waits := c.Records[index.VersionID(v.Scope, v.Name, v.Version)]
+	mac, last := "", RecordKind("")
+	add := func(n int, body []byte) bool {
+		r, next, err := c.key.openRecord(recordPath(k, n), k, n, body, mac)
+		switch {
+		case err != nil:
+			c.report(InvariantRebuild, "%s: %v", k, err)
+			return false
+		case !slices.Contains(followers(last), r.Kind):
+			c.report(InvariantRebuild, "%s: record %d says %s after %q", k, n, r.Kind, last)
+		case !rebuilds(r, v):
+			c.report(InvariantRebuild, "%s: its record %d would rebuild another version", k, n)
+		}
+		mac, last = next, r.Kind
+		return true
+	}
+	for i, object := range objects {
+		body, _, err := readAll(ctx, c.bucket, object, maxRecordBytes)
+		if err != nil {
+			c.fault(err)
+			return
+		}
+		if n := i + 1; n == v.Records+1 && waits && string(pending) != string(body) {
+			c.report(InvariantOneContent, "%s: its record in the bucket is not the one that is to be written", k)
+			return
+		}
+		if !add(i+1, body) {
+			return
+		}
+	}
+	if waits && len(objects) == v.Records && !add(v.Records+1, pending) {
+		return
+	}
+	if says := (map[RecordKind][]ballast.Status{RecordReady: {ballast.StatusReady, ballast.StatusSealed, ballast.StatusLost}, RecordRetired: {ballast.StatusRetired}, RecordDeleted: {ballast.StatusDeleted}})[last]; mac != v.RecordMAC || !slices.Contains(says, v.Status) {
+		c.report(InvariantRebuild, "%s is %s and the last of its records says %s", k, v.Status, last)
+	}
+}
+
+// followers are the kinds that may stand behind a kind in a chain; behind "" stands the first.
+func followers(kind RecordKind) []RecordKind {
+	switch kind {
+	case "":
+		return []RecordKind{RecordReady}
+	case RecordReady, RecordRestored:
+		return []RecordKind{RecordRetired, RecordDeleted}
+	case RecordRetired:
+		return []RecordKind{RecordDeleted}
+	case RecordDeleted:
+		return []RecordKind{RecordRestored}
+	}
+	return nil
+}
+
+// rebuilds reports whether a record makes the version that the index has. What people say of a version may have changed
+// since; its base may not.
+func rebuilds(r Record, v index.Version) bool {
+	same := r.Metadata.BaseModel == v.Metadata.BaseModel
+	if v.Revision == 1 {
+		same = sameJSON(r.Metadata, v.Metadata)
+	}
+	return same && r.Digest == v.Digest && r.Size == v.Size && r.Files == v.Files && r.CreatedBy == v.CreatedBy &&
+		r.CreatedAt == v.CreatedAt && r.Name == v.Name && r.Version == v.Version
+}
+
+func sameJSON(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}
