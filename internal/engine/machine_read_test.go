@@ -172,6 +172,8 @@ func (m *machine) files(at page) step {
 			case code != "":
 			case !v.ready:
 				code = ballast.CodeBusy
+			case len(v.files) == 0:
+				code = ballast.CodePrecondition
 			case at.cursor == "no cursor!":
 				code = ballast.CodeInvalid
 			case at.cursor != "" && v.digest != at.digest:
