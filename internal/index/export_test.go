@@ -5,9 +5,13 @@ import (
 	"math"
 
 	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
 
 	"github.com/ballast-registry/ballast"
 )
+
+// BareDB is the database under the Store, and its bucket of items.
+func BareDB(b *Bolt) (db *bbolt.DB, bucket []byte) { return b.db, boltDataBucket }
 
 // SetStatus puts a version in a state, as the transactions that retire, delete and rebuild do it.
 func (x *Index) SetStatus(ctx context.Context, k ballast.Key, to ballast.Status) error {
