@@ -39,6 +39,7 @@ func (s *server) routes() []route {
 		{get, "/v1/models", s.listModels},
 		{get, model, s.getModel},
 		{get, model + "/versions", s.listVersions},
+		{get, "/v1/versions", s.listAllVersions},
 		{get, version, s.getVersion},
 		{get, version + "/files", s.listFiles},
 		{get, version + "/files/{path}", s.getFile},

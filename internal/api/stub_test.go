@@ -133,8 +133,12 @@ func (s *stub) Model(_ context.Context, _ engine.Principal, scope ballast.Scope,
 	return sampleModel, s.call(scope, name)
 }
 
-func (s *stub) Versions(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.VersionsPage, error) {
-	return ballast.VersionsPage{Versions: some(s, sampleVersion)}, s.call(scope, name, limit, cursor)
+func (s *stub) Versions(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name, l engine.ListVersions) (ballast.VersionsPage, error) {
+	return ballast.VersionsPage{Versions: some(s, sampleVersion)}, s.call(scope, name, l)
+}
+
+func (s *stub) AllVersions(_ context.Context, _ engine.Principal, l engine.ListAllVersions) (ballast.VersionsPage, error) {
+	return ballast.VersionsPage{Versions: some(s, sampleVersion), Cursor: "next"}, s.call(l)
 }
 
 func (s *stub) Version(_ context.Context, _ engine.Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
