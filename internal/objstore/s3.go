@@ -22,8 +22,9 @@ import (
 
 // S3 is a Bucket and a Signer over anything that speaks S3.
 type S3 struct {
-	client *s3.Client
-	once   *s3.Client // for calls that are sent once and may take as long as they take
+	client  *s3.Client
+	once    *s3.Client // for calls that are sent once and may take as long as they take
+	patient *s3.Client // for calls that may be repeated and take as long as they take
 
 	bucket, prefix  string // prefix is "" or ends in "/"
 	region          string
@@ -106,6 +107,7 @@ func (s *S3) openClients(cfg Config, loaded aws.Config) {
 	}
 	s.client = configure(quick, newRetryer())
 	s.once = configure(patient, aws.NopRetryer{})
+	s.patient = configure(patient, newRetryer())
 }
 
 // headerWait bounds how long a store may think about a call that it answers at once.
