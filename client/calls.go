@@ -27,7 +27,20 @@ func (c *Client) Blobs(ctx context.Context, upload string, in ballast.BlobsReque
 // Commit hands in the list of files. The upload it returns is done, with a Result, or verifying: wait with Upload.
 // Errors: missing with Error.Missing, the digests to send again; already_exists; lease_lost.
 func (c *Client) Commit(ctx context.Context, upload string, in ballast.CommitRequest) (ballast.Upload, error) {
-	a, err := c.do(ctx, call{method: http.MethodPost, path: uploadPath(upload) + "/commit", in: in})
+	return c.outcome(ctx, upload, call{method: http.MethodPost, path: uploadPath(upload) + "/commit", in: in})
+}
+
+// CopyVersion publishes the files of a version, and what is said of it, under another name or in another scope; the store
+// moves the bytes. The upload it returns is done, with a Result, or verifying: wait with Upload. The same call again
+// joins a copy that is under way. Errors: those of CreateUpload and Commit; precondition when the base model cannot be
+// seen from there.
+func (c *Client) CopyVersion(ctx context.Context, from ballast.Ref, in ballast.CopyVersion) (ballast.Upload, error) {
+	return c.outcome(ctx, "", call{method: http.MethodPost, path: versionPath(from) + "/copy", in: in})
+}
+
+// outcome makes a call that is answered with an upload under way, or with the version that it has become.
+func (c *Client) outcome(ctx context.Context, upload string, call call) (ballast.Upload, error) {
+	a, err := c.do(ctx, call)
 	if err != nil {
 		return ballast.Upload{}, err
 	}

@@ -34,6 +34,8 @@ type Service interface {
 	// Upload returns the upload, after at most wait while it is not settled.
 	Upload(ctx context.Context, p engine.Principal, id string, wait time.Duration) (ballast.Upload, error)
 	AbortUpload(ctx context.Context, p engine.Principal, id string) error
+	// Copy returns the upload done, with its Result, or verifying.
+	Copy(ctx context.Context, p engine.Principal, from ballast.Ref, req ballast.CopyVersion) (ballast.Upload, error)
 
 	Models(ctx context.Context, p engine.Principal, list engine.ListModels) (ballast.ModelsPage, error)
 	Model(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.ModelInfo, error)

@@ -41,6 +41,7 @@ func (s *server) routes() []route {
 		{get, model + "/versions", s.listVersions},
 		{get, "/v1/versions", s.listAllVersions},
 		{get, version, s.getVersion},
+		{post, version + "/copy", s.copyVersion},
 		{get, version + "/files", s.listFiles},
 		{get, version + "/files/{path}", s.getFile},
 		{head, version + "/files/{path}", s.headFile},
