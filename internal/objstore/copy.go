@@ -49,7 +49,7 @@ func (s *S3) Copy(ctx context.Context, key string, source Source) (Object, error
 
 // copyParts copies the source part by part and completes the upload onto the empty key.
 func (s *S3) copyParts(ctx context.Context, key, id string, source Source) (*s3.CompleteMultipartUploadOutput, error) {
-	size := ballast.ClampPartSize(source.Size, copyPartSize)
+	size := ballast.ClampPartSize(source.Size, s.copyPart)
 	parts := make([]types.CompletedPart, ballast.PartCount(source.Size, size))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(copiesAtOnce)

@@ -34,6 +34,7 @@ type S3 struct {
 	signer          presigner
 	now             func() time.Time
 	page            int32 // entries of a listing's page; 0 leaves it to the store
+	copyPart        int64 // bytes that Copy has the store copy in one request, or more for large objects
 }
 
 var (
@@ -54,7 +55,7 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 	s := &S3{
 		bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region,
 		service: newIdentity(cfg.Service.String(), loaded),
-		signer:  newV4Signer(), now: time.Now,
+		signer:  newV4Signer(), now: time.Now, copyPart: copyPartSize,
 	}
 	if s.prefix != "" {
 		s.prefix += "/"
