@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -288,4 +289,66 @@ func TestCopyCanBeAborted(t *testing.T) {
 	if _, err := r.copy(t, publisher, "m:1", "global::m:1"); err != nil {
 		t.Errorf("the label is not free: %v", err)
 	}
+}
+
+// TestCopyBesideAnUpload: a blob that another upload has begun to send, in whichever way, is copied all the same; that
+// upload then finds it there, and what it still sends replaces nothing.
+func TestCopyBesideAnUpload(t *testing.T) {
+	for _, method := range []ballast.Method{ballast.MethodPut, ballast.MethodMultipart} {
+		t.Run(string(method), func(t *testing.T) {
+			eachStore(t, func(t *testing.T, s store) {
+				r := newRig(t, s)
+				_, f := r.described(t, writer, "m:1", ballast.Metadata{})
+				body := f["parts.gguf"]
+				d := ballast.DigestOf(body)
+				u, err := r.open(t, admin, "beside:1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := ballast.BlobRequest{Digest: d, Size: int64(len(body)), Method: method}
+				if method == ballast.MethodMultipart {
+					want.PartSize, want.Parts = partSize, partDigests(body)
+				}
+				a, err := r.Blobs(t.Context(), admin, u.ID, ballast.BlobsRequest{Blobs: []ballast.BlobRequest{want}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := r.copy(t, publisher, "m:1", "global::m:1"); err != nil {
+					t.Fatal(err)
+				}
+				copied, err := s.Head(t.Context(), ballast.BlobKey(ballast.Global, d))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if method == ballast.MethodPut {
+					if status := s.send(t, *a.Blobs[0].Request, body, nil); status != http.StatusPreconditionFailed {
+						t.Errorf("a late PUT is answered %d", status)
+					}
+				} else if status := s.send(t, a.Blobs[0].Parts[0].Request, part(body, 1), nil); status != http.StatusNotFound {
+					t.Errorf("a late part is answered %d", status)
+				}
+				if _, err := r.commit(t, admin, u.ID, []ballast.File{{Path: "w", Size: int64(len(body)), Digest: d}}, ballast.Metadata{}); err != nil {
+					t.Errorf("the other upload: %v", err)
+				}
+				if now, err := s.Head(t.Context(), copied.Key); err != nil || now.ETag != copied.ETag || now.VersionID != copied.VersionID {
+					t.Errorf("it is %+v now, %v; it was %+v", now, err, copied)
+				}
+			})
+		})
+	}
+}
+
+// TestTwentyCopiesAtOnce of one version, by one principal and under one label: one version.
+func TestTwentyCopiesAtOnce(t *testing.T) {
+	r := newRig(t, memStore(t))
+	r.described(t, writer, "m:1", ballast.Metadata{})
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if v, err := r.copy(t, publisher, "m:1", "global::m:1"); err != nil || v.Key != "m::1" {
+				t.Errorf("%s, %v", v.Key, err)
+			}
+		})
+	}
+	all.Wait()
 }

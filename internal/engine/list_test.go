@@ -185,3 +185,18 @@ func TestCursorsOfOtherLists(t *testing.T) {
 	_, err = ask(ballast.OrderName, page.Cursor)
 	wantCode(t, err, ballast.CodeGone)
 }
+
+// TestCheckSeesWhatIsNotListed: a version that the orders by time do not find is reported.
+func TestCheckSeesWhatIsNotListed(t *testing.T) {
+	m, r := memRig(t, nil)
+	r.lost = true // it ends damaged
+	r.mustPush(t, writer, "m:1", small("a"))
+	r.Close()
+	planter{t, r.index, m}.edit('y', "", "")
+	found := violations(t, r.opt)
+	if !slices.ContainsFunc(found, func(v engine.Violation) bool {
+		return v.Invariant == engine.InvariantGate && strings.Contains(v.String(), "listed by time")
+	}) {
+		t.Fatalf("reported: %v", found)
+	}
+}
