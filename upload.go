@@ -156,6 +156,13 @@ type CommitRequest struct {
 	Metadata Metadata `json:"metadata,omitzero"`
 }
 
+// CopyVersion is the body of POST …/versions/{ref}/copy.
+type CopyVersion struct {
+	Scope   Scope   `json:"scope,omitzero"`   // left out: the scope of the principal's first grant
+	Name    Name    `json:"name"`             // required
+	Version Version `json:"version,omitzero"` // left out: as for CreateUpload
+}
+
 // PartCount returns how many parts of partSize bytes make size bytes: at least one.
 func PartCount(size, partSize int64) int { return int(max(1, (size+partSize-1)/partSize)) }
 

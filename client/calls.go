@@ -27,7 +27,20 @@ func (c *Client) Blobs(ctx context.Context, upload string, in ballast.BlobsReque
 // Commit hands in the list of files. The upload it returns is done, with a Result, or verifying: wait with Upload.
 // Errors: missing with Error.Missing, the digests to send again; already_exists; lease_lost.
 func (c *Client) Commit(ctx context.Context, upload string, in ballast.CommitRequest) (ballast.Upload, error) {
-	a, err := c.do(ctx, call{method: http.MethodPost, path: uploadPath(upload) + "/commit", in: in})
+	return c.outcome(ctx, upload, call{method: http.MethodPost, path: uploadPath(upload) + "/commit", in: in})
+}
+
+// CopyVersion publishes the files of a version, and what is said of it, under another name or in another scope; the store
+// moves the bytes. The upload it returns is done, with a Result, or verifying: wait with Upload. The same call again
+// joins a copy that is under way. Errors: those of CreateUpload and Commit; precondition when the base model cannot be
+// seen from there.
+func (c *Client) CopyVersion(ctx context.Context, from ballast.Ref, in ballast.CopyVersion) (ballast.Upload, error) {
+	return c.outcome(ctx, "", call{method: http.MethodPost, path: versionPath(from) + "/copy", in: in})
+}
+
+// outcome makes a call that is answered with an upload under way, or with the version that it has become.
+func (c *Client) outcome(ctx context.Context, upload string, call call) (ballast.Upload, error) {
+	a, err := c.do(ctx, call)
 	if err != nil {
 		return ballast.Upload{}, err
 	}
@@ -80,9 +93,50 @@ func (c *Client) Model(ctx context.Context, ref ballast.Ref) (ballast.ModelInfo,
 	return fetch[ballast.ModelInfo](ctx, c, call{method: http.MethodGet, path: modelPath(ref)})
 }
 
-// Versions yields the versions of a model, the highest first; of ref only the scope and the name count.
-func (c *Client) Versions(ctx context.Context, ref ballast.Ref) iter.Seq2[ballast.VersionInfo, error] {
-	return list(ctx, c, modelPath(ref)+"/versions", nil, func(p ballast.VersionsPage) ([]ballast.VersionInfo, string) { return p.Versions, p.Cursor })
+// Versions yields the versions of a model that the filter admits, the highest first; of ref only the scope and the name
+// count. The zero filter admits what is ready.
+func (c *Client) Versions(ctx context.Context, ref ballast.Ref, f ballast.VersionFilter) iter.Seq2[ballast.VersionInfo, error] {
+	return list(ctx, c, modelPath(ref)+"/versions", filterQuery(f), versionsOf)
+}
+
+// ListVersions narrows AllVersions.
+type ListVersions struct {
+	Scope  ballast.Scope        // zero: the principal's own and global, where an own name hides the global one
+	Prefix string               // of the name, compared without case
+	Order  ballast.VersionOrder // zero: by name
+	Filter ballast.VersionFilter
+}
+
+// AllVersions yields the versions of all models that the principal may read and the filter admits.
+func (c *Client) AllVersions(ctx context.Context, o ListVersions) iter.Seq2[ballast.VersionInfo, error] {
+	q := filterQuery(o.Filter)
+	for key, value := range map[string]string{"scope": o.Scope.String(), "prefix": o.Prefix, "order": string(o.Order)} {
+		if value != "" {
+			q.Set(key, value)
+		}
+	}
+	return list(ctx, c, "/v1/versions", q, versionsOf)
+}
+
+func versionsOf(p ballast.VersionsPage) ([]ballast.VersionInfo, string) { return p.Versions, p.Cursor }
+
+func filterQuery(f ballast.VersionFilter) url.Values {
+	q := url.Values{}
+	for key, value := range map[string]string{"status": string(f.Status), "stage": string(f.Stage), "task": f.Task, "creator": f.Creator} {
+		if value != "" {
+			q.Set(key, value)
+		}
+	}
+	if f.Base != (ballast.Ref{}) {
+		q.Set("base", f.Base.String())
+	}
+	for _, tag := range f.Tags {
+		q.Add("tag", tag)
+	}
+	for _, m := range f.Metrics {
+		q.Add("metric."+m.Metric+"."+string(m.Bound), strconv.FormatFloat(m.Value, 'g', -1, 64))
+	}
+	return q
 }
 
 // Version resolves a reference.

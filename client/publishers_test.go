@@ -33,7 +33,7 @@ func TestTwentyPublishersOfOneNameGetTwentyVersions(t *testing.T) {
 			}
 		}
 		seen := make(map[string]bool)
-		for v, err := range c.Versions(t.Context(), ref(t, "m")) {
+		for v, err := range c.Versions(t.Context(), ref(t, "m"), ballast.VersionFilter{}) {
 			w.must(err)
 			seen[v.Key] = true
 		}

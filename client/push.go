@@ -191,7 +191,7 @@ func (p *push) open(ctx context.Context) (err error) {
 		case err == nil && p.upload.Status == ballast.UploadPending:
 			return nil
 		case err == nil: // committed by an earlier push: it ends by itself, and this one's files may be others
-			u, err := p.wait(ctx, p.upload)
+			u, err := p.c.follow(ctx, p.upload, p.o.Progress)
 			if p.upload = u; err == nil && u.Status == ballast.UploadPending || p.mayGoOn(ctx, err) {
 				return err
 			}

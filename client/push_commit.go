@@ -23,7 +23,7 @@ func (p *push) publish(ctx context.Context) (ballast.VersionInfo, error) {
 	for reopened := 0; ; {
 		u, err := p.c.Commit(ctx, p.upload.ID, ballast.CommitRequest{Files: p.fileList(), Metadata: p.o.Metadata})
 		if err == nil {
-			u, err = p.wait(ctx, u)
+			u, err = p.c.follow(ctx, u, p.o.Progress)
 		}
 		switch e := ballast.AsError(err); {
 		case err == nil && u.Status == ballast.UploadDone && u.Result != nil:
@@ -58,19 +58,19 @@ func (p *push) tooOften(times map[digest.Digest]int, e *ballast.Error) bool {
 	return most > resends
 }
 
-// wait follows an upload while the registry verifies it. It returns it done or pending; any other end is an error.
-func (p *push) wait(ctx context.Context, u ballast.Upload) (_ ballast.Upload, err error) {
+// follow waits while the registry finishes an upload. It returns it done or pending; any other end is an error.
+func (c *Client) follow(ctx context.Context, u ballast.Upload, progress Progress) (_ ballast.Upload, err error) {
 	var behind int64
 	for u.Status == ballast.UploadVerifying {
 		if pr := u.Progress; pr != nil {
 			if behind == 0 {
-				p.o.Progress.tell(Event{Phase: PhaseVerify, Files: pr.Blobs, Total: pr.Bytes})
+				progress.tell(Event{Phase: PhaseVerify, Files: pr.Blobs, Total: pr.Bytes})
 			}
-			p.o.Progress.bytes(PhaseVerify, "", pr.BytesVerified-behind)
+			progress.bytes(PhaseVerify, "", pr.BytesVerified-behind)
 			behind = pr.BytesVerified
 		}
 		asked := time.Now()
-		if u, err = p.c.Upload(ctx, u.ID, pollWait); err != nil {
+		if u, err = c.Upload(ctx, u.ID, pollWait); err != nil {
 			return u, err
 		}
 		if u.Status == ballast.UploadVerifying && time.Since(asked) < time.Second { // something between cut the wait short

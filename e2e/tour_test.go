@@ -176,7 +176,7 @@ func wantReady(t *testing.T, c *client.Client, typed []stop) {
 	var names []string
 	for m, err := range c.Models(t.Context(), client.ListModels{}) {
 		check(t, err)
-		for v, err := range c.Versions(t.Context(), ballast.Ref{Scope: m.Scope, Name: m.Name}) {
+		for v, err := range c.Versions(t.Context(), ballast.Ref{Scope: m.Scope, Name: m.Name}, ballast.VersionFilter{}) {
 			check(t, err)
 			if v.Status != ballast.StatusReady {
 				t.Errorf("%s is %s", v.Key, v.Status)

@@ -18,17 +18,36 @@ import (
 type lsCmd struct {
 	Name string `arg:"" optional:"" name:"name|prefix" help:"A model, to list its versions; else the beginning of names. acme::… looks into one scope."`
 
+	Prefix  string   `help:"Only names that begin so; never one model's versions alone."`
+	Status  string   `help:"Versions that are ready (what is listed unasked), retired, or all of them."`
+	Stage   string   `help:"Versions of this stage: none, validated, staged, production, archived or deprecated."`
+	Task    string   `help:"Versions for this task, as in text-generation."`
+	Tag     []string `sep:"none" help:"Versions with this tag; given again, with all of them."`
+	Metric  []string `sep:"none" placeholder:"'NAME>=NUMBER'" help:"Versions whose metric is at least (>=) or at most (<=) this; without the metric they are left out."`
+	Base    string   `placeholder:"REF" help:"Versions made from this version."`
+	Creator string   `help:"Versions published by this name@scope, as show says under created."`
+	Order   string   `help:"Versions of all models by name, newest or oldest."`
+
 	remote `embed:""`
 }
 
 // Run implements the command.
 func (l *lsCmd) Run(ctx context.Context, a *app) error {
+	filter, err := l.filter()
+	if err != nil {
+		return err
+	}
+	o, err := l.models()
+	if err != nil {
+		return err
+	}
 	c, err := l.client(a)
 	if err != nil {
 		return err
 	}
-	if scope, name, err := ballast.ParseQualifiedName(l.Name); err == nil {
-		versions, err := collect(c.Versions(ctx, ballast.Ref{Scope: scope, Name: name}))
+	scope, name, notName := ballast.ParseQualifiedName(l.Name)
+	if notName == nil && l.Prefix == "" && l.Order == "" {
+		versions, err := collect(c.Versions(ctx, ballast.Ref{Scope: scope, Name: name}, filter))
 		if err == nil {
 			return l.versions(a, versions)
 		}
@@ -36,13 +55,16 @@ func (l *lsCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	o, err := l.models()
-	if err != nil {
-		return err
+	if !filter.IsZero() || l.Order != "" {
+		versions, err := collect(c.AllVersions(ctx, client.ListVersions{Scope: o.Scope, Prefix: o.Prefix, Order: ballast.VersionOrder(l.Order), Filter: filter}))
+		if err != nil {
+			return err
+		}
+		return l.versions(a, versions)
 	}
 	models, err := collect(c.Models(ctx, o))
-	if err == nil && len(models) == 0 && l.Name != "" {
-		err = ballast.Errorf(ballast.CodeNotFound, "no model is named %q or begins so; `ballast ls` lists all that you may see", l.Name)
+	if err == nil && len(models) == 0 && o.Prefix != "" {
+		err = ballast.Errorf(ballast.CodeNotFound, "no model is named %q or begins so; `ballast ls` lists all that you may see", o.Prefix)
 	}
 	if err != nil {
 		return err
@@ -50,9 +72,52 @@ func (l *lsCmd) Run(ctx context.Context, a *app) error {
 	return l.list(a, models)
 }
 
+// filter is what the flags say of versions.
+func (l *lsCmd) filter() (f ballast.VersionFilter, err error) {
+	f = ballast.VersionFilter{Status: ballast.ListedStatus(l.Status), Stage: ballast.Stage(l.Stage), Task: l.Task, Tags: l.Tag, Creator: l.Creator}
+	for _, text := range l.Metric {
+		m, err := parseMetric(text)
+		if err != nil {
+			return f, err
+		}
+		f.Metrics = append(f.Metrics, m)
+	}
+	if l.Base != "" {
+		if f.Base, err = ballast.ParseRef(l.Base); err != nil {
+			return f, err
+		}
+	}
+	if _, err := ballast.ParseVersionOrder(l.Order); err != nil {
+		return f, err
+	}
+	return f, f.Check()
+}
+
+// parseMetric parses NAME>=NUMBER or NAME<=NUMBER.
+func parseMetric(s string) (m ballast.MetricFilter, err error) {
+	for sign, bound := range map[string]ballast.Bound{">=": ballast.AtLeast, "<=": ballast.AtMost} {
+		name, number, ok := strings.Cut(s, sign)
+		if !ok {
+			continue
+		}
+		value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if err == nil {
+			return ballast.MetricFilter{Metric: strings.TrimSpace(name), Bound: bound, Value: value}, nil
+		}
+	}
+	return m, ballast.Errorf(ballast.CodeInvalid, "--metric %q: write NAME>=NUMBER or NAME<=NUMBER, as in 'validation_accuracy>=0.9'", s)
+}
+
+// models is the scope and the beginning of names that the command asks for.
 func (l *lsCmd) models() (o client.ListModels, err error) {
-	o.Prefix = l.Name
-	if scope, prefix, ok := strings.Cut(l.Name, "::"); ok {
+	text := l.Prefix
+	if text == "" {
+		text = l.Name
+	} else if l.Name != "" {
+		return o, ballast.Errorf(ballast.CodeInvalid, "--prefix: goes without a name; write one of the two")
+	}
+	o.Prefix = text
+	if scope, prefix, ok := strings.Cut(text, "::"); ok {
 		o.Prefix = prefix
 		o.Scope, err = ballast.ParseScope(scope)
 	}

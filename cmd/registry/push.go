@@ -116,19 +116,22 @@ func (p *pushCmd) looksSwapped() error {
 	return ballast.Errorf(ballast.CodeInvalid, "%q does not exist and %q does: write what to push first, then its name", p.Path, p.Target)
 }
 
-// target is a name with a version or without one. What moves is no place for a version: ParseRef takes name:latest for
-// the name alone, and so a push would make a new version.
-func (p *pushCmd) target() (ballast.Ref, error) {
-	ref, err := ballast.ParseRef(p.Target)
+// target is where a push goes.
+func (p *pushCmd) target() (ballast.Ref, error) { return parseTarget(p.Target, " with --alias") }
+
+// parseTarget parses a name with a version or without one. What moves is no place for a version: ParseRef takes
+// name:latest for the name alone, and so a push would make a new version. how says how to point an alias.
+func parseTarget(text, how string) (ballast.Ref, error) {
+	ref, err := ballast.ParseRef(text)
 	switch {
 	case err != nil:
 		return ref, err
-	case strings.HasSuffix(p.Target, ":latest"), strings.HasSuffix(p.Target, "@latest"):
-		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: latest is what a pull finds, not a version to publish: give a version, or none for the next one", p.Target)
+	case strings.HasSuffix(text, ":latest"), strings.HasSuffix(text, "@latest"):
+		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: latest is what a pull finds, not a version to publish: give a version, or none for the next one", text)
 	case !ref.Alias.IsZero():
-		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: publish a version and point the alias at it with --alias %s", p.Target, ref.Alias)
+		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: publish a version and point the alias at it%s %s", text, how, ref.Alias)
 	case ref.Digest != "":
-		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: a digest follows from the files: give a version, or none for the next one", p.Target)
+		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: a digest follows from the files: give a version, or none for the next one", text)
 	}
 	return ref, nil
 }

@@ -36,6 +36,7 @@ type commands struct {
 	Pull       pullCmd                   `cmd:"" help:"Fetch a version into a folder, verified."`
 	Ls         lsCmd                     `cmd:"" help:"List models, or the versions of one."`
 	Show       showCmd                   `cmd:"" help:"Show a version and its files."`
+	Cp         cpCmd                     `cmd:"" help:"Copy a version to another name or scope; the store moves the bytes."`
 	Alias      aliasCmd                  `cmd:"" help:"Set, remove and list aliases."`
 	Token      tokenCmd                  `cmd:"" help:"Create, list and revoke tokens."`
 	Health     healthCmd                 `cmd:"" help:"Ask whether a registry answers; exit 0 or 1."`

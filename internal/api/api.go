@@ -34,10 +34,13 @@ type Service interface {
 	// Upload returns the upload, after at most wait while it is not settled.
 	Upload(ctx context.Context, p engine.Principal, id string, wait time.Duration) (ballast.Upload, error)
 	AbortUpload(ctx context.Context, p engine.Principal, id string) error
+	// Copy returns the upload done, with its Result, or verifying.
+	Copy(ctx context.Context, p engine.Principal, from ballast.Ref, req ballast.CopyVersion) (ballast.Upload, error)
 
 	Models(ctx context.Context, p engine.Principal, list engine.ListModels) (ballast.ModelsPage, error)
 	Model(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.ModelInfo, error)
-	Versions(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.VersionsPage, error)
+	Versions(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, list engine.ListVersions) (ballast.VersionsPage, error)
+	AllVersions(ctx context.Context, p engine.Principal, list engine.ListAllVersions) (ballast.VersionsPage, error)
 	Version(ctx context.Context, p engine.Principal, ref ballast.Ref) (ballast.VersionInfo, error)
 	Files(ctx context.Context, p engine.Principal, ref ballast.Ref, list engine.ListFiles) (ballast.FilesPage, error)
 	// File returns one file with its Request, which is nil only for an empty file.

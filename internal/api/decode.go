@@ -121,19 +121,29 @@ type query struct {
 
 // queryOf refuses a parameter that is not among known or comes twice: a misspelt filter must not read as none.
 func queryOf(c echo.Context, known ...string) *query {
+	q := readQuery(c)
+	for key := range q.values {
+		q.know(key, known)
+	}
+	return q
+}
+
+func readQuery(c echo.Context) *query {
 	values, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
 		return &query{err: ballast.Errorf(ballast.CodeInvalid, "the query string is malformed")}
 	}
-	for key, all := range values {
-		if !slices.Contains(known, key) {
-			return &query{err: ballast.Errorf(ballast.CodeInvalid, "the query parameter %q is not known here; known: %s", cut(key), strings.Join(known, ", "))}
-		}
-		if len(all) > 1 {
-			return &query{err: ballast.Errorf(ballast.CodeInvalid, "the query parameter %q is given %d times", key, len(all))}
-		}
-	}
 	return &query{values: values}
+}
+
+// know refuses a parameter that is not among known or comes twice. others are further ones that the refusal names.
+func (q *query) know(key string, known []string, others ...string) {
+	switch n := len(q.values[key]); {
+	case !slices.Contains(known, key):
+		q.fail("the query parameter %q is not known here; known: %s", cut(key), strings.Join(append(known, others...), ", "))
+	case n > 1:
+		q.fail("the query parameter %q is given %d times", key, n)
+	}
 }
 
 // cut shortens text of the caller's for a message.

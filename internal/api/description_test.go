@@ -55,7 +55,7 @@ func TestSchemasNameEveryField(t *testing.T) {
 		"CreateUpload": ballast.CreateUpload{}, "Upload": ballast.Upload{}, "Progress": ballast.Progress{},
 		"BlobsRequest": ballast.BlobsRequest{}, "BlobRequest": ballast.BlobRequest{}, "PartDigest": ballast.PartDigest{},
 		"BlobsResponse": ballast.BlobsResponse{}, "BlobAnswer": ballast.BlobAnswer{}, "PartAnswer": ballast.PartAnswer{},
-		"CommitRequest": ballast.CommitRequest{}, "Metadata": ballast.Metadata{}, "VersionInfo": ballast.VersionInfo{},
+		"CommitRequest": ballast.CommitRequest{}, "CopyVersion": ballast.CopyVersion{}, "Metadata": ballast.Metadata{}, "VersionInfo": ballast.VersionInfo{},
 		"ModelInfo": ballast.ModelInfo{}, "ModelsPage": ballast.ModelsPage{}, "VersionsPage": ballast.VersionsPage{},
 		"FileInfo": ballast.FileInfo{}, "FilesPage": ballast.FilesPage{}, "AliasInfo": ballast.AliasInfo{},
 		"AliasesPage": ballast.AliasesPage{}, "SetAlias": ballast.SetAlias{}, "CreateToken": ballast.CreateToken{},

@@ -121,8 +121,8 @@ func (panics) Model(ctx, principal, ballast.Scope, ballast.Name) (ballast.ModelI
 	panic(http.StatusTeapot)
 }
 
-func (s malformed) Versions(c ctx, p principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.VersionsPage, error) {
-	page, err := s.Service.Versions(c, p, scope, name, limit, cursor)
+func (s malformed) Versions(c ctx, p principal, scope ballast.Scope, name ballast.Name, l engine.ListVersions) (ballast.VersionsPage, error) {
+	page, err := s.Service.Versions(c, p, scope, name, l)
 	for i := range page.Versions {
 		page.Versions[i].Digest = "sha256:0"
 	}

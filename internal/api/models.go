@@ -36,12 +36,12 @@ func (s *server) getModel(c echo.Context, p engine.Principal) error {
 
 func (s *server) listVersions(c echo.Context, p engine.Principal) error {
 	scope, name, err := nameParam(c)
-	q := queryOf(c, "limit", "cursor")
-	limit, cursor := q.limit(), q.cursor()
+	q := filterQuery(c, "limit", "cursor")
+	l := q.list()
 	if err := cmp.Or(err, q.err); err != nil {
 		return err
 	}
-	page, err := s.service.Versions(c.Request().Context(), p, scope, name, limit, cursor)
+	page, err := s.service.Versions(c.Request().Context(), p, scope, name, l)
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (p *play) invent(a *actor) sent {
 	routes := (&server{}).routes()
 	to := choose(p.tape, routes)
 	if p.pick(2) == 0 { // publishing takes several in a row
-		to = choose(p.tape, slices.DeleteFunc(routes, func(r route) bool { return r.method != "POST" || r.path == "/v1/tokens" }))
+		to = choose(p.tape, slices.DeleteFunc(routes, func(r route) bool { return r.method != "POST" || !strings.HasPrefix(r.path, "/v1/uploads") }))
 	}
 	method := to.method
 	if p.pick(32) == 0 {
@@ -190,11 +190,11 @@ func (p *play) query(a *actor) string {
 	if p.pick(8) != 0 {
 		return ""
 	}
-	for _, key := range []string{"limit", "cursor", "urls", "parts", "prefix", "scope", "wait"} {
+	for _, key := range []string{"limit", "cursor", "urls", "parts", "prefix", "scope", "wait", "order", "status", "stage", "task", "tag", "base", "creator", "metric.loss.lte"} {
 		if p.pick(4) != 0 {
 			continue
 		}
-		value := p.oneOf(append([]string{"1", "true", "acme", "them", "global", "m", "1ms", "1000", "NaN"}, a.cursors...))
+		value := p.oneOf(append([]string{"1", "true", "acme", "them", "global", "m", "1ms", "1000", "NaN", "newest", "all", "none", "ner", "prod", "llama/tiny:1"}, a.cursors...))
 		if d, err := time.ParseDuration(value); key == "wait" && err == nil && d > time.Millisecond {
 			value = "1ms"
 		}
@@ -240,6 +240,15 @@ func (p *play) body(a *actor, operation string) any {
 		o := object{"files": several(p.tape, func() any { return p.file(a) })}
 		if p.pick(2) == 0 {
 			o["metadata"] = p.metadata(a)
+		}
+		return o
+	case "POST /v1/models/{name}/versions/{ref}/copy":
+		o := object{"name": p.oneOf([]string{"copied", "llama/tiny", "base"})}
+		if p.pick(2) == 0 {
+			o["version"] = p.oneOf([]string{"1", "2", "7"})
+		}
+		if p.pick(4) == 0 {
+			o["scope"] = p.oneOf([]string{"acme", "them", "global"})
 		}
 		return o
 	case "PUT /v1/models/{name}/aliases/{alias}":

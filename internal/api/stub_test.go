@@ -123,6 +123,10 @@ func (s *stub) Upload(_ context.Context, _ engine.Principal, id string, wait tim
 	return s.upload(), s.call(id, wait)
 }
 
+func (s *stub) Copy(_ context.Context, _ engine.Principal, from ballast.Ref, req ballast.CopyVersion) (ballast.Upload, error) {
+	return s.upload(), s.call(from, req)
+}
+
 func (s *stub) AbortUpload(_ context.Context, _ engine.Principal, id string) error { return s.call(id) }
 
 func (s *stub) Models(_ context.Context, _ engine.Principal, f engine.ListModels) (ballast.ModelsPage, error) {
@@ -133,8 +137,12 @@ func (s *stub) Model(_ context.Context, _ engine.Principal, scope ballast.Scope,
 	return sampleModel, s.call(scope, name)
 }
 
-func (s *stub) Versions(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.VersionsPage, error) {
-	return ballast.VersionsPage{Versions: some(s, sampleVersion)}, s.call(scope, name, limit, cursor)
+func (s *stub) Versions(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name, l engine.ListVersions) (ballast.VersionsPage, error) {
+	return ballast.VersionsPage{Versions: some(s, sampleVersion)}, s.call(scope, name, l)
+}
+
+func (s *stub) AllVersions(_ context.Context, _ engine.Principal, l engine.ListAllVersions) (ballast.VersionsPage, error) {
+	return ballast.VersionsPage{Versions: some(s, sampleVersion), Cursor: "next"}, s.call(l)
 }
 
 func (s *stub) Version(_ context.Context, _ engine.Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
@@ -194,5 +202,7 @@ var bodies = map[string]string{
 	"POST /v1/uploads/{id}/blobs":           `{"blobs":[{"digest":"sha256:` + fileSum + `","size":4096}]}`,
 	"POST /v1/uploads/{id}/commit":          `{"files":[{"path":"a","size":4096,"sha256":"` + fileSum + `"}],"metadata":{"task":"ner"}}`,
 	"PUT /v1/models/{name}/aliases/{alias}": `{"version":"1"}`,
-	"POST /v1/tokens":                       `{"name":"ci","grants":[{"scope":"acme","role":"writer"}]}`,
+
+	"POST /v1/models/{name}/versions/{ref}/copy": `{"scope":"global","name":"llama/tiny","version":"1"}`,
+	"POST /v1/tokens": `{"name":"ci","grants":[{"scope":"acme","role":"writer"}]}`,
 }

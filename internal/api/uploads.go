@@ -89,6 +89,28 @@ func (s *server) commit(c echo.Context, p engine.Principal) error {
 	if err != nil {
 		return err
 	}
+	return writeOutcome(c, u)
+}
+
+// copyVersion answers like commit.
+func (s *server) copyVersion(c echo.Context, p engine.Principal) error {
+	from, err := refParam(c)
+	if err != nil {
+		return err
+	}
+	var req ballast.CopyVersion
+	if err := readBody(c, &req); err != nil {
+		return err
+	}
+	u, err := s.service.Copy(c.Request().Context(), p, from, req)
+	if err != nil {
+		return err
+	}
+	return writeOutcome(c, u)
+}
+
+// writeOutcome answers 200 with the version that an upload became, or 202 with the upload.
+func writeOutcome(c echo.Context, u ballast.Upload) error {
 	if u.Status == ballast.UploadDone && u.Result != nil {
 		return writeFresh(c, http.StatusOK, *u.Result)
 	}

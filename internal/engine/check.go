@@ -95,7 +95,11 @@ func (c *checker) versions(ctx context.Context) {
 		if _, pending := c.Records[id]; ready && pending || v.Status == ballast.StatusSealed && !pending {
 			c.report(InvariantOrder, "%s is %s and pending record is %t", v.Key(), v.Status, pending)
 		}
-		if v.Status == ballast.StatusSealed || v.Status == ballast.StatusDeleted {
+		gone := v.Status == ballast.StatusSealed || v.Status == ballast.StatusDeleted
+		if c.ByTime[id] == gone {
+			c.report(InvariantGate, "%s is %s and listed by time: %t", v.Key(), v.Status, c.ByTime[id])
+		}
+		if gone {
 			continue
 		}
 		found := id + " " + v.Digest.Encoded()
@@ -107,6 +111,11 @@ func (c *checker) versions(ctx context.Context) {
 	for id := range c.Candidates {
 		if _, ok := c.Versions[id]; !ok {
 			c.report(InvariantGate, "latest can answer %s, which does not exist", id)
+		}
+	}
+	for id := range c.ByTime {
+		if _, ok := c.Versions[id]; !ok {
+			c.report(InvariantGate, "%s is listed by time and does not exist", id)
 		}
 	}
 	c.production()

@@ -190,7 +190,7 @@ func (w *walk) all() error {
 		name string
 		do   func() error
 	}{
-		{"open", w.open}, {"plain", w.plain}, {"parts", w.parts}, {"unchanged", w.unchanged}, {"abandoned", w.abandon},
+		{"open", w.open}, {"plain", w.plain}, {"parts", w.parts}, {"copied", w.copied}, {"unchanged", w.unchanged}, {"abandoned", w.abandon},
 		{"lying", w.lie}, {"odd", w.oddly}, {"lost", w.lose}, {"vanished", w.vanished}, {"expired", w.expire}, {"forgotten", w.forget},
 	} {
 		if err := w.retry(part.do); err != nil {
@@ -233,6 +233,24 @@ func (w *walk) plain() error {
 
 // parts publishes in parts. The re-read meets trouble: see troubled.
 func (w *walk) parts() error { return w.publish("parts:1", "a") }
+
+// copied has the store copy what came in parts into the global scope.
+func (w *walk) copied() error {
+	u, err := w.Copy(w.ctx, publisher, ref("parts:1"), ballast.CopyVersion{Scope: ballast.Global, Name: ref("parts").Name, Version: ref("parts:1").Version})
+	for err == nil && u.Status == ballast.UploadVerifying && w.ctx.Err() == nil {
+		u, err = w.Upload(w.ctx, publisher, u.ID, time.Second)
+	}
+	switch {
+	case err != nil:
+		return err
+	case u.Error != nil:
+		return u.Error
+	case u.Result == nil:
+		return fmt.Errorf("the copy is %s", u.Status)
+	}
+	w.report(u.Result.Key, u.Result.Digest)
+	return nil
+}
 
 func (w *walk) unchanged() error {
 	if err := w.publish("auto:1", "a"); err != nil {

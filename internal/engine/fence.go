@@ -53,6 +53,17 @@ func (f fencedBucket) CompleteMultipart(ctx context.Context, key, id string, par
 	return o, err
 }
 
+func (f fencedBucket) Copy(ctx context.Context, key string, source objstore.Source) (o objstore.Object, err error) {
+	if err := f.owner.check(ctx); err != nil {
+		return objstore.Object{}, err
+	}
+	err = failpoint.Do(ctx, failpoint.CopyObject, func(ctx context.Context) (err error) {
+		o, err = f.Bucket.Copy(ctx, key, source)
+		return err
+	})
+	return o, err
+}
+
 func (f fencedBucket) AbortMultipart(ctx context.Context, key, id string) error {
 	if err := f.owner.check(ctx); err != nil {
 		return err

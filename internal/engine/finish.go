@@ -65,6 +65,9 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 	if err != nil {
 		return false, err
 	}
+	if len(missing) > 0 && !u.Accepted.From.IsZero() {
+		return true, e.copyMissing(ctx, u, files, missing)
+	}
 	if len(missing) > 0 {
 		e.log.InfoContext(ctx, "bytes of a committed upload are missing again", "upload", u.ID, "blobs", len(missing))
 		err := e.index.Reopen(ctx, u.ID, e.limits.Lease)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/index"
 )
 
@@ -47,7 +48,7 @@ func TestTwentyVersionsAtOnce(t *testing.T) {
 		all.Go(func() { r.mustPush(t, writer, fmt.Sprintf("m:%d", i+1), small(fmt.Sprint(i))) })
 	}
 	all.Wait()
-	page, err := r.Versions(t.Context(), reader, ballast.Scope{}, ref("m").Name, 100, "")
+	page, err := r.Versions(t.Context(), reader, ballast.Scope{}, ref("m").Name, engine.ListVersions{Limit: 100})
 	if err != nil || len(page.Versions) != 20 {
 		t.Fatalf("%d versions, %v", len(page.Versions), err)
 	}

@@ -270,7 +270,7 @@ func (m *machine) versions(p engine.Principal, named ballast.Scope, name ballast
 		name: "versions", show: args(p.Name, named, name),
 		call: func() error {
 			for cursor, more := "", true; more; more = cursor != "" {
-				page, err := m.engine.Versions(m.Context(), p, named, name, 2, cursor)
+				page, err := m.engine.Versions(m.Context(), p, named, name, engine.ListVersions{Limit: 2, Cursor: cursor})
 				if err != nil {
 					return err
 				}

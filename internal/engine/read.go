@@ -92,26 +92,6 @@ func (e *Engine) Model(ctx context.Context, p Principal, scope ballast.Scope, na
 	return showModel(m), nil
 }
 
-// Versions lists the ready versions of a name, the highest first. Errors: not_found.
-func (e *Engine) Versions(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.VersionsPage, error) {
-	at, err := decodeCursor(cursor)
-	if err != nil {
-		return ballast.VersionsPage{}, err
-	}
-	var below ballast.Version
-	if at != "" {
-		if below, err = ballast.ParseVersion(at); err != nil {
-			return ballast.VersionsPage{}, errCursor()
-		}
-	}
-	found, next, err := e.index.Versions(ctx, p.lookup(scope).Scopes, name, below, limit)
-	if err != nil {
-		return ballast.VersionsPage{}, err
-	}
-	shown, err := e.showVersions(ctx, found...)
-	return ballast.VersionsPage{Versions: shown, Cursor: encodeCursor(next.String())}, err
-}
-
 // served resolves a reference for bytes: the one gate. The version is ready, neither it nor its base is retired, and
 // every blob of it was verified before it became so.
 func (e *Engine) served(ctx context.Context, p Principal, ref ballast.Ref) (index.Version, []ballast.File, error) {

@@ -30,8 +30,9 @@ type store struct {
 	send func(t *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int
 }
 
-func memStore(t *testing.T) store {
-	m := objstoretest.NewMem()
+func memStore(t *testing.T) store { return storeOn(t, objstoretest.NewMem()) }
+
+func storeOn(t *testing.T, m *objstoretest.Mem) store {
 	return store{m, objstoretest.CheckSigner(t, m), func(_ *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int {
 		return m.Do(req, body, extra)
 	}}

@@ -22,6 +22,7 @@ const (
 	Tainted
 	Accept
 	Completing
+	BeginCopy
 	LeaseVerify
 	RenewVerify
 	ReturnVerify
@@ -56,6 +57,7 @@ const (
 	CreateMultipart
 	CompleteMultipart
 	AbortMultipart
+	CopyObject
 	DeleteObject
 
 	// What makes the store's acknowledged writes durable.
@@ -83,14 +85,14 @@ func names() [steps]string {
 	return [steps]string{
 		Migrate: "migrate", SaveIntent: "save-intent", CreateUpload: "create-upload", Renew: "renew", Ask: "ask",
 		MultipartOpened: "multipart-opened", MultipartLost: "multipart-lost", StoredByPut: "stored-by-put",
-		StoredByMultipart: "stored-by-multipart", Tainted: "tainted", Accept: "accept", Completing: "completing",
+		StoredByMultipart: "stored-by-multipart", Tainted: "tainted", Accept: "accept", Completing: "completing", BeginCopy: "begin-copy",
 		LeaseVerify: "lease-verify", RenewVerify: "renew-verify", ReturnVerify: "return-verify", Verified: "verified",
 		Lied: "lied", Reference: "reference", Seal: "seal", Ready: "ready", Recorded: "recorded",
 		Patch: "patch", Promote: "promote", Rollback: "rollback", Retire: "retire", Delete: "delete", DropEvents: "drop-events", Reopen: "reopen", Settle: "settle",
 		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
 		DeleteAlias: "delete-alias", PutToken: "put-token", DeleteToken: "delete-token", PutOwner: "put-owner",
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",
-		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", DeleteObject: "delete-object",
+		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", CopyObject: "copy-object", DeleteObject: "delete-object",
 		SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",
 	}
 }

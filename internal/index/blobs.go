@@ -145,6 +145,38 @@ func begin(w Want, old Blob) Asked {
 	return Asked{Blob: b, Fresh: true}
 }
 
+// BeginCopy says that a committed upload is about to have blobs copied from another scope, at most MaxWants, and returns
+// what they are. An absent one becomes uploading; any other stays what it is. The pins have been there since before the
+// commit. Errors: lease_lost when the upload ended.
+func (x *Index) BeginCopy(ctx context.Context, upload string, digests []digest.Digest) (blobs []Blob, err error) {
+	err = x.update(ctx, failpoint.BeginCopy, func(tx Tx) error {
+		blobs = make([]Blob, 0, len(digests))
+		u, err := getUpload(tx, upload)
+		if err != nil {
+			return err
+		}
+		if u.Status != ballast.UploadVerifying {
+			return ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", u.ID, u.Status)
+		}
+		for _, d := range digests {
+			k := blobKey(kindBlob, u.Scope, d)
+			b, _, err := lookup[Blob](tx, k)
+			if err != nil {
+				return err
+			}
+			if b.State == BlobAbsent {
+				b = Blob{State: BlobUploading, Method: ballast.MethodPut, SignedUntil: b.SignedUntil}
+				if err := put(tx, k, b); err != nil {
+					return err
+				}
+			}
+			blobs = append(blobs, b)
+		}
+		return nil
+	})
+	return blobs, err
+}
+
 // reclaim moves a blob to deleting or aborting and puts it on the list of work.
 func (x *Index) reclaim(tx Tx, scope ballast.Scope, d digest.Digest, b Blob, to BlobState) error {
 	b.State = to

@@ -20,6 +20,7 @@ type Contents struct {
 	Candidates map[string]bool    // keys of versions that latest chooses from, folded
 	ByDigest   map[string]bool    // "key digest" of versions found by digest
 	ByManifest map[string]bool    // "key digest" of versions found by their manifest
+	ByTime     map[string]bool    // keys of versions found by the time of their registration, folded
 	Records    map[string][]byte  // pending records by key text, folded
 	Production map[NameID]Production
 	Children   map[string]bool // "base child" by key text, folded
@@ -57,7 +58,7 @@ func (x *Index) Contents(ctx context.Context) (c Contents, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {
 		c = Contents{
 			Names: map[NameID]Name{}, Versions: map[string]Version{}, Candidates: map[string]bool{}, ByDigest: map[string]bool{},
-			ByManifest: map[string]bool{}, Records: map[string][]byte{}, Production: map[NameID]Production{}, Children: map[string]bool{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
+			ByManifest: map[string]bool{}, ByTime: map[string]bool{}, Records: map[string][]byte{}, Production: map[NameID]Production{}, Children: map[string]bool{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
 			Releasing: map[string]bool{}, Holds: map[string]string{}, Blobs: map[BlobID]Blob{}, Pins: map[BlobID]map[string]int64{},
 			PinsOf: map[string]map[digest.Digest]bool{}, References: map[BlobID]map[digest.Digest]bool{}, Queue: map[BlobID]VerifyJob{}, Reclaim: map[BlobID]bool{},
 		}
@@ -95,7 +96,7 @@ func (c *Contents) add(item Item) (err error) {
 			c.Owner, err = decode[Owner](item.Key, item.Value)
 		}
 		return err
-	case kindName, kindVersion, kindCandidate, kindByDigest, kindByManifest, kindRecord, kindHold, kindProduction, kindChild:
+	case kindName, kindVersion, kindCandidate, kindByDigest, kindByManifest, kindRecord, kindHold, kindProduction, kindChild, kindByTime:
 		return c.addVersioned(item)
 	case kindUpload, kindVerifying, kindRelease:
 		return c.addUpload(item)
@@ -124,6 +125,11 @@ func (c *Contents) addVersioned(item Item) (err error) {
 		p, order := parts(item.Key, 5)
 		base, err := hex.DecodeString(p[2])
 		c.Children[versionID(p[0], p[1], base)+" "+versionID(p[3], p[4], order)] = true
+		return err
+	case kindByTime:
+		scope, place, _ := strings.Cut(string(item.Key[1:]), "\x00")
+		t, err := timedAt([]byte(place))
+		c.ByTime[versionID(scope, t.fold, t.order)] = true
 		return err
 	case kindVersion:
 		c.Versions[id], err = decode[Version](item.Key, item.Value)

@@ -64,7 +64,7 @@ func TestDamagedVersionsDoNotHideOthers(t *testing.T) {
 		bad := []ballast.Key{vkey("acme::m::4"), vkey("acme::m::2")}
 		harm(index.VersionKey(bad[0]), index.VersionKey(bad[1]))
 		w.wantReported(func() {
-			page, next, err := w.Versions(w.ctx, reader.Scopes, name("m"), ballast.Version{}, 2)
+			page, next, err := w.Versions(w.ctx, reader.Scopes, name("m"), ballast.Version{}, 2, ready)
 			if err != nil || len(page) != 2 || page[0].Version.String() != "3" || page[1].Version.String() != "1" || !next.IsZero() {
 				t.Errorf("got %v, next %s, %v", page, next, err)
 			}

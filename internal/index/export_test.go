@@ -43,6 +43,9 @@ func (x *Index) Archive(ctx context.Context, k ballast.Key) error {
 	return x.store.Update(ctx, func(tx Tx) error { return tx.Delete(candidateKey(k.Scope, k.Name, k.Version)) })
 }
 
+// ScanAtMost bounds what one page of a filtered list looks at.
+func (x *Index) ScanAtMost(n int) { x.scan = n }
+
 // PutUnknown stores under a key what a newer program would.
 func (x *Index) PutUnknown(ctx context.Context, key []byte) error {
 	return x.store.Update(ctx, func(tx Tx) error { return tx.Put(key, []byte(`{"schema":2,"value":{}}`)) })

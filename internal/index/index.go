@@ -19,11 +19,12 @@ type Index struct {
 	store  Store
 	now    func() time.Time
 	damage func(ctx context.Context, key []byte, err error)
+	scan   int // what one page of a filtered list looks at
 }
 
 // Open runs the migrations that a store lacks. The Index takes over the store; now is the clock.
 func Open(ctx context.Context, store Store, now func() time.Time, options ...Option) (*Index, error) {
-	x := &Index{store: store, now: now, damage: func(context.Context, []byte, error) {}}
+	x := &Index{store: store, now: now, damage: func(context.Context, []byte, error) {}, scan: maxScanned}
 	for _, set := range options {
 		set(x)
 	}

@@ -40,6 +40,7 @@ const (
 	kindHistory     = 'H' // scope, name, number → Promotion: what was in production, and why
 	kindChild       = 'c' // scope, name, order in hex of the base; scope, name, order of the child → nothing
 	kindEvent       = 'e' // number → Event
+	kindByTime      = 'y' // scope; instant, name, order → nothing: versions by their registration; see byTimeKey
 )
 
 func key(kind byte, parts ...string) []byte {

@@ -21,21 +21,12 @@ type Model struct {
 // is what to pass as after for the following page, "" at the end.
 func (x *Index) Models(ctx context.Context, scopes []ballast.Scope, prefix, after string, limit int) (page []Model, next string, err error) {
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
-		var all []listed
-		for _, scope := range scopes {
-			some, err := namesIn(tx, scope, strings.ToLower(prefix), after, limit+1, skip)
-			if err != nil {
-				return err
-			}
-			all = append(all, some...)
-		}
-		slices.SortStableFunc(all, func(a, b listed) int { return cmp.Compare(a.fold, b.fold) })
-		all = slices.CompactFunc(all, func(a, b listed) bool { return a.fold == b.fold })
 		page, next = nil, ""
-		if len(all) > limit {
-			all = all[:limit]
-			next = all[limit-1].fold
+		all, more, err := visibleNames(tx, scopes, strings.ToLower(prefix), after, limit, skip)
+		if err != nil {
+			return err
 		}
+		next = more
 		for _, l := range all {
 			if l.Name.Ready == 0 {
 				continue
@@ -50,6 +41,25 @@ func (x *Index) Models(ctx context.Context, scopes []ballast.Scope, prefix, afte
 		return nil
 	})
 	return page, next, err
+}
+
+// visibleNames returns up to limit names behind `after` that no earlier scope hides, in the order of their folds. next is
+// the last one's fold when there are further ones.
+func visibleNames(tx Tx, scopes []ballast.Scope, prefix, after string, limit int, skip skip) (all []listed, next string, err error) {
+	for _, scope := range scopes {
+		some, err := namesIn(tx, scope, prefix, after, limit+1, skip)
+		if err != nil {
+			return nil, "", err
+		}
+		all = append(all, some...)
+	}
+	slices.SortStableFunc(all, func(a, b listed) int { return cmp.Compare(a.fold, b.fold) })
+	all = slices.CompactFunc(all, func(a, b listed) bool { return a.fold == b.fold })
+	if len(all) > limit {
+		all = all[:limit]
+		next = all[limit-1].fold
+	}
+	return all, next, nil
 }
 
 // listed is a name in the making of a list. The Model of one that cannot be read is zero: it is not shown, and still
@@ -124,32 +134,26 @@ func findName(tx Tx, scopes []ballast.Scope, name ballast.Name) (Model, error) {
 	return Model{}, NotFound(ballast.Ref{Name: name})
 }
 
-// Versions lists the ready versions of a name below `below`, the highest first, at most limit; a zero below begins at
-// the highest. next is what to pass as below for the following page, zero at the end.
-func (x *Index) Versions(ctx context.Context, scopes []ballast.Scope, name ballast.Name, below ballast.Version, limit int) (page []Version, next ballast.Version, err error) {
+// Versions lists the versions of a name that keep admits, below `below`, the highest first, at most limit; a zero below
+// begins at the highest. A page may be short; next is what to pass as below for the one that follows, zero at the end.
+// Errors: not_found.
+func (x *Index) Versions(ctx context.Context, scopes []ballast.Scope, name ballast.Name, below ballast.Version, limit int, keep func(Version) bool) (page []Version, next ballast.Version, err error) {
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		page, next = nil, ballast.Version{}
 		m, err := findName(tx, scopes, name)
 		if err != nil {
 			return err
 		}
-		var from []byte
+		from := ""
 		if !below.IsZero() {
-			from = versionKey(kindVersion, m.Scope, name, below)
+			from = string(below.Order())
 		}
-		for item, err := range readable[Version](tx.Scan(scopedName(kindVersion, m.Scope, name), from, true), skip) {
-			if err != nil {
-				return err
-			}
-			v := item.value
-			if v.Status != ballast.StatusReady || string(item.key) == string(from) {
-				continue
-			}
-			if len(page) == limit {
-				next = page[limit-1].Version
-				return nil
-			}
-			page = append(page, v)
+		c := &collector{keep: keep, limit: limit, left: x.scan}
+		if _, err := versionsOf(tx, m.Scope, name.Fold(), from, c, skip); err != nil {
+			return err
+		}
+		if page = c.page; c.done {
+			next = c.last.version
 		}
 		return nil
 	})

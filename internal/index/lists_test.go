@@ -113,7 +113,7 @@ func (w *world) versions(n string, limit int, between func()) (shown []string) {
 	w.t.Helper()
 	var below ballast.Version
 	for {
-		page, next, err := w.Versions(w.ctx, reader.Scopes, name(n), below, limit)
+		page, next, err := w.Versions(w.ctx, reader.Scopes, name(n), below, limit, ready)
 		w.ok(err)
 		if len(page) > limit {
 			w.t.Fatalf("%d versions on a page of %d", len(page), limit)
@@ -166,7 +166,7 @@ func TestVersionsPages(t *testing.T) {
 
 func TestVersionsOfTheFirstScope(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
-		_, _, err := w.Versions(w.ctx, reader.Scopes, name("m"), ballast.Version{}, 10)
+		_, _, err := w.Versions(w.ctx, reader.Scopes, name("m"), ballast.Version{}, 10, ready)
 		w.want(ballast.CodeNotFound, err)
 		_, err = w.Model(w.ctx, reader.Scopes, name("m"))
 		w.want(ballast.CodeNotFound, err)

@@ -18,16 +18,16 @@ type VerifyJob struct {
 }
 
 // StoredByMultipart records that an object lies under the blob's key that must be re-read: uploading → stored, queued.
-// upload is whose part list it was made from; of an object that was there before, "", no part digests are known.
+// upload is who made it, whom a lie fails; "" is nobody known. Part digests are known when Complete was sent with its list.
 func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, upload string) error {
 	_, err := x.updateBlob(ctx, failpoint.StoredByMultipart, id, func(tx Tx, b *Blob) (bool, error) {
 		if b.State != BlobUploading {
 			return false, nil
 		}
-		b.State, b.Size, b.ETag, b.VersionID, b.MultipartID, b.Completing = BlobStored, f.Size, f.ETag, f.VersionID, "", ""
-		if upload == "" {
+		if upload == "" || upload != b.Completing {
 			b.PartSize = 0
 		}
+		b.State, b.Size, b.ETag, b.VersionID, b.MultipartID, b.Completing = BlobStored, f.Size, f.ETag, f.VersionID, "", ""
 		return true, put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), VerifyJob{Upload: upload})
 	})
 	return err

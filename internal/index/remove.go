@@ -95,7 +95,7 @@ func (x *Index) Delete(ctx context.Context, k ballast.Key, c Change, record reco
 		if err := x.abandon(tx, v); err != nil {
 			return err
 		}
-		return dropChild(tx, v)
+		return errors.Join(dropChild(tx, v), tx.Delete(byTimeKey(v)))
 	})
 	return v, err
 }

@@ -298,7 +298,7 @@ func (x *Index) Ready(ctx context.Context, k ballast.Key) (v Version, err error)
 			put(tx, scopedName(kindName, k.Scope, k.Name), name),
 			tx.Delete(versionKey(kindRecord, k.Scope, k.Name, k.Version)),
 			putAll(tx, candidateKey(k.Scope, k.Name, k.Version),
-				byDigestKey(k.Scope, k.Name, v.Digest, k.Version),
+				byTimeKey(v), byDigestKey(k.Scope, k.Name, v.Digest, k.Version),
 				byManifestKey(k.Scope, v.Digest, k.Name, k.Version)),
 			x.emit(tx, Event{At: now, By: v.CreatedBy, Kind: ballast.EventReady, Scope: v.Scope, Name: v.Name, Version: v.Version, After: v.Revision}),
 		)

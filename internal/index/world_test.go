@@ -171,6 +171,9 @@ func (w *world) publishOn(base, target, content string) index.Version {
 	return v
 }
 
+// ready is what lists show unasked.
+func ready(v index.Version) bool { return v.Status == ballast.StatusReady }
+
 func (w *world) get(id string) index.Upload {
 	w.t.Helper()
 	u, err := w.Upload(w.ctx, id)

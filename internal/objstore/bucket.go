@@ -64,6 +64,13 @@ type ReadOptions struct {
 	VersionID      string
 }
 
+// Source is the object that Copy copies, as it was when it was last looked at.
+type Source struct {
+	Key, VersionID string
+	ETag           string // required
+	Size           int64  // in bytes, over 0
+}
+
 // Part is one uploaded part of a multipart upload as ListParts shows it.
 type Part struct {
 	Number   int // 1 … 10,000
@@ -87,7 +94,7 @@ const MaxPut = 64 << 20
 // Consistency: a call sees every write that returned before it began (S3 since 2020, MinIO, versitygw).
 //
 // Retries: the driver retries calls that may be repeated without harm, bounded, honouring Retry-After; it never retries
-// CompleteMultipart, nor a conditional write, whose repeat would answer ErrPrecondition about itself. Callers settle an
+// CompleteMultipart or Copy, nor a conditional write, whose repeat would answer ErrPrecondition about itself. Callers settle an
 // uncertain write by reading.
 //
 // Context: a done ctx ends the call with an error that wraps ctx's; a write so ended may have happened.
@@ -108,6 +115,12 @@ type Bucket interface {
 	List(ctx context.Context, prefix, after string) iter.Seq2[Object, error]
 	// CreateMultipart opens a multipart upload whose parts carry SHA-256 checksums.
 	CreateMultipart(ctx context.Context, key string) (id string, err error)
+	// Copy has the store copy a whole object to an empty key, whatever its size. Like CompleteMultipart it never replaces
+	// an object and may take long. Parts are copied and then completed with If-None-Match, because CopyObject cannot be
+	// conditional; so the copy shows no SHA256. One that was cut off may leave a multipart upload of the key behind.
+	// Errors: ErrNotFound when the source is not there; ErrPrecondition when the key is taken, or when the source is
+	// another than its ETag says: Head tells which.
+	Copy(ctx context.Context, key string, source Source) (Object, error)
 	// ListParts yields the parts that the store has acknowledged and whose number is > after, by number, page by page.
 	// Errors: ErrNoSuchUpload.
 	ListParts(ctx context.Context, key, id string, after int) iter.Seq2[Part, error]

@@ -34,3 +34,6 @@ func (u unsigner) PresignHTTP(ctx context.Context, creds aws.Credentials, r *htt
 	}
 	return u.presigner.PresignHTTP(ctx, creds, r, payloadHash, service, region, at, opts...)
 }
+
+// SetCopyPartSize makes Copy use parts of n bytes.
+func SetCopyPartSize(s *S3, n int64) { s.copyPart = n }

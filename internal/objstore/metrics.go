@@ -92,6 +92,13 @@ func (t *timed) CreateMultipart(ctx context.Context, key string) (string, error)
 	return id, err
 }
 
+func (t *timed) Copy(ctx context.Context, key string, source Source) (Object, error) {
+	start := time.Now()
+	o, err := t.next.Copy(ctx, key, source)
+	t.observe("copy", start, err)
+	return o, err
+}
+
 func (t *timed) ListParts(ctx context.Context, key, id string, after int) iter.Seq2[Part, error] {
 	return timedSeq(t, "list_parts", t.next.ListParts(ctx, key, id, after))
 }

@@ -22,8 +22,9 @@ import (
 
 // S3 is a Bucket and a Signer over anything that speaks S3.
 type S3 struct {
-	client *s3.Client
-	once   *s3.Client // for calls that are sent once and may take as long as they take
+	client  *s3.Client
+	once    *s3.Client // for calls that are sent once and may take as long as they take
+	patient *s3.Client // for calls that may be repeated and take as long as they take
 
 	bucket, prefix  string // prefix is "" or ends in "/"
 	region          string
@@ -33,6 +34,7 @@ type S3 struct {
 	signer          presigner
 	now             func() time.Time
 	page            int32 // entries of a listing's page; 0 leaves it to the store
+	copyPart        int64 // bytes that Copy has the store copy in one request, or more for large objects
 }
 
 var (
@@ -53,7 +55,7 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 	s := &S3{
 		bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region,
 		service: newIdentity(cfg.Service.String(), loaded),
-		signer:  newV4Signer(), now: time.Now,
+		signer:  newV4Signer(), now: time.Now, copyPart: copyPartSize,
 	}
 	if s.prefix != "" {
 		s.prefix += "/"
@@ -106,6 +108,7 @@ func (s *S3) openClients(cfg Config, loaded aws.Config) {
 	}
 	s.client = configure(quick, newRetryer())
 	s.once = configure(patient, aws.NopRetryer{})
+	s.patient = configure(patient, newRetryer())
 }
 
 // headerWait bounds how long a store may think about a call that it answers at once.

@@ -26,6 +26,7 @@ func conform(t *testing.T, store *testenv.Store, wrap func(t *testing.T, b objst
 		cfg.Prefix = "run/" + strings.ToLower(rand.Text())
 		s := open(t, cfg)
 		objstore.SetPageSize(s, 7)
+		objstore.SetCopyPartSize(s, ballast.MinPartSize)
 		sub := subject(t, s)
 		sub.Bucket = wrap(t, s)
 		return sub

@@ -21,6 +21,7 @@ const (
 	OpDelete            Op = "delete"
 	OpList              Op = "list"
 	OpCreateMultipart   Op = "create_multipart"
+	OpCopy              Op = "copy"
 	OpListParts         Op = "list_parts"
 	OpCompleteMultipart Op = "complete_multipart"
 	OpAbortMultipart    Op = "abort_multipart"
@@ -29,11 +30,11 @@ const (
 	OpClientPut         Op = "client_put"
 	OpClientPart        Op = "client_part"
 	OpClientGet         Op = "client_get"
-	// OpWrite stands for every write of the Bucket, whichever: put, delete, create, complete and abort.
+	// OpWrite stands for every write of the Bucket, whichever: put, delete, create, copy, complete and abort.
 	OpWrite Op = "write"
 )
 
-var writes = []Op{OpPut, OpDelete, OpCreateMultipart, OpCompleteMultipart, OpAbortMultipart}
+var writes = []Op{OpPut, OpDelete, OpCreateMultipart, OpCopy, OpCompleteMultipart, OpAbortMultipart}
 
 type faults struct {
 	mu     sync.Mutex

@@ -32,7 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		"Conditions": testConditions, "OneWinner": testOneWinner, "Ranges": testRanges, "Absent": testAbsent,
 		"Delete": testDelete, "List": testList, "OddNames": testOddNames, "Cancelled": testCancelled,
 		"Multipart": testMultipart, "PartPages": testPartPages, "CompleteOnce": testCompleteOnce,
-		"CompleteWrong": testCompleteWrong, "NoSuchUpload": testNoSuchUpload, "ListUploads": testListUploads,
+		"CompleteWrong": testCompleteWrong, "NoSuchUpload": testNoSuchUpload, "ListUploads": testListUploads, "Copy": testCopy, "CopyWrong": testCopyWrong,
 		"SignedPut": testSignedPut, "SignedEmptyPut": testSignedEmptyPut, "SignedPutWrong": testSignedPutWrong,
 		"SignedGet": testSignedGet, "SignedPartWrong": testSignedPartWrong, "Oddities": testOddities,
 	} {
@@ -53,6 +53,8 @@ func testBadKeys(t *testing.T, s Subject) {
 		_, createErr := s.Bucket.CreateMultipart(ctx, key)
 		_, partsErr := collect(s.Bucket.ListParts(ctx, key, "u", 0))
 		_, completeErr := s.Bucket.CompleteMultipart(ctx, key, "u", []objstore.Part{{Number: 1}})
+		_, copyErr := s.Bucket.Copy(ctx, key, objstore.Source{Key: "k", ETag: `"e"`, Size: 1})
+		_, copyFromErr := s.Bucket.Copy(ctx, "k", objstore.Source{Key: key, ETag: `"e"`, Size: 1})
 		_, uploadsErr := s.Bucket.ListUploads(ctx, key)
 		_, signPutErr := s.Signer.SignPut(ctx, key, ballast.EmptyDigest, 0, ttl)
 		_, signPartErr := s.Signer.SignPart(ctx, key, "u", 1, ballast.EmptyDigest, 0, ttl)
@@ -60,6 +62,7 @@ func testBadKeys(t *testing.T, s Subject) {
 		for call, err := range map[string]error{
 			"Put": putErr, "Get": getErr, "Head": headErr, "Delete": s.Bucket.Delete(ctx, key), "CreateMultipart": createErr,
 			"ListParts": partsErr, "CompleteMultipart": completeErr, "AbortMultipart": s.Bucket.AbortMultipart(ctx, key, "u"),
+			"Copy to": copyErr, "Copy from": copyFromErr,
 			"ListUploads": uploadsErr, "SignPut": signPutErr, "SignPart": signPartErr, "SignGet": signGetErr,
 		} {
 			wantIs(t, err, objstore.ErrBadKey, "%s of %.20q", call, key)

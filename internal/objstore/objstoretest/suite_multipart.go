@@ -131,6 +131,67 @@ func testNoSuchUpload(t *testing.T, s Subject) {
 	wantAbsent(t, s, "global/blobs/gone")
 }
 
+func sourceOf(o objstore.Object) objstore.Source {
+	return objstore.Source{Key: o.Key, ETag: o.ETag, VersionID: o.VersionID, Size: o.Size}
+}
+
+// testCopy copies what came by one PUT and what came in parts; a copy has its source's bytes and nothing else of it.
+func testCopy(t *testing.T, s Subject) {
+	small := mustPut(t, s, "tenants/a/blobs/from +&%é?", []byte("source"))
+	body := append(partBytes('a'), 'b')
+	id := mustCreate(t, s, "tenants/a/blobs/large")
+	mustSendPart(t, s, "tenants/a/blobs/large", id, 1, body[:ballast.MinPartSize])
+	mustSendPart(t, s, "tenants/a/blobs/large", id, 2, body[ballast.MinPartSize:])
+	_, err := s.Bucket.CompleteMultipart(t.Context(), "tenants/a/blobs/large", id, mustParts(t, s, "tenants/a/blobs/large", id, 0))
+	must(t, err)
+	large, err := s.Bucket.Head(t.Context(), "tenants/a/blobs/large")
+	must(t, err)
+	for source, want := range map[*objstore.Object][]byte{&small: []byte("source"), &large: body} {
+		key := "global/blobs/copy" + ballast.DigestOf(want).Encoded()
+		made, err := s.Bucket.Copy(t.Context(), key, sourceOf(*source))
+		must(t, err)
+		head, err := s.Bucket.Head(t.Context(), key)
+		must(t, err)
+		if head.ETag != made.ETag || head.VersionID != made.VersionID || head.Size != int64(len(want)) || len(head.Oddities) != 0 {
+			t.Errorf("copied %+v, head %+v", made, head)
+		}
+		if head.SHA256 != "" && head.SHA256 != ballast.DigestOf(want) {
+			t.Errorf("the copy shows the digest %s", head.SHA256)
+		}
+		if got, _ := mustGet(t, s, key, objstore.ReadOptions{IfMatch: made.ETag}); !bytes.Equal(got, want) {
+			t.Errorf("the copy has %d bytes, and not its source's", len(got))
+		}
+		if open, err := s.Bucket.ListUploads(t.Context(), key); err != nil || len(open) != 0 {
+			t.Errorf("a copy left %+v, %v", open, err)
+		}
+	}
+}
+
+func testCopyWrong(t *testing.T, s Subject) {
+	from := mustPut(t, s, "tenants/a/blobs/from", []byte("source"))
+	const key = "global/blobs/copy"
+	try := func(change func(*objstore.Source)) error {
+		source := sourceOf(from)
+		change(&source)
+		_, err := s.Bucket.Copy(t.Context(), key, source)
+		return err
+	}
+	wantIs(t, try(func(o *objstore.Source) { o.ETag = quoteMD5([]byte("another")) }), objstore.ErrPrecondition, "a source that is another")
+	wantIs(t, try(func(o *objstore.Source) { o.Key, o.VersionID = "tenants/a/blobs/none", "" }), objstore.ErrNotFound, "a source that is not there")
+	if try(func(o *objstore.Source) { o.ETag = "" }) == nil || try(func(o *objstore.Source) { o.Size = 0 }) == nil {
+		t.Error("a source without an ETag or a size was copied")
+	}
+	wantAbsent(t, s, key)
+	mustPut(t, s, key, []byte("early"))
+	wantIs(t, try(func(*objstore.Source) {}), objstore.ErrPrecondition, "a copy onto an existing key")
+	if got, _ := mustGet(t, s, key, objstore.ReadOptions{}); string(got) != "early" {
+		t.Errorf("the object is now %q", got)
+	}
+	if open, err := s.Bucket.ListUploads(t.Context(), key); err != nil || len(open) != 0 {
+		t.Errorf("refused copies left %+v, %v", open, err)
+	}
+}
+
 func testListUploads(t *testing.T, s Subject) {
 	want := map[string]bool{mustCreate(t, s, "global/blobs/u/key"): true, mustCreate(t, s, "global/blobs/u/key"): true}
 	others := map[string]string{"global/blobs/u/key2": mustCreate(t, s, "global/blobs/u/key2"), "global/blobs/u/key/sub": mustCreate(t, s, "global/blobs/u/key/sub")}

@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// Copy publishes the files of a version, and what is said of it, under another name or in another scope. It is a push
+// whose bytes the store copies: the same gate as for a pull at its source, the same rules as for a push at its target.
+// From the moment that the upload is accepted the finisher copies what the target's scope lacks, whoever is gone and
+// however often the service starts anew. Within one scope no byte moves.
+//
+// The answer is done, or still verifying when that takes longer than Limits.CommitWait; the same copy asked for again
+// joins it, and once it is done answers its version. Stage and aliases do not travel.
+//
+// Errors: those of a read of the source, and of CreateUpload and Commit for the target; precondition when the base model
+// could not be seen from there.
+func (e *Engine) Copy(ctx context.Context, p Principal, from ballast.Ref, req ballast.CopyVersion) (ballast.Upload, error) {
+	scope, err := e.writable(p, req.Scope)
+	if err != nil {
+		return ballast.Upload{}, err
+	}
+	v, files, err := e.served(ctx, p, from)
+	if err != nil {
+		return ballast.Upload{}, err
+	}
+	if err := baseSeen(v, scope); err != nil {
+		return ballast.Upload{}, err
+	}
+	opened, _, err := e.CreateUpload(ctx, p, ballast.CreateUpload{Scope: scope, Name: req.Name, Version: req.Version, Attempt: copyAttempt(v, scope, req)})
+	if refused := ballast.AsError(err); ballast.CodeOf(err) == ballast.CodeAlreadyExists {
+		return e.copiedBefore(ctx, p, v, scope, req, refused)
+	}
+	if err != nil {
+		return ballast.Upload{}, err
+	}
+	u, err := e.index.Upload(ctx, opened.ID)
+	if err != nil {
+		return ballast.Upload{}, err
+	}
+	if u.Status == ballast.UploadPending {
+		if err := e.acceptCopy(ctx, u, v, files); err != nil && !e.overtaken(ctx, u.ID) {
+			return ballast.Upload{}, err
+		}
+		e.finishLater(u.ID)
+	}
+	if u, err = e.await(ctx, u.ID, e.limits.CommitWait, func(s ballast.UploadStatus) bool { return s != ballast.UploadVerifying }); err != nil {
+		return ballast.Upload{}, err
+	}
+	return e.committed(ctx, u, v.Digest)
+}
+
+// baseSeen refuses to copy a version to where its base could not be seen: a global version's base is global.
+func baseSeen(v index.Version, scope ballast.Scope) error {
+	if v.Metadata.BaseModel == "" {
+		return nil
+	}
+	base, err := ballast.ParseKey(v.Metadata.BaseModel)
+	if err != nil || base.Scope == scope || base.Scope == ballast.Global {
+		return err
+	}
+	return ballast.Errorf(ballast.CodePrecondition, "%s was made from %s, which cannot be seen from scope %s; copy it within %s, or publish it there on a base of %s or global", v.Key(), base, scope, base.Scope, scope)
+}
+
+// copyAttempt is the same for the same copy, so that who asks again gets the open upload.
+func copyAttempt(v index.Version, scope ballast.Scope, req ballast.CopyVersion) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%s", v.Key(), scope, req.Name.Fold(), req.Version.Fold()))
+	return "copy-" + hex.EncodeToString(sum[:16])
+}
+
+// copiedBefore answers a label that is taken: with its version when that has the same files.
+func (e *Engine) copiedBefore(ctx context.Context, p Principal, v index.Version, scope ballast.Scope, req ballast.CopyVersion, refused *ballast.Error) (ballast.Upload, error) {
+	if refused.Expected != v.Digest {
+		other := *refused
+		other.Actual = v.Digest
+		return ballast.Upload{}, &other
+	}
+	info, err := e.Version(ctx, p, ballast.Ref{Scope: scope, Name: req.Name, Version: req.Version})
+	if err != nil {
+		return ballast.Upload{}, err
+	}
+	return ballast.Upload{Scope: info.Scope, Name: info.Name, Version: info.Version, Key: info.Key, Status: ballast.UploadDone, CreatedBy: info.CreatedBy, CreatedAt: info.CreatedAt, Result: &info}, nil
+}
+
+// acceptCopy pins the blobs in the target's scope, writes the manifest there and fixes what the upload publishes. Until
+// then the upload has a lease like any other, and a crash leaves one that runs out or is taken up by the same copy.
+func (e *Engine) acceptCopy(ctx context.Context, u index.Upload, v index.Version, files []ballast.File) error {
+	_, manifest, err := ballast.BuildManifest(files)
+	if err != nil {
+		return err
+	}
+	if d := ballast.DigestOf(manifest); d != v.Digest {
+		return fmt.Errorf("engine: the files of %s make the manifest %s, not %s", v.Key(), d, v.Digest)
+	}
+	var wants []index.Want
+	for batch := range distinct(files, index.MaxWants) {
+		for _, f := range batch {
+			w, err := parseWant(ballast.BlobRequest{Digest: f.Digest, Size: f.Size})
+			if err != nil {
+				return err
+			}
+			wants = append(wants, w)
+		}
+	}
+	asked, err := e.ask(ctx, u, wants)
+	if err != nil {
+		return err
+	}
+	for i, a := range asked {
+		if a.Blob.State == index.BlobDeleting || a.Blob.State == index.BlobAborting { // and so it is not pinned
+			again := ballast.Errorf(ballast.CodeBusy, "blob %s is being removed from scope %s; ask for the copy again", wants[i].Digest, u.Scope)
+			again.RetryAfter = busyRetry
+			return again
+		}
+	}
+	if err := e.writeOwn(ctx, u, v.Digest, manifest); err != nil {
+		return storeError(err)
+	}
+	a := index.Accepted{Manifest: v.Digest, ManifestSize: v.ManifestSize, Files: v.Files, Size: v.Size, Metadata: v.Metadata}
+	if v.Scope != u.Scope {
+		a.From = v.Scope
+	}
+	_, err = e.index.Accept(ctx, u.ID, a)
+	e.changed.notify()
+	return err
+}
+
+// copiesAtOnce bounds the objects that the store copies side by side for one upload.
+const copiesAtOnce = 4
+
+// copyMissing has the store copy the blobs that an upload's scope lacks, and returns when they were looked at. It may
+// begin anew after any crash: what became of an earlier copy is decided by looking at the key.
+func (e *Engine) copyMissing(ctx context.Context, u index.Upload, files []ballast.File, missing []digest.Digest) error {
+	ctx, stop := e.whileVerifying(ctx, u.ID)
+	defer stop()
+	lacks := make(map[digest.Digest]bool, len(missing))
+	for _, d := range missing {
+		lacks[d] = true
+	}
+	todo := slices.DeleteFunc(slices.Clone(files), func(f ballast.File) bool { return !lacks[f.Digest] })
+	for batch := range distinct(todo, index.MaxWants) {
+		sources, err := e.index.Blobs(ctx, u.Accepted.From, digestsOf(batch))
+		if err != nil {
+			return err
+		}
+		blobs, err := e.index.BeginCopy(ctx, u.ID, digestsOf(batch))
+		if err != nil {
+			return err
+		}
+		group, gctx := errgroup.WithContext(ctx)
+		group.SetLimit(copiesAtOnce)
+		for i, f := range batch {
+			if blobs[i].State == index.BlobUploading {
+				group.Go(func() error { return e.copyOne(gctx, u, f, sources[i]) })
+			}
+		}
+		if err := group.Wait(); err != nil {
+			if cause := context.Cause(ctx); ballast.CodeOf(cause) == ballast.CodeLeaseLost {
+				return cause
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// copyOne has the store copy one blob and takes over what then lies under its key: a copy, or what somebody else sent
+// meanwhile, which a copy never replaces.
+func (e *Engine) copyOne(ctx context.Context, u index.Upload, f ballast.File, source index.Blob) error {
+	gone := ballast.Errorf(ballast.CodePrecondition, "blob %s is not in scope %s any more: the version that was to be copied is being removed", f.Digest, u.Accepted.From)
+	if source.State != index.BlobVerified {
+		return gone
+	}
+	if source.Size != f.Size {
+		return otherSize(f, source.Size)
+	}
+	if err := e.room(ctx, 2*f.Size); err != nil { // the embedded store writes the part, and then the object
+		return err
+	}
+	id := index.BlobID{Scope: u.Scope, Digest: f.Digest}
+	_, cerr := e.bucket.Copy(ctx, ballast.BlobKey(u.Scope, f.Digest), objstore.Source{
+		Key: ballast.BlobKey(u.Accepted.From, f.Digest), VersionID: source.VersionID, ETag: source.ETag, Size: source.Size,
+	})
+	// If we crash here the finisher meets the object when it looks whether the blob is still missing, or copies again.
+	maker := u.ID
+	if errors.Is(cerr, objstore.ErrPrecondition) {
+		maker = "" // somebody else's bytes lie there: a lie in them is not this upload's
+	}
+	before, err := e.index.Blob(ctx, id)
+	if err != nil {
+		return err
+	}
+	done, err := e.completed(ctx, id, maker)
+	switch {
+	case ballast.CodeOf(err) == ballast.CodeIntegrity && maker == "":
+		return nil // it is removed, and then the blob is missing again
+	case err != nil:
+		return err
+	case done:
+		if before.State == index.BlobUploading && before.MultipartID != "" {
+			e.abortQuietly(ctx, id, before.MultipartID)
+		}
+		return nil
+	case errors.Is(cerr, objstore.ErrNotFound) || errors.Is(cerr, objstore.ErrPrecondition):
+		return gone.Because(cerr)
+	case cerr == nil:
+		return nil // removed since; the next look decides
+	}
+	return storeError(fmt.Errorf("engine: copying %s: %w", f.Digest, cerr))
+}
+
+// whileVerifying returns a context that ends when the upload does, with lease_lost as its cause. The caller calls stop.
+func (e *Engine) whileVerifying(ctx context.Context, id string) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		u, err := e.await(ctx, id, math.MaxInt64, func(s ballast.UploadStatus) bool { return s != ballast.UploadVerifying })
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			cancel(err)
+		default:
+			cancel(ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", id, u.Status))
+		}
+	})
+	return ctx, func() { cancel(nil); watch.Wait() }
+}
