@@ -232,13 +232,10 @@ func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, lim
 // NewestEvent as after means: only what happens from now on.
 const NewestEvent = "now"
 
-// Events lists the changes behind a cursor in the scopes that the principal reads, the oldest first; wait holds the answer
-// while there are none. Errors: gone, with the cursor to begin with.
+// Events lists the changes behind a cursor in the scopes that the principal reads, the oldest first, and those of tokens in
+// the scopes that it administers; wait holds the answer while there are none. Errors: gone, with the cursor to begin with.
 func (e *Engine) Events(ctx context.Context, p Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error) {
-	at, err := index.ParseEventCursor(strings.TrimPrefix(after, NewestEvent))
-	if err == nil && after == NewestEvent {
-		at, err = e.index.LastEvent(ctx)
-	}
+	at, err := e.eventCursor(ctx, after)
 	if err != nil {
 		return ballast.EventsPage{}, err
 	}
@@ -246,7 +243,7 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 	defer timeout.Stop()
 	for {
 		changed := e.changed.wait()
-		found, next, err := e.index.Events(ctx, at, limit, func(ev index.Event) bool { return p.Role(ev.Scope) >= ballast.Reader })
+		found, next, err := e.index.Events(ctx, at, limit, p.hears)
 		if err != nil {
 			return ballast.EventsPage{}, err
 		}
@@ -263,6 +260,22 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 			return showEvents(nil, next), nil
 		}
 	}
+}
+
+func (e *Engine) eventCursor(ctx context.Context, after string) (index.EventCursor, error) {
+	if after == NewestEvent {
+		return e.index.LastEvent(ctx)
+	}
+	return index.ParseEventCursor(after)
+}
+
+// hears says whether an event is for a principal: whoever reads a scope hears what happens to its models, and whoever
+// administers it what happens to its tokens.
+func (p Principal) hears(ev index.Event) bool {
+	if ev.Token != "" {
+		return p.mayGrant(ev.Scope)
+	}
+	return p.Role(ev.Scope) >= ballast.Reader
 }
 
 func showEvents(found []index.Event, next index.EventCursor) ballast.EventsPage {

@@ -243,6 +243,7 @@ func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope,
 		return ballast.AliasInfo{}, err
 	}
 	a, err := e.index.SetAlias(ctx, scope, name, alias, to, p.By(), ifMatch)
+	e.changed.notify()
 	return showAlias(alias, a), err
 }
 
@@ -252,6 +253,7 @@ func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Sco
 	if err != nil {
 		return err
 	}
+	defer e.changed.notify()
 	return e.index.DeleteAlias(ctx, scope, name, alias, p.By(), ifMatch)
 }
 
