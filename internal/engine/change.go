@@ -14,16 +14,15 @@ import (
 
 // Own says which version a change is about, and from which revision.
 type Own struct {
-	Ref     ballast.Ref
-	IfMatch *int64 // a revision; nil: whatever it is
+	Ref      ballast.Ref
+	IfMatch  *int64 // a revision; nil: whatever it is
+	IfExists bool   // to delete what is not there is a success
 }
 
 // own returns the key of the version that a change is about. It lies in the scope that the reference names, else in the
 // principal's own, and never in another by fallback. Retired versions are found by their label.
 func (e *Engine) own(ctx context.Context, p Principal, ref ballast.Ref, role ballast.Role) (ballast.Key, error) {
-	if ref.Scope.IsZero() {
-		ref.Scope = p.Home()
-	}
+	ref.Scope = p.scopeOf(ref)
 	if err := p.need(ref.Scope, role); err != nil {
 		return ballast.Key{}, err
 	}
@@ -35,6 +34,14 @@ func (e *Engine) own(ctx context.Context, p Principal, ref ballast.Ref, role bal
 	}
 	v, err := e.index.Resolve(ctx, index.Lookup{Scopes: []ballast.Scope{ref.Scope}, Retired: true}, ref)
 	return v.Key(), err
+}
+
+// scopeOf is where a change of what a reference means takes place.
+func (p Principal) scopeOf(ref ballast.Ref) ballast.Scope {
+	if ref.Scope.IsZero() {
+		return p.Home()
+	}
+	return ref.Scope
 }
 
 // Patch changes what people say of a version; its stage takes the role maintainer. Errors: not_found, denied, invalid,
@@ -131,9 +138,13 @@ func (e *Engine) Retire(ctx context.Context, p Principal, own Own) (info ballast
 }
 
 // Delete removes a version for good: it is not found from now on, and its label stays used. recorded is as for Retire.
-// Deleting what is deleted changes nothing. Errors: not_found, denied; referenced with what points at it; precondition.
+// Deleting what is deleted changes nothing. With IfExists what is not there is a success too, and info is zero; a scope
+// that the principal may not write is none. Errors: not_found, denied; referenced with what points at it; precondition.
 func (e *Engine) Delete(ctx context.Context, p Principal, own Own) (info ballast.VersionInfo, recorded bool, err error) {
 	info, recorded, err = e.end(ctx, p, own, e.index.Delete)
+	if ballast.CodeOf(err) == ballast.CodeNotFound && own.IfExists && p.Role(p.scopeOf(own.Ref)) >= ballast.Maintainer {
+		return info, true, nil
+	}
 	if refused := ballast.AsError(err); ballast.CodeOf(err) == ballast.CodeReferenced {
 		err = p.visible(refused)
 	}
