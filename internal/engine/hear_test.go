@@ -93,3 +93,21 @@ func TestWhoHearsWhat(t *testing.T) {
 		}
 	}
 }
+
+// TestARecordLiesUnderTheLabelThatWasPublished, however the label of a retirement or deletion is written. The check at the
+// end reads the chains.
+func TestARecordLiesUnderTheLabelThatWasPublished(t *testing.T) {
+	r := newRig(t, memStore(t))
+	maintainer := engine.Principal{ID: "m", Name: "lead", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Maintainer}}}
+	r.mustPush(t, writer, "M:1", small("a"))
+	r.mustPush(t, writer, "M:2.0.0-RC", small("b"))
+	for _, as := range []string{"m:1.0.0", "m:2.0.0-rc"} {
+		v, recorded, err := r.Retire(t.Context(), maintainer, engine.Own{Ref: ref(as)})
+		if err != nil || !recorded || v.Status != ballast.StatusRetired {
+			t.Errorf("retire %s: %+v, recorded %t, %v", as, v, recorded, err)
+		}
+		if _, recorded, err := r.Delete(t.Context(), maintainer, engine.Own{Ref: ref(as)}); err != nil || !recorded {
+			t.Errorf("delete %s: recorded %t, %v", as, recorded, err)
+		}
+	}
+}
