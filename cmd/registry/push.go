@@ -125,6 +125,8 @@ func (p *pushCmd) target() (ballast.Ref, error) {
 		return ref, err
 	case strings.HasSuffix(p.Target, ":latest"), strings.HasSuffix(p.Target, "@latest"):
 		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: latest is what a pull finds, not a version to publish: give a version, or none for the next one", p.Target)
+	case ref.Alias == ballast.ProductionAlias():
+		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: publish a version, then put it into production with `ballast promote`", p.Target)
 	case !ref.Alias.IsZero():
 		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: publish a version and point the alias at it with --alias %s", p.Target, ref.Alias)
 	case ref.Digest != "":
