@@ -64,6 +64,9 @@ func (s *server) rollback(c echo.Context, p engine.Principal) error {
 	if err != nil {
 		return err
 	}
+	if c.Request().Header.Values("If-Match") != nil { // to ignore it would be to act on a revision that was not meant
+		return ballast.Errorf(ballast.CodeInvalid, "If-Match: a rollback is from whatever is in production; leave it out")
+	}
 	var req ballast.Rollback
 	if err := readBody(c, &req); err != nil {
 		return err

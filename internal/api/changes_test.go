@@ -75,6 +75,7 @@ func TestRefusedChanges(t *testing.T) {
 		{method: "POST", path: at + "/promote", body: `{"why":"better"}`},
 		{method: "POST", path: at + "/promote", header: []string{"If-Match", "*"}},
 		{method: "POST", path: "/v1/models/llama/tiny/rollback"},
+		{method: "POST", path: "/v1/models/llama/tiny/rollback", body: `{"reason":"worse"}`, header: []string{"If-Match", `"3"`}},
 		{method: "POST", path: at + "/retire", body: `{"reason":"old"}`},
 		{method: "POST", path: at + "/retire", body: `[]`},
 		{method: "DELETE", path: at + "?if_exists=1"},
