@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 )
 
 // Next returns the stages that a version may be moved to by a change of its stage. Production is reached by a promotion
@@ -62,8 +64,11 @@ func (m Metadata) Patched(changes map[string]json.RawMessage) (next Metadata, fi
 		return m, nil, err
 	}
 	after := maps.Clone(before)
+	known := metadataFields()
 	for name, value := range changes {
 		switch {
+		case !slices.Contains(known, name):
+			return m, nil, Errorf(CodeInvalid, "metadata has no field %s; use one of %s", quote(name), strings.Join(known, ", "))
 		case name == "base_model":
 			return m, nil, Errorf(CodeInvalid, "base_model: is fixed when a version is published; publish a version with the other base")
 		case string(value) == "null":
@@ -96,6 +101,17 @@ func (m Metadata) Patched(changes map[string]json.RawMessage) (next Metadata, fi
 	}
 	slices.Sort(fields)
 	return next, fields, nil
+}
+
+// metadataFields are the fields of Metadata, sorted. A decoder takes a name in any case, so that a change which is not
+// held to them could say BASE_MODEL.
+func metadataFields() (names []string) {
+	for f := range reflect.TypeFor[Metadata]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 func fieldsOf(m Metadata) (fields map[string]json.RawMessage, err error) {

@@ -180,6 +180,8 @@ type VersionInfo struct {
 	CreatedBy string        `json:"created_by"`
 	CreatedAt Time          `json:"created_at"`
 	UpdatedAt Time          `json:"updated_at"`
+	RetiredBy string        `json:"retired_by,omitempty"`
+	RetiredAt Time          `json:"retired_at,omitzero"`
 	Revision  int64         `json:"revision"` // grows by one with every change
 }
 

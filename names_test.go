@@ -67,7 +67,7 @@ func TestParseName(t *testing.T) {
 		long + "x", "a/" + long + "x", "a\\b"}
 	reserved := strings.Fields(`versions aliases uploads rollback events tokens admin files children promote retire resolve
 		raw blob tree commit revision refs models api datasets spaces inbox staging blobs global v1 v2 healthz readyz metrics
-		openapi.yaml`)
+		openapi.yaml production tensors`)
 	for _, word := range reserved {
 		bad = append(bad, word, strings.ToUpper(word), word+"/a", "a/"+word, "a/"+strings.ToUpper(word[:1])+word[1:])
 		good = append(good, word+"_")

@@ -111,5 +111,8 @@ func parseAlias(s string) (ballast.Ref, error) {
 	if err == nil && ref.Alias.IsZero() {
 		err = ballast.Errorf(ballast.CodeInvalid, "%q: write NAME@ALIAS, as in llama/tiny@champion", s)
 	}
+	if err == nil && ref.Alias == ballast.ProductionAlias() {
+		err = ballast.Errorf(ballast.CodeInvalid, "%q: production is no alias; it moves with `ballast promote` and `ballast rollback`", s)
+	}
 	return ref, err
 }

@@ -177,6 +177,8 @@ func collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 type showCmd struct {
 	Ref string `arg:"" help:"A reference, as in llama/tiny, llama/tiny:1.2.0 or llama/tiny@champion."`
 
+	IncludeRetired bool `help:"Show it even if it, or its base, was retired."`
+
 	remote `embed:""`
 }
 
@@ -196,12 +198,20 @@ func (s *showCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	v, err := c.Version(ctx, ref)
+	find := c.Version
+	if s.IncludeRetired {
+		find = c.Provenance
+	}
+	v, err := find(ctx, ref)
 	if err != nil {
 		return err
 	}
 	exact := ballast.Ref{Scope: v.Scope, Name: v.Name, Version: v.Version}
 	files, err := collect(c.Files(ctx, exact, client.ListFiles{}))
+	if s.IncludeRetired && ballast.CodeOf(err) == ballast.CodeRetired {
+		fmt.Fprintln(a.stderr, "its files are not served:", harmless(ballast.AsError(err).Detail))
+		files, err = []ballast.FileInfo{}, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -210,6 +220,9 @@ func (s *showCmd) Run(ctx context.Context, a *app) error {
 	}
 	if err := a.version(v); err != nil {
 		return err
+	}
+	if len(files) == 0 {
+		return nil
 	}
 	rows := make([][]string, len(files))
 	for i, f := range files {
@@ -225,10 +238,14 @@ func (a *app) version(v ballast.VersionInfo) error {
 	for _, name := range slices.Sorted(maps.Keys(m.Metrics)) {
 		metrics = append(metrics, fmt.Sprintf("%s=%g", name, m.Metrics[name]))
 	}
+	ended := ""
+	if v.RetiredBy != "" {
+		ended = fmt.Sprintf("%s by %s", when(v.RetiredAt), v.RetiredBy)
+	}
 	return a.pairs("key", v.Key, "status", string(v.Status), "stage", string(v.Stage), "aliases", joinAliases(v.Aliases),
 		"digest", v.Digest.String(), "object", v.ObjectKey,
 		"files", fmt.Sprintf("%s, %s", count(v.Files, "file"), size(v.Size)), "assurance", string(v.Assurance),
-		"created", fmt.Sprintf("%s by %s", when(v.CreatedAt), v.CreatedBy), "task", m.Task, "type", m.ModelType,
+		"created", fmt.Sprintf("%s by %s", when(v.CreatedAt), v.CreatedBy), "retired", ended, "revision", strconv.FormatInt(v.Revision, 10), "task", m.Task, "type", m.ModelType,
 		"backend", m.Backend, "architecture", m.Architecture, "base", m.BaseModel, "tags", strings.Join(m.Tags, ", "),
 		"metrics", strings.Join(metrics, ", "), "description", m.Description, "config", compact(m.Config), "extra", compact(m.Extra))
 }

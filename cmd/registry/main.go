@@ -4,13 +4,18 @@
 //	ballast login URL                  remembers a registry and a token for it
 //	ballast push DIR|FILE NAME[:VERSION]
 //	ballast pull REF [DIR]
-//	ballast ls, show, alias, token     look and manage
+//	ballast ls, show, children         look
+//	ballast set, stage, alias          say what a version is
+//	ballast promote, rollback, production
+//	ballast retire, rm                 take versions away
+//	ballast events                     what happened
+//	ballast token                      who may do what
 //
 // A setting is taken from its flag, else from its BALLAST_… variable, else from the configuration file. The client reads
 // BALLAST_URL, BALLAST_TOKEN and BALLAST_TOKEN_FILE, and $XDG_CONFIG_HOME/ballast/config.json, which login writes.
 //
 // With --json a command writes exactly one JSON document to stdout, {"error": …} when it failed; everything meant for
-// people goes to stderr then.
+// people goes to stderr then. Only events --follow writes one document a line.
 //
 // Exit codes: 0 done, 1 failed, 2 usage, 3 not found or retired, 4 denied, 5 conflict, 6 integrity, 7 unavailable, try
 // again.

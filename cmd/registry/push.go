@@ -128,6 +128,8 @@ func parseTarget(text, how string) (ballast.Ref, error) {
 		return ref, err
 	case strings.HasSuffix(text, ":latest"), strings.HasSuffix(text, "@latest"):
 		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: latest is what a pull finds, not a version to publish: give a version, or none for the next one", text)
+	case ref.Alias == ballast.ProductionAlias():
+		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: publish a version, then put it into production with `ballast promote`", text)
 	case !ref.Alias.IsZero():
 		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: publish a version and point the alias at it%s %s", text, how, ref.Alias)
 	case ref.Digest != "":

@@ -37,6 +37,15 @@ type commands struct {
 	Ls         lsCmd                     `cmd:"" help:"List models, or the versions of one."`
 	Show       showCmd                   `cmd:"" help:"Show a version and its files."`
 	Cp         cpCmd                     `cmd:"" help:"Copy a version to another name or scope; the store moves the bytes."`
+	Children   childrenCmd               `cmd:"" help:"List the versions that were made from a version."`
+	Set        setCmd                    `cmd:"" help:"Change what is said of a version."`
+	Stage      stageCmd                  `cmd:"" help:"Move a version to a stage."`
+	Promote    promoteCmd                `cmd:"" help:"Put a version into production."`
+	Rollback   rollbackCmd               `cmd:"" help:"Put the version that was in production before back."`
+	Production productionCmd             `cmd:"" help:"Show what is in production, and how that came about."`
+	Retire     retireCmd                 `cmd:"" help:"Take a version out of service for good."`
+	Rm         rmCmd                     `cmd:"" help:"Delete a version for good."`
+	Events     eventsCmd                 `cmd:"" help:"Show what happened, or follow it."`
 	Alias      aliasCmd                  `cmd:"" help:"Set, remove and list aliases."`
 	Token      tokenCmd                  `cmd:"" help:"Create, list and revoke tokens."`
 	Health     healthCmd                 `cmd:"" help:"Ask whether a registry answers; exit 0 or 1."`

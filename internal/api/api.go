@@ -42,9 +42,20 @@ type Service interface {
 	Versions(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, list engine.ListVersions) (ballast.VersionsPage, error)
 	AllVersions(ctx context.Context, p engine.Principal, list engine.ListAllVersions) (ballast.VersionsPage, error)
 	Version(ctx context.Context, p engine.Principal, ref ballast.Ref) (ballast.VersionInfo, error)
+	// Provenance is Version that also shows what is retired, or whose base is.
+	Provenance(ctx context.Context, p engine.Principal, ref ballast.Ref) (ballast.VersionInfo, error)
+	Children(ctx context.Context, p engine.Principal, ref ballast.Ref, limit int, cursor string) (ballast.ChildrenPage, error)
 	Files(ctx context.Context, p engine.Principal, ref ballast.Ref, list engine.ListFiles) (ballast.FilesPage, error)
 	// File returns one file with its Request, which is nil only for an empty file.
 	File(ctx context.Context, p engine.Principal, ref ballast.Ref, path string) (ballast.FileInfo, error)
+
+	Patch(ctx context.Context, p engine.Principal, own engine.Own, req ballast.PatchVersion) (ballast.VersionInfo, error)
+	Promote(ctx context.Context, p engine.Principal, own engine.Own, reason string) (ballast.VersionInfo, error)
+	Rollback(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, reason string) (ballast.VersionInfo, error)
+	Production(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.ProductionPage, error)
+	// Retire and Delete hold from their return on; recorded is false while the bucket does not say so yet.
+	Retire(ctx context.Context, p engine.Principal, own engine.Own) (v ballast.VersionInfo, recorded bool, err error)
+	Delete(ctx context.Context, p engine.Principal, own engine.Own) (v ballast.VersionInfo, recorded bool, err error)
 
 	Aliases(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.AliasesPage, error)
 	// SetAlias and DeleteAlias act only on the revision in ifMatch when it is given; another one is precondition.
@@ -54,6 +65,9 @@ type Service interface {
 	CreateToken(ctx context.Context, p engine.Principal, req ballast.CreateToken) (ballast.TokenInfo, error)
 	Tokens(ctx context.Context, p engine.Principal, limit int, cursor string) (ballast.TokensPage, error)
 	RevokeToken(ctx context.Context, p engine.Principal, id string) error
+
+	// Events returns what happened after a cursor, after at most wait while there is nothing.
+	Events(ctx context.Context, p engine.Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error)
 
 	// Ready returns nil when requests can be served.
 	Ready(ctx context.Context) error

@@ -12,7 +12,7 @@ import (
 // badRequests is all of them, by name.
 func badRequests() map[string]badRequest {
 	all := map[string]badRequest{}
-	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms()} {
+	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges()} {
 		maps.Copy(all, some)
 	}
 	return all
@@ -240,6 +240,8 @@ func badForms() map[string]badRequest {
 	for operation, body := range map[string]string{
 		"POST /v1/uploads": createBody("name", `"fresh"`), "POST /v1/uploads/{u}/blobs": blobsBody(blob("form")), "POST /v1/uploads/{u}/commit": commitBody(file(`"a"`, offered)),
 		"PUT /v1/models/m/aliases/champion": `{"version":"1"}`, "POST /v1/tokens": tokenBody(`"ci"`),
+		"PATCH /v1/models/m/versions/1": patchBody("backend", `"vllm"`), "POST /v1/models/m/rollback": `{"reason":"worse"}`,
+		"POST /v1/models/m/versions/1/promote": `{"reason":"better"}`, "POST /v1/models/m/versions/1/retire": `{}`,
 	} {
 		method, path, _ := strings.Cut(operation, " ")
 		for name, bad := range map[string]string{
@@ -247,6 +249,9 @@ func badForms() map[string]badRequest {
 			"two": body + body, "tail": body + "x", "unknown field": strings.Replace(body, "{", `{"unknown":1,`, 1), "byte order mark": "\ufeff" + body, "UTF-16": "\xff\xfe{\x00}\x00",
 			"deep": strings.Repeat(`{"name":`, 20_000), "not UTF-8": strings.Replace(body, "{", "{\"\xff\":1,", 1),
 		} {
+			if (name == "empty" || name == "null") && (strings.HasSuffix(path, "/promote") || strings.HasSuffix(path, "/retire")) {
+				continue // they do without a body
+			}
 			all[operation+" "+name] = badRequest{method: method, path: path, body: bad}
 		}
 		for _, kind := range []string{"", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json, text/plain", "application/problem+json", "application/", ";"} {

@@ -32,7 +32,10 @@ func TestBadInput(t *testing.T) {
 	f := newFace(t, m)
 	f.token = m.token(t, "ci", "acme=admin").Token
 	m.publish(t, f.token, "m:1", ballast.Metadata{}, map[string]string{"w": weights})
+	m.publish(t, f.token, "m:2", ballast.Metadata{}, map[string]string{"w": weights})
 	f.send("PUT", "/v1/models/m/aliases/champion", `{"version":"1"}`).wantStatus(t, http.StatusOK)
+	f.send("POST", "/v1/models/m/versions/1/promote", "").wantStatus(t, http.StatusOK)
+	f.send("POST", "/v1/models/m/versions/2/promote", "").wantStatus(t, http.StatusOK)
 	at := f.send("POST", "/v1/uploads", `{"name":"n","version":"1","attempt":"0123456789abcdef"}`).wantStatus(t, http.StatusCreated).Header.Get("Location")
 	m.sendTo(t, f.send("POST", at+"/blobs", blobsBody(blob(offered))), offered)
 	f.send("POST", at+"/blobs", blobsBody(blob(offered))).wantStatus(t, http.StatusOK)
@@ -70,6 +73,11 @@ func goodRequestsChange(t *testing.T, m *memory, f *face, at string) {
 		{"POST", at + "/commit", commitBody(file(`"a/b"`, offered), file(`"a/c"`, offered)), nil, ""},
 		{"PUT", "/v1/models/m/aliases/other", `{"version":"1"}`, nil, ""},
 		{"DELETE", "/v1/models/m/aliases/champion", "", []string{"If-Match", `"1"`}, ""},
+		{"PATCH", "/v1/models/m/versions/2", patchBody("task", `"ner"`), nil, ""},
+		{"POST", "/v1/models/m/rollback", `{"reason":"worse"}`, nil, ""},
+		{"POST", "/v1/models/m/versions/2/promote", `{"reason":"better"}`, nil, ""},
+		{"POST", "/v1/models/m/versions/2/retire", `{}`, nil, ""},
+		{"DELETE", "/v1/models/m/versions/2?if_exists=true", "", nil, ""},
 		{"POST", "/v1/tokens", tokenBody(`"ci"`), nil, ""},
 	} {
 		before := m.contents(t)
@@ -138,6 +146,9 @@ func commitBody(files ...string) string { return `{"files":[` + strings.Join(fil
 func describedBody(metadata string) string {
 	return `{"files":[` + file(`"a"`, offered) + `],"metadata":` + metadata + `}`
 }
+
+// patchBody is a change of one field of the metadata; value is JSON.
+func patchBody(field, value string) string { return `{"metadata":{"` + field + `":` + value + `}}` }
 
 func tokenBody(name string) string {
 	return `{"name":` + name + `,"grants":[{"scope":"acme","role":"writer"}]}`

@@ -196,6 +196,19 @@ func (q *query) flag(key string) bool {
 	}
 }
 
+// include reports whether include asks for the one thing that there is to include.
+func (q *query) include(what string) bool {
+	switch s := q.values.Get("include"); s {
+	case "":
+		return false
+	case what:
+		return true
+	default:
+		q.fail("include %q: only %s can be included", cut(s), what)
+		return false
+	}
+}
+
 // wait is how long to hold the answer: a duration as 30s, cut to a minute.
 func (q *query) wait() time.Duration {
 	s := q.values.Get("wait")
@@ -242,6 +255,14 @@ func readBody(c echo.Context, v any) error {
 		return ballast.Errorf(ballast.CodeInvalid, "the body is not UTF-8")
 	}
 	return ballast.StrictUnmarshal(body, v)
+}
+
+// readAnyBody is readBody for an operation that can do without a body.
+func readAnyBody(c echo.Context, v any) error {
+	if c.Request().ContentLength == 0 {
+		return nil
+	}
+	return readBody(c, v)
 }
 
 // ifMatch reads If-Match as a revision in quotes; nil when the header is not sent.

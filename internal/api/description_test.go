@@ -60,6 +60,9 @@ func TestSchemasNameEveryField(t *testing.T) {
 		"FileInfo": ballast.FileInfo{}, "FilesPage": ballast.FilesPage{}, "AliasInfo": ballast.AliasInfo{},
 		"AliasesPage": ballast.AliasesPage{}, "SetAlias": ballast.SetAlias{}, "CreateToken": ballast.CreateToken{},
 		"TokenInfo": ballast.TokenInfo{}, "TokensPage": ballast.TokensPage{}, "Whoami": ballast.Whoami{}, "ServiceStatus": statusOK{},
+		"PatchVersion": ballast.PatchVersion{}, "Promote": ballast.Promote{}, "Rollback": ballast.Rollback{}, "Promotion": ballast.Promotion{},
+		"ProductionPage": ballast.ProductionPage{}, "Reference": ballast.Reference{}, "Child": ballast.Child{},
+		"ChildrenPage": ballast.ChildrenPage{}, "Event": ballast.Event{}, "EventsPage": ballast.EventsPage{},
 	} {
 		if schemas[name] == nil {
 			t.Errorf("schema %s is missing", name)

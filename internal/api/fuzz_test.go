@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
@@ -27,7 +28,7 @@ func FuzzHandler(f *testing.F) {
 }
 
 // seeds is how many sequences a plain test run plays at least.
-const seeds = 48
+const seeds = 64
 
 func randomTape(seed uint64) []byte {
 	b := make([]byte, 1<<10)
@@ -69,6 +70,9 @@ func TestFuzzReportsBrokenServices(t *testing.T) {
 	}{
 		"a list of everybody's": {func(s Service) Service { return listsAll{s} }, "shows what only acme wrote"},
 		"a version of another":  {func(s Service) Service { return readsAll{s} }, "shows what only acme wrote"},
+		"everybody's events":    {func(s Service) Service { return hearsAll{s} }, "shows what only acme wrote"},
+		"another's history":     {func(s Service) Service { return remembersAll{s} }, "shows what only acme wrote"},
+		"another's retirement":  {func(s Service) Service { return retiresAll{s} }, "shows what only acme wrote"},
 		"a write for another":   {func(s Service) Service { return writesAll{s} }, "acts on what is acme's"},
 		"an untyped error":      {func(s Service) Service { return untyped{s} }, "answered 500"},
 		"a panic":               {func(s Service) Service { return panics{s} }, "answered 500"},
@@ -92,13 +96,16 @@ func TestFuzzReportsBrokenServices(t *testing.T) {
 var owner = engine.Principal{ID: "o", Name: "owner", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Admin}}}
 
 type (
-	listsAll  struct{ Service }
-	readsAll  struct{ Service }
-	writesAll struct{ Service }
-	untyped   struct{ Service }
-	panics    struct{ Service }
-	malformed struct{ Service }
-	letsIn    struct{ Service }
+	listsAll     struct{ Service }
+	readsAll     struct{ Service }
+	writesAll    struct{ Service }
+	hearsAll     struct{ Service }
+	remembersAll struct{ Service }
+	retiresAll   struct{ Service }
+	untyped      struct{ Service }
+	panics       struct{ Service }
+	malformed    struct{ Service }
+	letsIn       struct{ Service }
 )
 
 func (s listsAll) Models(c ctx, _ principal, l engine.ListModels) (ballast.ModelsPage, error) {
@@ -107,6 +114,18 @@ func (s listsAll) Models(c ctx, _ principal, l engine.ListModels) (ballast.Model
 
 func (s readsAll) Version(c ctx, _ principal, ref ballast.Ref) (ballast.VersionInfo, error) {
 	return s.Service.Version(c, owner, ref)
+}
+
+func (s hearsAll) Events(c ctx, _ principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error) {
+	return s.Service.Events(c, owner, after, limit, wait)
+}
+
+func (s remembersAll) Production(c ctx, _ principal, _ ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.ProductionPage, error) {
+	return s.Service.Production(c, owner, acme, name, limit, cursor)
+}
+
+func (s retiresAll) Retire(c ctx, _ principal, own engine.Own) (ballast.VersionInfo, bool, error) {
+	return s.Service.Retire(c, owner, own)
 }
 
 func (s writesAll) AbortUpload(c ctx, _ principal, id string) error {

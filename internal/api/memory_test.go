@@ -112,6 +112,21 @@ func (m *memory) point(t *testing.T, token, alias string) {
 	}
 }
 
+// settleCatalogue gives a name with version 1 a champion, a latest, and something to roll back to.
+func (m *memory) settleCatalogue(t *testing.T, token, name string) {
+	t.Helper()
+	m.point(t, token, name+"@champion")
+	for _, version := range []string{"7", "8"} {
+		m.publish(t, token, name+":"+version, ballast.Metadata{}, map[string]string{"config.json": contents[0]})
+	}
+	for _, version := range []string{"1", "7"} {
+		own := engine.Own{Ref: must(ballast.ParseRef(name + ":" + version))}
+		if _, err := m.Promote(t.Context(), m.principal(t, token), own, "the better one"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // settle waits until no work is left over from what was published.
 func (m *memory) settle(t *testing.T) {
 	t.Helper()

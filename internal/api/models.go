@@ -51,10 +51,15 @@ func (s *server) listVersions(c echo.Context, p engine.Principal) error {
 
 func (s *server) getVersion(c echo.Context, p engine.Principal) error {
 	ref, err := refParam(c)
-	if err != nil {
+	q := queryOf(c, "include")
+	show := s.service.Version
+	if q.include("retired") {
+		show = s.service.Provenance
+	}
+	if err := cmp.Or(err, q.err); err != nil {
 		return err
 	}
-	v, err := s.service.Version(c.Request().Context(), p, ref)
+	v, err := show(c.Request().Context(), p, ref)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,11 @@ func (p *play) invent(a *actor) sent {
 		method = choose(p.tape, []string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "BREW"})
 	}
 	body := p.mutate(p.body(a, method+" "+to.path))
-	return sent{method, p.path(a, to.path) + p.query(a), to.path, body}
+	query := p.query(a)
+	if to.method == http.MethodDelete && to.path == versionPath && query == "" && p.pick(2) == 0 {
+		query = "?if_exists=true"
+	}
+	return sent{method, p.path(a, to.path) + query, to.path, body}
 }
 
 func (p *play) path(a *actor, template string) string {
@@ -149,7 +153,7 @@ func (p *play) name(a *actor) string {
 }
 
 func (p *play) ref() string {
-	return p.oneOf(p.often("1", []string{"latest", "@champion", "1.0.0", "2", "sha256:" + fileSum, "1.2.3-rc.1"}))
+	return p.oneOf(p.often(choose(p.tape, []string{"1", "8"}), []string{"latest", "@champion", "@production", "1.0.0", "2", "7", "8", "sha256:" + fileSum, "1.2.3-rc.1"}))
 }
 
 func (p *play) filePath(a *actor) string {
@@ -190,11 +194,11 @@ func (p *play) query(a *actor) string {
 	if p.pick(8) != 0 {
 		return ""
 	}
-	for _, key := range []string{"limit", "cursor", "urls", "parts", "prefix", "scope", "wait", "order", "status", "stage", "task", "tag", "base", "creator", "metric.loss.lte"} {
+	for _, key := range []string{"limit", "cursor", "urls", "parts", "prefix", "scope", "wait", "after", "include", "if_exists", "order", "status", "stage", "task", "tag", "base", "creator", "metric.loss.lte"} {
 		if p.pick(4) != 0 {
 			continue
 		}
-		value := p.oneOf(append([]string{"1", "true", "acme", "them", "global", "m", "1ms", "1000", "NaN", "newest", "all", "none", "ner", "prod", "llama/tiny:1"}, a.cursors...))
+		value := p.oneOf(append([]string{"1", "true", "acme", "them", "global", "m", "1ms", "1000", "NaN", "now", "retired", "newest", "all", "none", "ner", "prod", "llama/tiny:1"}, a.cursors...))
 		if d, err := time.ParseDuration(value); key == "wait" && err == nil && d > time.Millisecond {
 			value = "1ms"
 		}
@@ -252,7 +256,7 @@ func (p *play) body(a *actor, operation string) any {
 		}
 		return o
 	case "PUT /v1/models/{name}/aliases/{alias}":
-		return object{"version": p.oneOf([]string{"1", "2", "1.0.0", "3"})}
+		return object{"version": p.oneOf([]string{"1", "7", "1.0.0", "8", "3"})}
 	case "POST /v1/tokens":
 		home := "them"
 		if a == p.acme {
@@ -265,6 +269,29 @@ func (p *play) body(a *actor, operation string) any {
 			o["name"] = markToken
 		}
 		return o
+	}
+	return p.changeBody(a, operation)
+}
+
+// changeBody is body for the operations of the catalogue.
+func (p *play) changeBody(a *actor, operation string) any {
+	type object = map[string]any
+	reason := "because"
+	if a == p.acme {
+		reason = markReason
+	}
+	switch operation {
+	case "PATCH " + versionPath:
+		metadata := p.metadata(a).(object)
+		delete(metadata, "base_model") // with it every change would be refused
+		metadata["backend"], metadata["metrics"] = nil, object{"loss": 0.25, "gone": nil}
+		o := object{"metadata": metadata}
+		if p.pick(2) == 0 {
+			o["stage"] = choose(p.tape, []string{"validated", "staged", "archived", "deprecated", "production", "none"})
+		}
+		return o
+	case "POST " + versionPath + "/promote", "POST /v1/models/{name}/rollback":
+		return object{"reason": reason}
 	}
 	return nil
 }

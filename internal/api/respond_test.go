@@ -52,11 +52,13 @@ func TestErrorExtensions(t *testing.T) {
 	e.RetryAfter = 1.2
 	e.Missing = append(e.Missing, ballast.EmptyDigest)
 	e.Holder = &ballast.Holder{Upload: "u1", CreatedBy: "ci@acme", ExpiresAt: sampleTime}
+	e.References = []ballast.Reference{{Kind: ballast.ReferenceProduction}, {Kind: ballast.ReferenceAlias, Name: "champion"}, {Kind: ballast.ReferenceChild, Name: "m::1"}}
+	e.Cursor = "1-7"
 	e.Expected, e.Actual = ballast.EmptyDigest, sampleVersion.Digest
 	f := newFace(t, &stub{err: e})
 	a := f.send("POST", "/v1/uploads", bodies["POST /v1/uploads"])
 	got := a.problem(t, ballast.CodeBusy)
-	if a.Header.Get("Retry-After") != "2" || got.RetryAfter != 1.2 || got.Holder == nil || len(got.Missing) != 1 || got.Expected == "" || got.Actual == "" {
+	if a.Header.Get("Retry-After") != "2" || got.RetryAfter != 1.2 || got.Holder == nil || len(got.Missing) != 1 || len(got.References) != 3 || got.Cursor != "1-7" || got.Expected == "" || got.Actual == "" {
 		t.Errorf("Retry-After %q, %s", a.Header.Get("Retry-After"), a.body)
 	}
 	if e.RequestID != "" || e.Status != 0 {
@@ -82,6 +84,7 @@ func TestValidators(t *testing.T) {
 	for _, path := range []string{
 		"/v1/models", "/v1/models/llama/tiny", "/v1/models/tiny/versions", "/v1/models/tiny/versions/1", "/v1/uploads/u1",
 		"/v1/models/tiny/versions/1/files", "/v1/models/tiny/aliases", "/v1/tokens",
+		"/v1/models/tiny/versions/1?include=retired", "/v1/models/tiny/versions/1/children", "/v1/models/tiny/production", "/v1/events",
 	} {
 		etag := f.send("GET", path, "").wantStatus(t, http.StatusOK).Header.Get("ETag")
 		for _, held := range []string{etag, `"other", ` + etag, "W/" + etag, "*"} {

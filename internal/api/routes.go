@@ -22,7 +22,7 @@ type route struct {
 // routes is the face. A GET also answers HEAD, unless HEAD has a line of its own.
 func (s *server) routes() []route {
 	const (
-		get, head, post, put, del = http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete
+		get, head, post, put, patch, del = http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 
 		upload  = "/v1/uploads/{id}"
 		model   = "/v1/models/{name}"
@@ -45,6 +45,14 @@ func (s *server) routes() []route {
 		{get, version + "/files", s.listFiles},
 		{get, version + "/files/{path}", s.getFile},
 		{head, version + "/files/{path}", s.headFile},
+		{get, version + "/children", s.listChildren},
+
+		{patch, version, s.patchVersion},
+		{post, version + "/promote", s.promote},
+		{post, version + "/retire", s.retire},
+		{del, version, s.deleteVersion},
+		{post, model + "/rollback", s.rollback},
+		{get, model + "/production", s.production},
 
 		{get, model + "/aliases", s.listAliases},
 		{put, alias, s.setAlias},
@@ -54,6 +62,7 @@ func (s *server) routes() []route {
 		{post, "/v1/tokens", s.createToken},
 		{del, "/v1/tokens/{id}", s.revokeToken},
 		{get, "/v1/whoami", s.whoami},
+		{get, "/v1/events", s.listEvents},
 
 		{get, healthPath, s.health},
 		{get, readyPath, s.ready},

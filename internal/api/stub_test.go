@@ -22,6 +22,7 @@ type stub struct {
 	err     error
 	panics  any
 	created bool
+	pending bool // records are not in the bucket yet
 	status  ballast.UploadStatus
 	empty   bool // lists hold nothing, files are empty
 	last    []any
@@ -45,6 +46,7 @@ func must[T any](v T, err error) T {
 var (
 	acme        = must(ballast.ParseScope("acme"))
 	tiny        = must(ballast.ParseName("llama/tiny"))
+	two         = must(ballast.ParseVersion("2"))
 	one         = must(ballast.ParseVersion("1"))
 	champion    = must(ballast.ParseAlias("champion"))
 	sampleTime  = ballast.At(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))
@@ -60,6 +62,12 @@ var (
 		Assurance: ballast.AssuranceStore, Aliases: []ballast.Alias{champion},
 		Metadata:  ballast.Metadata{Task: "text-generation", Metrics: map[string]float64{"loss": 0.5}, Config: []byte(`[1]`)},
 		CreatedBy: "ci@acme", CreatedAt: sampleTime, UpdatedAt: sampleTime, Revision: 3,
+	}
+	samplePromotion = ballast.Promotion{Number: 2, Kind: ballast.RolledBack, From: two, To: one, Reason: "it lies", By: "ci@acme", At: sampleTime}
+	sampleChild     = ballast.Child{Key: "acme::llama/tiny::2", Status: ballast.StatusRetired, Stage: ballast.StageArchived}
+	sampleEvent     = ballast.Event{
+		Cursor: "1-42", At: sampleTime, By: "ci@acme", Kind: ballast.EventPromoted, Scope: acme, Key: "acme::llama/tiny::1", Name: tiny, From: two,
+		Before: 3, After: 4, Fields: []string{"stage"},
 	}
 	sampleBlobs = ballast.BlobsResponse{ExpiresAt: sampleTime, Blobs: []ballast.BlobAnswer{
 		{Digest: "sha256:" + fileSum, Size: 4096, State: ballast.BlobMissing, Method: ballast.MethodPut, Request: &sampleRequest},
@@ -149,6 +157,54 @@ func (s *stub) Version(_ context.Context, _ engine.Principal, ref ballast.Ref) (
 	return sampleVersion, s.call(ref)
 }
 
+func (s *stub) Provenance(_ context.Context, _ engine.Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
+	return s.retired(), s.call("retired", ref)
+}
+
+func (s *stub) retired() ballast.VersionInfo {
+	v := sampleVersion
+	v.Status, v.Stage, v.RetiredBy, v.RetiredAt = ballast.StatusRetired, ballast.StageArchived, "ci@acme", sampleTime
+	return v
+}
+
+func (s *stub) Children(_ context.Context, _ engine.Principal, ref ballast.Ref, limit int, cursor string) (ballast.ChildrenPage, error) {
+	return ballast.ChildrenPage{Key: sampleVersion.Key, Children: some(s, sampleChild)}, s.call(ref, limit, cursor)
+}
+
+func (s *stub) Patch(_ context.Context, _ engine.Principal, own engine.Own, req ballast.PatchVersion) (ballast.VersionInfo, error) {
+	return sampleVersion, s.call(own, req)
+}
+
+func (s *stub) Promote(_ context.Context, _ engine.Principal, own engine.Own, reason string) (ballast.VersionInfo, error) {
+	return sampleVersion, s.call(own, reason)
+}
+
+func (s *stub) Rollback(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name, reason string) (ballast.VersionInfo, error) {
+	return sampleVersion, s.call(scope, name, reason)
+}
+
+func (s *stub) Production(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.ProductionPage, error) {
+	page := ballast.ProductionPage{Scope: acme, Name: tiny, Version: one, Promotions: some(s, samplePromotion), Cursor: "next"}
+	if s.empty {
+		page.Version = ballast.Version{}
+	}
+	return page, s.call(scope, name, limit, cursor)
+}
+
+func (s *stub) Retire(_ context.Context, _ engine.Principal, own engine.Own) (ballast.VersionInfo, bool, error) {
+	return s.retired(), !s.pending, s.call(own)
+}
+
+func (s *stub) Delete(_ context.Context, _ engine.Principal, own engine.Own) (ballast.VersionInfo, bool, error) {
+	v := sampleVersion
+	v.Status = ballast.StatusDeleted
+	return v, !s.pending, s.call(own)
+}
+
+func (s *stub) Events(_ context.Context, _ engine.Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error) {
+	return ballast.EventsPage{Events: some(s, sampleEvent), Cursor: "1-42"}, s.call(after, limit, wait)
+}
+
 func (s *stub) Files(_ context.Context, _ engine.Principal, ref ballast.Ref, f engine.ListFiles) (ballast.FilesPage, error) {
 	return ballast.FilesPage{Key: sampleVersion.Key, Digest: sampleVersion.Digest, Files: some(s, s.sampleFile(f.URLs))}, s.call(ref, f)
 }
@@ -196,6 +252,8 @@ func fill(template string) string {
 	return strings.NewReplacer("{id}", "u1", "{name}", "llama/tiny", "{ref}", "1", "{path}", "a/model.safetensors", "{alias}", "champion").Replace(template)
 }
 
+const versionPath = "/v1/models/{name}/versions/{ref}"
+
 // bodies are a valid body for each operation that takes one.
 var bodies = map[string]string{
 	"POST /v1/uploads":                      `{"name":"llama/tiny","version":"1","attempt":"0123456789abcdef"}`,
@@ -204,5 +262,8 @@ var bodies = map[string]string{
 	"PUT /v1/models/{name}/aliases/{alias}": `{"version":"1"}`,
 
 	"POST /v1/models/{name}/versions/{ref}/copy": `{"scope":"global","name":"llama/tiny","version":"1"}`,
-	"POST /v1/tokens": `{"name":"ci","grants":[{"scope":"acme","role":"writer"}]}`,
+	"POST /v1/tokens":                  `{"name":"ci","grants":[{"scope":"acme","role":"writer"}]}`,
+	"PATCH " + versionPath:             `{"stage":"validated","metadata":{"task":null}}`,
+	"POST " + versionPath + "/promote": `{"reason":"better"}`,
+	"POST /v1/models/{name}/rollback":  `{"reason":"worse"}`,
 }

@@ -14,16 +14,15 @@ import (
 
 // Own says which version a change is about, and from which revision.
 type Own struct {
-	Ref     ballast.Ref
-	IfMatch *int64 // a revision; nil: whatever it is
+	Ref      ballast.Ref
+	IfMatch  *int64 // a revision; nil: whatever it is
+	IfExists bool   // to delete what is not there is a success
 }
 
 // own returns the key of the version that a change is about. It lies in the scope that the reference names, else in the
 // principal's own, and never in another by fallback. Retired versions are found by their label.
 func (e *Engine) own(ctx context.Context, p Principal, ref ballast.Ref, role ballast.Role) (ballast.Key, error) {
-	if ref.Scope.IsZero() {
-		ref.Scope = p.Home()
-	}
+	ref.Scope = p.scopeOf(ref)
 	if err := p.need(ref.Scope, role); err != nil {
 		return ballast.Key{}, err
 	}
@@ -35,6 +34,14 @@ func (e *Engine) own(ctx context.Context, p Principal, ref ballast.Ref, role bal
 	}
 	v, err := e.index.Resolve(ctx, index.Lookup{Scopes: []ballast.Scope{ref.Scope}, Retired: true}, ref)
 	return v.Key(), err
+}
+
+// scopeOf is where a change of what a reference means takes place.
+func (p Principal) scopeOf(ref ballast.Ref) ballast.Scope {
+	if ref.Scope.IsZero() {
+		return p.Home()
+	}
+	return ref.Scope
 }
 
 // Patch changes what people say of a version; its stage takes the role maintainer. Errors: not_found, denied, invalid,
@@ -131,9 +138,13 @@ func (e *Engine) Retire(ctx context.Context, p Principal, own Own) (info ballast
 }
 
 // Delete removes a version for good: it is not found from now on, and its label stays used. recorded is as for Retire.
-// Deleting what is deleted changes nothing. Errors: not_found, denied; referenced with what points at it; precondition.
+// Deleting what is deleted changes nothing. With IfExists what is not there is a success too, and info is zero; a scope
+// that the principal may not write is none. Errors: not_found, denied; referenced with what points at it; precondition.
 func (e *Engine) Delete(ctx context.Context, p Principal, own Own) (info ballast.VersionInfo, recorded bool, err error) {
 	info, recorded, err = e.end(ctx, p, own, e.index.Delete)
+	if ballast.CodeOf(err) == ballast.CodeNotFound && own.IfExists && p.Role(p.scopeOf(own.Ref)) >= ballast.Maintainer {
+		return info, true, nil
+	}
 	if refused := ballast.AsError(err); ballast.CodeOf(err) == ballast.CodeReferenced {
 		err = p.visible(refused)
 	}
@@ -232,13 +243,10 @@ func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, lim
 // NewestEvent as after means: only what happens from now on.
 const NewestEvent = "now"
 
-// Events lists the changes behind a cursor in the scopes that the principal reads, the oldest first; wait holds the answer
-// while there are none. Errors: gone, with the cursor to begin with.
+// Events lists the changes behind a cursor in the scopes that the principal reads, the oldest first, and those of tokens in
+// the scopes that it administers; wait holds the answer while there are none. Errors: gone, with the cursor to begin with.
 func (e *Engine) Events(ctx context.Context, p Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error) {
-	at, err := index.ParseEventCursor(strings.TrimPrefix(after, NewestEvent))
-	if err == nil && after == NewestEvent {
-		at, err = e.index.LastEvent(ctx)
-	}
+	at, err := e.eventCursor(ctx, after)
 	if err != nil {
 		return ballast.EventsPage{}, err
 	}
@@ -246,7 +254,7 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 	defer timeout.Stop()
 	for {
 		changed := e.changed.wait()
-		found, next, err := e.index.Events(ctx, at, limit, func(ev index.Event) bool { return p.Role(ev.Scope) >= ballast.Reader })
+		found, next, err := e.index.Events(ctx, at, limit, p.hears)
 		if err != nil {
 			return ballast.EventsPage{}, err
 		}
@@ -263,6 +271,22 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 			return showEvents(nil, next), nil
 		}
 	}
+}
+
+func (e *Engine) eventCursor(ctx context.Context, after string) (index.EventCursor, error) {
+	if after == NewestEvent {
+		return e.index.LastEvent(ctx)
+	}
+	return index.ParseEventCursor(after)
+}
+
+// hears says whether an event is for a principal: whoever reads a scope hears what happens to its models, and whoever
+// administers it what happens to its tokens.
+func (p Principal) hears(ev index.Event) bool {
+	if ev.Token != "" {
+		return p.mayGrant(ev.Scope)
+	}
+	return p.Role(ev.Scope) >= ballast.Reader
 }
 
 func showEvents(found []index.Event, next index.EventCursor) ballast.EventsPage {

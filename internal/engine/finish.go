@@ -155,6 +155,7 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 	if err != nil || !pending {
 		return err
 	}
+	k = p.Version.Key() // as it was published: 1.0.0 finds version 1, whose records lie under 1
 	if err := e.awaitSurvey(ctx); err != nil {
 		return err
 	}

@@ -34,7 +34,19 @@ func (e *Engine) resolve(ctx context.Context, p Principal, ref ballast.Ref) (ind
 
 // Version returns the version that a reference means. Errors: not_found, retired, integrity.
 func (e *Engine) Version(ctx context.Context, p Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
-	v, err := e.resolve(ctx, p, ref)
+	return e.version(ctx, p.lookup(ref.Scope), ref)
+}
+
+// Provenance is Version that also shows what is retired, or whose base is: what people know of it outlives its service.
+// Errors: not_found, integrity; retired for latest when nothing else is left.
+func (e *Engine) Provenance(ctx context.Context, p Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
+	l := p.lookup(ref.Scope)
+	l.Retired = true
+	return e.version(ctx, l, ref)
+}
+
+func (e *Engine) version(ctx context.Context, l index.Lookup, ref ballast.Ref) (ballast.VersionInfo, error) {
+	v, err := e.index.Resolve(ctx, l, ref)
 	if err != nil {
 		return ballast.VersionInfo{}, err
 	}
@@ -55,7 +67,8 @@ func (e *Engine) showVersions(ctx context.Context, versions ...index.Version) ([
 		shown = append(shown, ballast.VersionInfo{
 			Key: v.Key().String(), Scope: v.Scope, Name: v.Name, Version: v.Version, Status: v.Status, Stage: v.Stage,
 			Digest: v.Digest, ObjectKey: ballast.BlobKey(v.Scope, v.Digest), Size: v.Size, Files: v.Files, Assurance: v.Assurance,
-			Aliases: aliases[i], Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt, Revision: v.Revision,
+			Aliases: aliases[i], Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
+			RetiredBy: v.RetiredBy, RetiredAt: v.RetiredAt, Revision: v.Revision,
 		})
 	}
 	return shown, nil
@@ -223,6 +236,7 @@ func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope,
 		return ballast.AliasInfo{}, err
 	}
 	a, err := e.index.SetAlias(ctx, scope, name, alias, to, p.By(), ifMatch)
+	e.changed.notify()
 	return showAlias(alias, a), err
 }
 
@@ -232,6 +246,7 @@ func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Sco
 	if err != nil {
 		return err
 	}
+	defer e.changed.notify()
 	return e.index.DeleteAlias(ctx, scope, name, alias, p.By(), ifMatch)
 }
 

@@ -50,7 +50,7 @@ func (x *Index) end(tx Tx, v *Version, to ballast.Status, record recordFunc) err
 	if err != nil {
 		return err
 	}
-	v.RecordMAC = mac
+	v.RecordMAC, v.Ended = mac, v.Revision+1
 	if err := x.touch(tx, v); err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (x *Index) Recorded(ctx context.Context, k ballast.Key, n int) (v Version, 
 			return err
 		}
 		v.Records = n
-		e := Event{Scope: v.Scope, Name: v.Name, Version: v.Version, Before: v.Revision - 1, After: v.Revision, Fields: []string{"status"}}
+		e := Event{Scope: v.Scope, Name: v.Name, Version: v.Version, Before: v.Ended - 1, After: v.Ended, Fields: []string{"status"}}
 		switch v.Status {
 		case ballast.StatusRetired:
 			e.Kind, e.By, e.At = ballast.EventRetired, v.RetiredBy, v.RetiredAt

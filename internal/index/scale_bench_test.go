@@ -308,7 +308,7 @@ func BenchmarkScaleInProcess(b *testing.B) {
 				gets := make([][][]byte, batch)
 				for i := range refs {
 					refs[i] = must(ballast.ParseRefIn("acme::"+scaleName(rnd.IntN(large.versions/versionsPerName)).String(), s.text(rnd)))
-					gets[i] = keysOf(b, large, lookup, refs[i])
+					gets[i] = readKeys(b, large, lookup, refs[i])
 				}
 				began := time.Now()
 				for _, r := range refs {
@@ -328,8 +328,8 @@ func BenchmarkScaleInProcess(b *testing.B) {
 	}
 }
 
-// keysOf returns the keys that a resolution reads, what it scans for included.
-func keysOf(b *testing.B, r *registry, l index.Lookup, ref ballast.Ref) (keys [][]byte) {
+// readKeys returns the keys that a resolution reads, what it scans for included.
+func readKeys(b *testing.B, r *registry, l index.Lookup, ref ballast.Ref) (keys [][]byte) {
 	b.Helper()
 	x, err := index.Open(b.Context(), counted{r.bolt, &keys}, time.Now)
 	if err != nil {

@@ -48,6 +48,7 @@ type Version struct {
 	RetiredAt    ballast.Time      `json:"retired_at,omitzero"`
 	DeletedBy    string            `json:"deleted_by,omitempty"`
 	DeletedAt    ballast.Time      `json:"deleted_at,omitzero"`
+	Ended        int64             `json:"ended,omitempty"` // revision that the retirement or deletion made
 	RecordMAC    string            `json:"record_mac"`
 }
 

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/client"
+)
+
+// retireCmd takes a version out of service.
+type retireCmd struct {
+	Ref      string `arg:"" help:"The version, as in llama/tiny:1.2.0; without one, latest."`
+	Revision int64  `help:"Retire it only from this revision, as show shows it."`
+
+	remote `embed:""`
+}
+
+// retired is the document of retire --json.
+type retired struct {
+	ballast.VersionInfo
+	Recorded bool `json:"recorded"` // in the bucket
+}
+
+// Run implements the command.
+func (r *retireCmd) Run(ctx context.Context, a *app) error {
+	ref, err := ballast.ParseRef(r.Ref)
+	if err != nil {
+		return err
+	}
+	c, err := r.client(a)
+	if err != nil {
+		return err
+	}
+	v, recorded, err := c.Retire(ctx, ref, r.Revision)
+	if err != nil {
+		return err
+	}
+	a.notRecorded(recorded)
+	if r.JSON {
+		return a.json(retired{v, recorded})
+	}
+	fmt.Fprintf(a.stdout, "%s  retired\n", v.Key)
+	if v.Stage == ballast.StageArchived {
+		return a.leftProduction(ctx, c, v)
+	}
+	return nil
+}
+
+func (a *app) notRecorded(recorded bool) {
+	if !recorded {
+		fmt.Fprintln(a.stderr, "it holds from now on, but the bucket does not say so yet; the registry writes it as soon as the store takes it")
+	}
+}
+
+// rmCmd deletes a version.
+type rmCmd struct {
+	Ref      string `arg:"" help:"The version, as in llama/tiny:1.2.0. What moves, as latest or an alias, is not taken."`
+	IfExists bool   `help:"Succeed when it is not there."`
+	Revision int64  `help:"Delete it only at this revision, as show shows it."`
+
+	remote `embed:""`
+}
+
+// Run implements the command.
+func (r *rmCmd) Run(ctx context.Context, a *app) error {
+	ref, err := ballast.ParseRef(r.Ref)
+	if err != nil {
+		return err
+	}
+	if ref.Version.IsZero() {
+		return ballast.Errorf(ballast.CodeInvalid, "%q: say which version, as in %s:1.2.0; a deletion is for good", r.Ref, ballast.Ref{Name: ref.Name})
+	}
+	c, err := r.client(a)
+	if err != nil {
+		return err
+	}
+	recorded, err := c.Delete(ctx, ref, client.DeleteOptions{Revision: r.Revision, IfExists: r.IfExists})
+	if err != nil {
+		return referenceHint(err)
+	}
+	a.notRecorded(recorded)
+	if r.JSON {
+		return a.json(map[string]any{"deleted": ref.String(), "recorded": recorded})
+	}
+	if r.IfExists {
+		fmt.Fprintf(a.stdout, "%s  not there any more\n", ref)
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%s  deleted\n", ref)
+	return nil
+}
+
+// referenceHint adds what points at a version, and how to let go of it.
+func referenceHint(err error) error {
+	e := ballast.AsError(err)
+	if e.Code != ballast.CodeReferenced || len(e.References) == 0 {
+		return err
+	}
+	more := *e
+	var b strings.Builder
+	for _, r := range e.References {
+		switch r.Kind {
+		case ballast.ReferenceProduction:
+			b.WriteString("\n  it is in production: promote another, or archive it")
+		case ballast.ReferenceAlias:
+			fmt.Fprintf(&b, "\n  alias @%s", r.Name)
+		default:
+			fmt.Fprintf(&b, "\n  %s %s", r.Kind, r.Name)
+		}
+	}
+	more.Detail += ":" + b.String()
+	return &more
+}
