@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 )
 
 // Next returns the stages that a version may be moved to by a change of its stage. Production is reached by a promotion
@@ -64,6 +66,8 @@ func (m Metadata) Patched(changes map[string]json.RawMessage) (next Metadata, fi
 	after := maps.Clone(before)
 	for name, value := range changes {
 		switch {
+		case !metadataFields[name]: // also one in other letters, which the decoder would take for the field
+			return m, nil, Errorf(CodeInvalid, "metadata field %s: use one of %s", quote(name), strings.Join(slices.Sorted(maps.Keys(metadataFields)), ", "))
 		case name == "base_model":
 			return m, nil, Errorf(CodeInvalid, "base_model: is fixed when a version is published; publish a version with the other base")
 		case string(value) == "null":
@@ -97,6 +101,16 @@ func (m Metadata) Patched(changes map[string]json.RawMessage) (next Metadata, fi
 	slices.Sort(fields)
 	return next, fields, nil
 }
+
+// metadataFields are the names of the fields of a Metadata.
+var metadataFields = func() map[string]bool {
+	names := map[string]bool{}
+	for i, t := 0, reflect.TypeFor[Metadata](); i < t.NumField(); i++ {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names[name] = true
+	}
+	return names
+}()
 
 func fieldsOf(m Metadata) (fields map[string]json.RawMessage, err error) {
 	b, err := json.Marshal(m)
