@@ -120,7 +120,7 @@ func (e *Engine) Production(ctx context.Context, p Principal, scope ballast.Scop
 	if err != nil {
 		return ballast.ProductionPage{}, err
 	}
-	return ballast.ProductionPage{Scope: m.Scope, Name: m.Name.Name, Version: now, Promotions: found, Cursor: encodeCursor(formatNumber(next))}, nil
+	return ballast.ProductionPage{Scope: m.Scope, Name: m.Name.Name, Version: now, Promotions: append([]ballast.Promotion{}, found...), Cursor: encodeCursor(formatNumber(next))}, nil
 }
 
 // Retire takes a version out of service for good. recorded is false while the bucket does not hold the record of it yet,
@@ -182,22 +182,28 @@ func (e *Engine) end(ctx context.Context, p Principal, own Own, do ending) (info
 	if err != nil {
 		return info, false, err
 	}
-	recorded = e.record(ctx, k)
+	if recorded, err = e.record(ctx, k); err != nil {
+		return info, false, err
+	}
 	info, err = e.changedVersion(ctx, v, nil)
 	return info, recorded, err
 }
 
 // record writes the pending record of a version, now if the store answers soon, else later. It reports whether it is in
-// the bucket.
-func (e *Engine) record(ctx context.Context, k ballast.Key) bool {
+// the bucket. Errors: unavailable when this instance may write it no more.
+func (e *Engine) record(ctx context.Context, k ballast.Key) (recorded bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.limits.CommitWait)
 	defer cancel()
-	err := e.rollForward(ctx, k)
-	if err != nil {
-		e.log.WarnContext(ctx, "recording the end of a version", "key", k.String(), "error", err)
-		e.recordLater(k)
+	err = e.rollForward(ctx, k)
+	if err == nil {
+		return true, nil
 	}
-	return err == nil
+	if verdict := e.owner.verdict(); verdict != nil {
+		return false, verdict
+	}
+	e.log.WarnContext(ctx, "recording the end of a version", "key", k.String(), "error", err)
+	e.recordLater(k)
+	return false, nil
 }
 
 // recordLater writes the pending record of a version in the background, however long the store takes to come back.
@@ -218,7 +224,7 @@ func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, lim
 	if err != nil {
 		return ballast.ChildrenPage{}, err
 	}
-	found, next, err := e.index.Children(ctx, v, []byte(after), limit, func(child index.Version) bool { return p.Role(child.Scope) >= ballast.Reader })
+	found, next, err := e.index.Children(ctx, v, p.scopes(), []byte(after), limit)
 	if err != nil {
 		return ballast.ChildrenPage{}, err
 	}
@@ -229,16 +235,23 @@ func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, lim
 	return page, nil
 }
 
+// hears reports whether an event is for the principal: its scope's readers hear of versions and aliases, its admins of
+// tokens.
+func (p Principal) hears(e index.Event) bool {
+	role := ballast.Reader
+	if e.Token != "" {
+		role = ballast.Admin
+	}
+	return p.Role(e.Scope) >= role
+}
+
 // NewestEvent as after means: only what happens from now on.
 const NewestEvent = "now"
 
 // Events lists the changes behind a cursor in the scopes that the principal reads, the oldest first; wait holds the answer
 // while there are none. Errors: gone, with the cursor to begin with.
 func (e *Engine) Events(ctx context.Context, p Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error) {
-	at, err := index.ParseEventCursor(strings.TrimPrefix(after, NewestEvent))
-	if err == nil && after == NewestEvent {
-		at, err = e.index.LastEvent(ctx)
-	}
+	at, err := e.eventCursor(ctx, after)
 	if err != nil {
 		return ballast.EventsPage{}, err
 	}
@@ -246,12 +259,16 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 	defer timeout.Stop()
 	for {
 		changed := e.changed.wait()
-		found, next, err := e.index.Events(ctx, at, limit, func(ev index.Event) bool { return p.Role(ev.Scope) >= ballast.Reader })
+		found, next, err := e.index.Events(ctx, at, limit, p.hears)
 		if err != nil {
 			return ballast.EventsPage{}, err
 		}
-		if at = next; len(found) > 0 || wait <= 0 {
+		if len(found) > 0 || wait <= 0 {
 			return showEvents(found, next), nil
+		}
+		if at != next { // past what is not for this principal; there may be more
+			at = next
+			continue
 		}
 		select {
 		case <-changed:
@@ -263,6 +280,13 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 			return showEvents(nil, next), nil
 		}
 	}
+}
+
+func (e *Engine) eventCursor(ctx context.Context, after string) (index.EventCursor, error) {
+	if after == NewestEvent {
+		return e.index.LastEvent(ctx)
+	}
+	return index.ParseEventCursor(after)
 }
 
 func showEvents(found []index.Event, next index.EventCursor) ballast.EventsPage {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -185,7 +186,7 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 		return err
 	}
 	e.log.LogAttrs(ctx, slog.LevelInfo, "version "+string(v.Status), slog.String("key", k.String()), slog.String("digest", v.Digest.String()),
-		slog.Int64("bytes", v.Size), slog.Int("files", v.Files), slog.String("by", v.CreatedBy))
+		slog.Int64("bytes", v.Size), slog.Int("files", v.Files), slog.String("by", cmp.Or(v.DeletedBy, v.RetiredBy, v.CreatedBy)))
 	e.changed.notify()
 	e.releaseBell.ring()
 	return nil

@@ -243,6 +243,7 @@ func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope,
 		return ballast.AliasInfo{}, err
 	}
 	a, err := e.index.SetAlias(ctx, scope, name, alias, to, p.By(), ifMatch)
+	e.changed.notify()
 	return showAlias(alias, a), err
 }
 
@@ -252,7 +253,9 @@ func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Sco
 	if err != nil {
 		return err
 	}
-	return e.index.DeleteAlias(ctx, scope, name, alias, p.By(), ifMatch)
+	err = e.index.DeleteAlias(ctx, scope, name, alias, p.By(), ifMatch)
+	e.changed.notify()
+	return err
 }
 
 // writable returns the scope of a write: the one that is named, or the principal's own; never another by fallback.

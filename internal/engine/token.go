@@ -155,6 +155,7 @@ func (e *Engine) CreateToken(ctx context.Context, p Principal, req ballast.Creat
 	if err := e.index.PutToken(ctx, t); err != nil {
 		return ballast.TokenInfo{}, err
 	}
+	e.changed.notify()
 	info := tokenInfo(t)
 	info.Token = token
 	return info, nil
@@ -217,5 +218,7 @@ func (e *Engine) RevokeToken(ctx context.Context, p Principal, id string) error 
 	if err := e.owner.verdict(); err != nil {
 		return err
 	}
-	return e.index.DeleteToken(ctx, id, p.By())
+	err = e.index.DeleteToken(ctx, id, p.By())
+	e.changed.notify()
+	return err
 }

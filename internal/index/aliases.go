@@ -38,7 +38,7 @@ func (x *Index) SetAlias(ctx context.Context, scope ballast.Scope, name ballast.
 	err = x.update(ctx, failpoint.SetAlias, func(tx Tx) error {
 		ref := ballast.Ref{Scope: scope, Name: name, Version: to}
 		v, err := getVersion(tx, scope, name, to)
-		if errors.Is(err, ErrNotFound) || err == nil && v.Status == ballast.StatusSealed {
+		if errors.Is(err, ErrNotFound) || err == nil && (v.Status == ballast.StatusSealed || v.Status == ballast.StatusDeleted) {
 			return NotFound(ref)
 		}
 		if err != nil {

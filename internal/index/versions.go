@@ -49,6 +49,7 @@ type Version struct {
 	DeletedBy    string            `json:"deleted_by,omitempty"`
 	DeletedAt    ballast.Time      `json:"deleted_at,omitzero"`
 	RecordMAC    string            `json:"record_mac"`
+	Due          *Event            `json:"due,omitempty"` // of its end, to be written once the pending record is in the bucket
 }
 
 // Key returns the version's key.
