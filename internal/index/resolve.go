@@ -121,15 +121,16 @@ func byDigest(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, e
 		if known == nil && (v.Status == ballast.StatusReady || v.Status == ballast.StatusRetired) {
 			known = &v
 		}
-		if err := servable(tx, v, nil); v.Status == ballast.StatusReady && err == nil {
-			return v, nil
-		} else if err != nil {
+		switch {
+		case v.Status == ballast.StatusReady:
+			err := servable(tx, v, nil)
+			if err == nil {
+				return v, nil
+			}
 			refused = err
-			continue
-		}
-		if v.Status == ballast.StatusRetired {
+		case v.Status == ballast.StatusRetired:
 			refused = retired(v)
-		} else if errors.Is(refused, errElsewhere) {
+		case errors.Is(refused, errElsewhere):
 			refused = NotFound(ref)
 		}
 	}
