@@ -182,7 +182,7 @@ func (e *Engine) end(ctx context.Context, p Principal, own Own, do ending) (info
 	if err != nil {
 		return info, false, err
 	}
-	if recorded, err = e.record(ctx, k); err != nil {
+	if recorded, err = e.record(ctx, v.Key()); err != nil {
 		return info, false, err
 	}
 	info, err = e.changedVersion(ctx, v, nil)

@@ -67,6 +67,19 @@ func TestEndsAddToTheChain(t *testing.T) {
 	})
 }
 
+// A version is ended by whatever label means it: the record goes where its chain is.
+func TestEndByAnotherSpelling(t *testing.T) {
+	m, r := memRig(t, nil)
+	r.mustPush(t, writer, "Org/M:1", small("a"))
+	if v := r.mustRetire(t, keeper, "org/m:1.0.0"); v.Key != "acme::Org/M::1" {
+		t.Errorf("retired %s", v.Key)
+	}
+	r.mustDelete(t, keeper, "ORG/m:1.0.0")
+	if got := recordsOf(t, m, "org/m", "1"); len(got) != 3 {
+		t.Errorf("the chain is %q", got)
+	}
+}
+
 // noRecords makes every write of a record fail until it is healed, with or without its effect.
 func noRecords(m *objstoretest.Mem, persist bool) {
 	m.Before(func(_ context.Context, op objstoretest.Op, key string) {

@@ -153,6 +153,7 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 	if err != nil || !pending {
 		return err
 	}
+	k = p.Version.Key() // as it was published: the record's key and HMAC are made of it
 	if err := e.awaitSurvey(ctx); err != nil {
 		return err
 	}

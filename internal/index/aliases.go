@@ -92,9 +92,13 @@ func (x *Index) DeleteAlias(ctx context.Context, scope ballast.Scope, name balla
 		if err := matches(alias, a, ifRevision); err != nil {
 			return err
 		}
+		known, err := get[Name](tx, scopedName(kindName, scope, name))
+		if err != nil {
+			return err
+		}
 		return errors.Join(
 			deleteAll(tx, aliasKey(scope, name, alias), aliasOfKey(scope, name, a.Version, alias.String())),
-			x.emit(tx, Event{By: by, Kind: ballast.EventAliasGone, Scope: scope, Name: name, Alias: alias, Before: a.Revision}),
+			x.emit(tx, Event{By: by, Kind: ballast.EventAliasGone, Scope: scope, Name: known.Name, Alias: alias, Before: a.Revision}),
 		)
 	})
 }
