@@ -104,8 +104,8 @@ func (c *checker) feed() {
 	of := map[string][]index.Event{}
 	last := int64(0)
 	for _, e := range c.Events {
-		if e.Number <= last || e.Number > c.LastEvent {
-			c.report(InvariantOrder, "event %d stands behind %d, and the last number given is %d", e.Number, last, c.LastEvent)
+		if last > 0 && e.Number != last+1 {
+			c.report(InvariantOrder, "event %d follows upon %d", e.Number, last)
 		}
 		last = e.Number
 		if strings.HasPrefix(string(e.Kind), "version.") {
@@ -113,7 +113,10 @@ func (c *checker) feed() {
 			of[id] = append(of[id], e)
 		}
 	}
-	whole := int64(len(c.Events)) == c.LastEvent
+	if last != c.LastEvent {
+		c.report(InvariantOrder, "the last event is %d, and the last number given %d", last, c.LastEvent)
+	}
+	whole := len(c.Events) == 0 || c.Events[0].Number == 1
 	for id, v := range c.Versions {
 		events := of[id]
 		if v.Due != nil {
