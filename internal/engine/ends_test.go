@@ -78,6 +78,16 @@ func TestEndByAnotherSpelling(t *testing.T) {
 	if got := recordsOf(t, m, "org/m", "1"); len(got) != 3 {
 		t.Errorf("the chain is %q", got)
 	}
+	r.mustPush(t, writer, "Org/M:2", small("b"))
+	noRecords(m, false)
+	if _, recorded, err := r.Retire(t.Context(), keeper, own("Org/M:2")); err != nil || recorded {
+		t.Fatalf("retired: recorded %t, %v", recorded, err)
+	}
+	heal(m)
+	r.mustDelete(t, keeper, "org/m:2.0.0") // writes the pending record first
+	if got := recordsOf(t, m, "org/m", "2"); len(got) != 3 {
+		t.Errorf("the chain is %q", got)
+	}
 }
 
 // noRecords makes every write of a record fail until it is healed, with or without its effect.
