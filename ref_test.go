@@ -26,6 +26,7 @@ func TestParseRef(t *testing.T) {
 		"m:1":                           {Name: name("m"), Version: version("1")},
 		"m:1.0.0-RC.1":                  {Name: name("m"), Version: version("1.0.0-RC.1")},
 		"m@champion":                    {Name: name("m"), Alias: alias("champion")},
+		"m@production":                  {Name: name("m"), Alias: ballast.ProductionAlias()},
 		"m@" + someDigest:               {Name: name("m"), Digest: someDigest},
 		"acme::m":                       {Scope: scope("acme"), Name: name("m")},
 		"acme::m:2":                     {Scope: scope("acme"), Name: name("m"), Version: version("2")},
@@ -44,7 +45,7 @@ func TestParseRef(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", ":", "@", "::", ":1", "@a", "m:", "m@", "m:@", "m::", "::m", "m:v1", "m:0", "m@1", "m@main",
-		"m@production", "m:a", "m@sha256:", "m@sha256:00", "m@sha512:" + someDigest[7:], "m@SHA256:" + someDigest[7:], "m:1:2",
+		"m:production", "m@Production", "m:a", "m@sha256:", "m@sha256:00", "m@sha512:" + someDigest[7:], "m@SHA256:" + someDigest[7:], "m:1:2",
 		"m@a@b", "m@a:1", "m:1@a", "acme::", "ACME::m", "acme::m::", "acme::m::latest", "acme::m::@a", "a::b::c::1", "::m::1",
 		"acme::::1", "acme::m:::1", "m :1", "m\n", "tokens", "acme::m/", "acme::m--n", "m@" + someDigest + "0"} {
 		if got, err := ballast.ParseRef(bad); ballast.CodeOf(err) != ballast.CodeInvalid || got != (ballast.Ref{}) {
