@@ -127,7 +127,7 @@ func (e *Engine) Production(ctx context.Context, p Principal, scope ballast.Scop
 	if err != nil {
 		return ballast.ProductionPage{}, err
 	}
-	return ballast.ProductionPage{Scope: m.Scope, Name: m.Name.Name, Version: now, Promotions: found, Cursor: encodeCursor(formatNumber(next))}, nil
+	return ballast.ProductionPage{Scope: m.Scope, Name: m.Name.Name, Version: now, Promotions: append([]ballast.Promotion{}, found...), Cursor: encodeCursor(formatNumber(next))}, nil
 }
 
 // Retire takes a version out of service for good. recorded is false while the bucket does not hold the record of it yet,
@@ -193,22 +193,28 @@ func (e *Engine) end(ctx context.Context, p Principal, own Own, do ending) (info
 	if err != nil {
 		return info, false, err
 	}
-	recorded = e.record(ctx, k)
+	if recorded, err = e.record(ctx, v.Key()); err != nil {
+		return info, false, err
+	}
 	info, err = e.changedVersion(ctx, v, nil)
 	return info, recorded, err
 }
 
 // record writes the pending record of a version, now if the store answers soon, else later. It reports whether it is in
-// the bucket.
-func (e *Engine) record(ctx context.Context, k ballast.Key) bool {
+// the bucket. Errors: unavailable when this instance may write it no more.
+func (e *Engine) record(ctx context.Context, k ballast.Key) (recorded bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.limits.CommitWait)
 	defer cancel()
-	err := e.rollForward(ctx, k)
-	if err != nil {
-		e.log.WarnContext(ctx, "recording the end of a version", "key", k.String(), "error", err)
-		e.recordLater(k)
+	err = e.rollForward(ctx, k)
+	if err == nil {
+		return true, nil
 	}
-	return err == nil
+	if verdict := e.owner.verdict(); verdict != nil {
+		return false, verdict
+	}
+	e.log.WarnContext(ctx, "recording the end of a version", "key", k.String(), "error", err)
+	e.recordLater(k)
+	return false, nil
 }
 
 // recordLater writes the pending record of a version in the background, however long the store takes to come back.
@@ -229,7 +235,7 @@ func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, lim
 	if err != nil {
 		return ballast.ChildrenPage{}, err
 	}
-	found, next, err := e.index.Children(ctx, v, []byte(after), limit, func(child index.Version) bool { return p.Role(child.Scope) >= ballast.Reader })
+	found, next, err := e.index.Children(ctx, v, p.scopes(), []byte(after), limit)
 	if err != nil {
 		return ballast.ChildrenPage{}, err
 	}
@@ -238,6 +244,15 @@ func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, lim
 		page.Children = append(page.Children, ballast.Child{Key: child.Key().String(), Status: child.Status, Stage: child.Stage})
 	}
 	return page, nil
+}
+
+// hears reports whether an event is for the principal: its scope's readers hear of versions and aliases, its admins of
+// tokens.
+func (p Principal) hears(e index.Event) bool {
+	if e.Token != "" {
+		return p.mayGrant(e.Scope)
+	}
+	return p.Role(e.Scope) >= ballast.Reader
 }
 
 // NewestEvent as after means: only what happens from now on.
@@ -258,8 +273,12 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 		if err != nil {
 			return ballast.EventsPage{}, err
 		}
-		if at = next; len(found) > 0 || wait <= 0 {
+		if len(found) > 0 || wait <= 0 {
 			return showEvents(found, next), nil
+		}
+		if at != next { // past what is not for this principal; there may be more
+			at = next
+			continue
 		}
 		select {
 		case <-changed:
@@ -278,15 +297,6 @@ func (e *Engine) eventCursor(ctx context.Context, after string) (index.EventCurs
 		return e.index.LastEvent(ctx)
 	}
 	return index.ParseEventCursor(after)
-}
-
-// hears says whether an event is for a principal: whoever reads a scope hears what happens to its models, and whoever
-// administers it what happens to its tokens.
-func (p Principal) hears(ev index.Event) bool {
-	if ev.Token != "" {
-		return p.mayGrant(ev.Scope)
-	}
-	return p.Role(ev.Scope) >= ballast.Reader
 }
 
 func showEvents(found []index.Event, next index.EventCursor) ballast.EventsPage {

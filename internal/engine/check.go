@@ -58,6 +58,10 @@ func Check(ctx context.Context, x *index.Index, b objstore.Bucket, key RecordKey
 	c := &checker{index: x, bucket: b, key: key, Contents: contents, hashed: map[index.BlobID]error{}}
 	c.versions(ctx)
 	c.names()
+	c.production()
+	c.lineage()
+	c.aliases()
+	c.feed()
 	c.uploads()
 	c.blobs(ctx)
 	c.owner(ctx)
@@ -92,8 +96,12 @@ func (c *checker) versions(ctx context.Context) {
 		if c.Candidates[id] != (ready && v.Stage.Active()) {
 			c.report(InvariantGate, "latest can answer %s: %t; it is %s and %s", v.Key(), c.Candidates[id], v.Status, v.Stage)
 		}
-		if _, pending := c.Records[id]; ready && pending || v.Status == ballast.StatusSealed && !pending {
-			c.report(InvariantOrder, "%s is %s and pending record is %t", v.Key(), v.Status, pending)
+		if _, pending := c.Records[id]; ready && pending || v.Status == ballast.StatusSealed && !pending || (v.Due != nil) != (pending && v.Status != ballast.StatusSealed) {
+			c.report(InvariantOrder, "%s is %s and pending record is %t, event %t", v.Key(), v.Status, pending, v.Due != nil)
+		}
+		found := id + " " + v.Digest.Encoded()
+		if v.Status == ballast.StatusDeleted && (!c.ByDigest[found] || c.ByManifest[found]) {
+			c.report(InvariantGate, "%s is deleted and remembered by its digest %t, still using its manifest %t", v.Key(), c.ByDigest[found], c.ByManifest[found])
 		}
 		gone := v.Status == ballast.StatusSealed || v.Status == ballast.StatusDeleted
 		if c.ByTime[id] == gone {
@@ -102,7 +110,6 @@ func (c *checker) versions(ctx context.Context) {
 		if gone {
 			continue
 		}
-		found := id + " " + v.Digest.Encoded()
 		if !c.ByDigest[found] || !c.ByManifest[found] {
 			c.report(InvariantGate, "%s is %s and found by digest %t, by manifest %t", v.Key(), v.Status, c.ByDigest[found], c.ByManifest[found])
 		}
@@ -117,48 +124,6 @@ func (c *checker) versions(ctx context.Context) {
 		if _, ok := c.Versions[id]; !ok {
 			c.report(InvariantGate, "%s is listed by time and does not exist", id)
 		}
-	}
-	c.production()
-	c.lineage()
-}
-
-// production checks that at most one version of a name is in production, and that it is the one that is found there.
-func (c *checker) production() {
-	for id, v := range c.Versions {
-		p := c.Production[index.NameID{Scope: v.Scope, Name: v.Name.Fold()}]
-		found := !p.Version.IsZero() && index.VersionID(v.Scope, v.Name, p.Version) == id
-		if found != (v.Stage == ballast.StageProduction) {
-			c.report(InvariantGate, "%s is %s and found as production: %t", v.Key(), v.Stage, found)
-		}
-		if v.Stage == ballast.StageProduction && v.Status != ballast.StatusReady {
-			c.report(InvariantGate, "%s is in production and %s", v.Key(), v.Status)
-		}
-	}
-}
-
-// lineage checks that each base is there, and knows its children.
-func (c *checker) lineage() {
-	edges := 0
-	for id, v := range c.Versions {
-		if v.Metadata.BaseModel == "" || v.Status == ballast.StatusDeleted {
-			continue
-		}
-		k, err := ballast.ParseKey(v.Metadata.BaseModel)
-		if err != nil {
-			c.report(InvariantOneContent, "%s: its base is %q", v.Key(), v.Metadata.BaseModel)
-			continue
-		}
-		edges++
-		base := index.VersionID(k.Scope, k.Name, k.Version)
-		if b, ok := c.Versions[base]; !ok || b.Status == ballast.StatusDeleted {
-			c.report(InvariantKept, "%s: its base %s is gone", v.Key(), k)
-		}
-		if !c.Children[base+" "+id] {
-			c.report(InvariantKept, "%s is not among the children of its base %s", v.Key(), k)
-		}
-	}
-	if edges != len(c.Children) {
-		c.report(InvariantKept, "%d versions have a base, and bases have %d children", edges, len(c.Children))
 	}
 }
 

@@ -115,7 +115,7 @@ func (e *Engine) fixBase(ctx context.Context, p Principal, m *ballast.Metadata) 
 	if err != nil {
 		return err
 	}
-	if depth, err := e.index.Depth(ctx, base); err != nil || depth >= index.MaxLineage-1 {
+	if depth, err := e.index.Depth(ctx, base); err != nil || depth >= index.MaxLineage {
 		return cmp.Or(err, error(ballast.Errorf(ballast.CodePrecondition, "base model %s: %d bases stand behind it already; at most %d may", base.Key(), depth, index.MaxLineage)))
 	}
 	m.BaseModel = base.Key().String()

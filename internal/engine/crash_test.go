@@ -42,15 +42,15 @@ func rows() (all []row) {
 	return all
 }
 
-// once is a hook that acts the first time that the row is met in earnest. Workers look for jobs all the time; their look
-// counts only when there was one.
+// once is a hook that acts the first time that the row is met in earnest. Workers look for jobs all the time, and for
+// events to drop; their look counts only when there was something.
 func (w *walk) once(r row, act func(context.Context) error) (hook failpoint.Hook, struck *atomic.Bool) {
 	struck = &atomic.Bool{}
 	return func(ctx context.Context, s failpoint.Step, m failpoint.Moment) error {
 		if s != r.step || m != r.moment {
 			return nil
 		}
-		if stored, _ := w.times(failpoint.StoredByMultipart); s == failpoint.LeaseVerify && stored == 0 {
+		if stored, _ := w.times(failpoint.StoredByMultipart); s == failpoint.LeaseVerify && stored == 0 || s == failpoint.DropEvents && !w.drops() {
 			return nil
 		}
 		if !struck.CompareAndSwap(false, true) {
@@ -58,6 +58,12 @@ func (w *walk) once(r row, act func(context.Context) error) (hook failpoint.Hook
 		}
 		return act(ctx)
 	}, struck
+}
+
+func (w *walk) drops() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dropping
 }
 
 // TestCrashMatrix stops the registry right before and right after each step, in three ways: the step fails, whoever
@@ -176,17 +182,26 @@ func survived(t *testing.T, dir string, s store, reported *reports, again func()
 	}
 	again()
 	all := reported.all(t)
-	for target, f := range published() {
-		all["acme::"+strings.Replace(target, ":", "::", 1)] = f.manifest()
+	for target, f := range fates() {
+		all["acme::"+strings.Replace(target, ":", "::", 1)] = f
 	}
 	for _, wrong := range broken(t, dir, s, all) {
 		t.Errorf("after doing it again: %s", wrong)
 	}
 }
 
-// broken opens what lies there and returns each violation of an invariant, and each version that was reported ready and
-// is not. The checker re-reads every byte of those that are.
-func broken(t *testing.T, dir string, s store, ready map[string]digest.Digest) (wrong []string) {
+// fates are those of all versions once all was walked.
+func fates() map[string]fate {
+	all := ended()
+	for target, f := range published() {
+		all[target] = fate{ballast.StatusReady, f.manifest()}
+	}
+	return all
+}
+
+// broken opens what lies there and returns each violation of an invariant, and each version that is not what it was
+// reported to be. The checker re-reads every byte of those that are ready.
+func broken(t *testing.T, dir string, s store, reported map[string]fate) (wrong []string) {
 	t.Helper()
 	ctx := context.WithValue(t.Context(), aside{}, true)
 	x, err := openIndex(ctx, dir, &clock{file: filepath.Join(dir, "clock")})
@@ -201,10 +216,10 @@ func broken(t *testing.T, dir string, s store, ready map[string]digest.Digest) (
 	for _, v := range found {
 		wrong = append(wrong, "violated: "+v.String())
 	}
-	for key, d := range ready {
+	for key, f := range reported {
 		v, err := x.Version(ctx, must(ballast.ParseKey(key)))
-		if err != nil || v.Status != ballast.StatusReady || v.Digest != d {
-			wrong = append(wrong, fmt.Sprintf("lost: %s was reported ready as %s and is %q as %s: %v", key, d, v.Status, v.Digest, err))
+		if is := (fate{v.Status, v.Digest}); err != nil || is != f {
+			wrong = append(wrong, fmt.Sprintf("lost: %s was reported %s and is %s: %v", key, f, is, err))
 		}
 	}
 	return wrong
@@ -223,7 +238,7 @@ func TestCrashesWouldShow(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready := reported.all(t)
-	if wrong := broken(t, dir, m, ready); len(ready) < len(published()) || len(wrong) > 0 {
+	if wrong := broken(t, dir, m, ready); len(ready) < len(fates()) || len(wrong) > 0 {
 		t.Fatalf("%d versions were reported, and this is wrong: %q", len(ready), wrong)
 	}
 	weights := ballast.BlobKey(acme, ballast.DigestOf(small("plain")["model.safetensors"]))
@@ -234,8 +249,10 @@ func TestCrashesWouldShow(t *testing.T) {
 	}{
 		"weights that are gone":    {func() { must(0, m.Delete(t.Context(), weights)) }, "violated: kept"},
 		"a record that is gone":    {func() { must(0, m.Delete(t.Context(), record)) }, "violated: rebuild"},
-		"a version nobody has":     {func() { ready["acme::never::1"] = ballast.EmptyDigest }, "lost: acme::never::1"},
-		"files that are not these": {func() { ready["acme::lost::1"] = ballast.EmptyDigest }, "lost: acme::lost::1"},
+		"a version nobody has":     {func() { ready["acme::never::1"] = fate{ballast.StatusReady, ballast.EmptyDigest} }, "lost: acme::never::1"},
+		"files that are not these": {func() { ready["acme::lost::1"] = fate{ballast.StatusReady, ballast.EmptyDigest} }, "lost: acme::lost::1"},
+		"an end that was undone":   {func() { ready["acme::plain::1"] = fate{ballast.StatusRetired, small("plain").manifest()} }, "lost: acme::plain::1"},
+		"an end without a record":  {func() { must(0, m.Delete(t.Context(), "tenants/acme/models/retired/versions/1/00000002.json")) }, "acme::retired::1"},
 	} {
 		tc.plant()
 		if wrong := broken(t, dir, m, ready); !strings.Contains(strings.Join(wrong, "\n"), tc.want) {
@@ -244,20 +261,28 @@ func TestCrashesWouldShow(t *testing.T) {
 	}
 }
 
-// reports is a file of what was reported ready, which outlives who writes it.
+// fate is what was reported of a version.
+type fate struct {
+	status ballast.Status
+	digest digest.Digest
+}
+
+func (f fate) String() string { return string(f.status) + " " + f.digest.String() }
+
+// reports is a file of what was reported, the last of each version, which outlives who writes it.
 type reports struct{ file string }
 
 func newReports(t *testing.T) *reports { return &reports{filepath.Join(t.TempDir(), "ready")} }
 
-func (r *reports) add(key string, d digest.Digest) {
+func (r *reports) add(key string, is fate) {
 	f := must(os.OpenFile(r.file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600))
 	defer f.Close()
-	must(fmt.Fprintln(f, key, d))
+	must(fmt.Fprintln(f, key, is))
 }
 
-func (r *reports) all(t *testing.T) map[string]digest.Digest {
+func (r *reports) all(t *testing.T) map[string]fate {
 	t.Helper()
-	all := map[string]digest.Digest{}
+	all := map[string]fate{}
 	f, err := os.Open(r.file)
 	if errors.Is(err, os.ErrNotExist) {
 		return all
@@ -267,8 +292,9 @@ func (r *reports) all(t *testing.T) map[string]digest.Digest {
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		key, d, _ := strings.Cut(lines.Text(), " ")
-		all[key] = digest.Digest(d)
+		if words := strings.Fields(lines.Text()); len(words) == 3 {
+			all[words[0]] = fate{ballast.Status(words[1]), digest.Digest(words[2])}
+		}
 	}
 	return all
 }

@@ -34,8 +34,8 @@ type walk struct {
 	dir    string          // of the index and what else outlives a process
 	store  store
 	clock  *clock
-	stop   failpoint.Hook                            // what this walk is about
-	report func(target string, digest digest.Digest) // hears of what became ready
+	stop   failpoint.Hook           // what this walk is about
+	report func(key string, f fate) // hears of what became ready, and of what is over
 
 	*engine.Engine
 	index *index.Index
@@ -43,6 +43,7 @@ type walk struct {
 	abandoned string        // an upload that was given up
 	vanish    digest.Digest // the multipart of this blob vanishes when its commit is accepted
 	odd       bool          // the object of the part odd was removed
+	dropping  bool          // there are events that are old enough to be dropped
 
 	mu    sync.Mutex
 	met   map[failpoint.Step]int
@@ -84,7 +85,7 @@ func newWalk(t *testing.T, ctx context.Context, dir string, s store) *walk {
 	return &walk{
 		t: t, ctx: ctx, dir: dir, store: s, clock: &clock{file: filepath.Join(dir, "clock")},
 		stop:   func(context.Context, failpoint.Step, failpoint.Moment) error { return nil },
-		report: func(string, digest.Digest) {},
+		report: func(string, fate) {},
 		met:    map[failpoint.Step]int{}, moved: make(chan struct{}),
 	}
 }
@@ -192,6 +193,7 @@ func (w *walk) all() error {
 	}{
 		{"open", w.open}, {"plain", w.plain}, {"parts", w.parts}, {"copied", w.copied}, {"unchanged", w.unchanged}, {"abandoned", w.abandon},
 		{"lying", w.lie}, {"odd", w.oddly}, {"lost", w.lose}, {"vanished", w.vanished}, {"expired", w.expire}, {"forgotten", w.forget},
+		{"changed", w.change}, {"retired", w.retire}, {"deleted", w.delete}, {"dropped", w.drop},
 	} {
 		if err := w.retry(part.do); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
@@ -205,6 +207,7 @@ func published() map[string]folder {
 	return map[string]folder{
 		"plain:1": small("plain"), "parts:1": inParts("parts"), "auto:1": small("auto"), "odd:1": small("odd"),
 		"lost:1": inParts("lost"), "vanished:1": inParts("vanished"), "expired:1": small("expired"),
+		"changed:1": small("changed-1"), "changed:2": small("changed-2"),
 	}
 }
 
@@ -248,7 +251,7 @@ func (w *walk) copied() error {
 	case u.Result == nil:
 		return fmt.Errorf("the copy is %s", u.Status)
 	}
-	w.report(u.Result.Key, u.Result.Digest)
+	w.report(u.Result.Key, fate{ballast.StatusReady, u.Result.Digest})
 	return nil
 }
 
@@ -420,25 +423,31 @@ func (w *walk) begin(target, attempt string) (ballast.Upload, error) {
 	return u, err
 }
 
-// push is what a client does: it goes on with its open upload, and takes the version that it wanted for its own.
+// push delivers, and reports what became ready.
 func (w *walk) push(target, attempt string, f folder) error {
+	v, err := w.deliver(target, attempt, f)
+	if err == nil && v.Key != "" {
+		w.report(v.Key, fate{ballast.StatusReady, v.Digest})
+	}
+	return err
+}
+
+// deliver is what a client does: it goes on with its open upload, and takes the version that it wanted for its own. That
+// is zero when it was there.
+func (w *walk) deliver(target, attempt string, f folder) (v ballast.VersionInfo, err error) {
 	u, err := w.begin(target, attempt)
 	if isThere(err, f) {
-		return nil
+		return v, nil
 	}
 	if err != nil {
-		return err
+		return v, err
 	}
 	for d, body := range f.blobs() {
 		if err := w.send(u.ID, d, body, f["in-parts.gguf"] != nil); err != nil {
-			return err
+			return v, err
 		}
 	}
-	v, err := w.commit(u.ID, f.files())
-	if err == nil {
-		w.report(v.Key, v.Digest)
-	}
-	return err
+	return w.commit(u.ID, f.files())
 }
 
 func (f folder) blobs() map[digest.Digest][]byte {

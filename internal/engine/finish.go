@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -155,7 +156,7 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 	if err != nil || !pending {
 		return err
 	}
-	k = p.Version.Key() // as it was published: 1.0.0 finds version 1, whose records lie under 1
+	k = p.Version.Key() // as it was published: the record's key and HMAC are made of it
 	if err := e.awaitSurvey(ctx); err != nil {
 		return err
 	}
@@ -189,7 +190,7 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 		return err
 	}
 	e.log.LogAttrs(ctx, slog.LevelInfo, "version "+string(v.Status), slog.String("key", k.String()), slog.String("digest", v.Digest.String()),
-		slog.Int64("bytes", v.Size), slog.Int("files", v.Files), slog.String("by", v.CreatedBy))
+		slog.Int64("bytes", v.Size), slog.Int("files", v.Files), slog.String("by", cmp.Or(v.DeletedBy, v.RetiredBy, v.CreatedBy)))
 	e.changed.notify()
 	e.releaseBell.ring()
 	return nil

@@ -39,7 +39,7 @@ func (m *machine) aliases(p engine.Principal, named ballast.Scope, name ballast.
 // aliasCall draws what a change of an alias says first.
 func (m *machine) aliasCall() (p engine.Principal, named ballast.Scope, name ballast.Name, alias ballast.Alias, ifMatch *int64) {
 	p, named, name, alias = m.actor(acme), m.anyScope(), m.anyName(), m.anyAlias()
-	if known := m.known(); len(known) > 0 && !m.oneIn(4) {
+	if known := m.all(); len(known) > 0 && !m.oneIn(4) {
 		v := pick(m, "known version", known)
 		p, named, name = m.actor(v.key.Scope), v.key.Scope, v.key.Name
 	}
@@ -53,8 +53,8 @@ func (m *machine) aliasCall() (p engine.Principal, named ballast.Scope, name bal
 func (m *machine) drawSetAlias() step {
 	p, named, name, alias, ifMatch := m.aliasCall()
 	to := m.anyVersion()
-	if ready := m.name(home(p, named), name).ready(); len(ready) > 0 && !m.oneIn(6) {
-		to = pick(m, "to", ready).key.Version
+	if all := m.name(home(p, named), name).versions; len(all) > 0 && !m.oneIn(6) {
+		to = pick(m, "to", all).key.Version
 	}
 	var got ballast.AliasInfo
 	var expected modelAlias
@@ -72,12 +72,15 @@ func (m *machine) drawSetAlias() step {
 			n := m.name(s, name)
 			v, old := n.at(to), n.aliases[alias]
 			switch {
-			case v == nil || !v.ready:
+			case v == nil || v.status == ballast.StatusSealed || v.status == ballast.StatusDeleted:
 				return ballast.CodeNotFound
+			case v.status == ballast.StatusRetired:
+				return ballast.CodePrecondition
 			case ifMatch != nil && *ifMatch != old.revision:
 				return ballast.CodePrecondition
 			case old.to != v:
 				n.aliases[alias] = modelAlias{v, old.revision + 1}
+				m.say(modelEvent{kind: ballast.EventAliasSet, of: v, alias: alias, before: old.revision, after: old.revision + 1, by: p.By()})
 			}
 			expected = n.aliases[alias]
 			return ""
@@ -107,6 +110,7 @@ func (m *machine) drawDeleteAlias() step {
 				return ballast.CodePrecondition
 			}
 			delete(aliases, alias)
+			m.say(modelEvent{kind: ballast.EventAliasGone, scope: s, name: m.name(s, name).name, alias: alias, before: old.revision, by: p.By()})
 			return ""
 		},
 	}
@@ -153,6 +157,7 @@ func (m *machine) drawCreateToken() step {
 				equal(m, "name", got.Name, req.Name)
 			}
 			m.tokens = append(m.tokens, issued{got.ID, got.Token, got.Name, req.Grants, false})
+			m.say(modelEvent{kind: ballast.EventTokenMinted, scope: req.Grants[0].Scope, token: got.ID, by: p.By()})
 		},
 	}
 }
@@ -176,6 +181,7 @@ func (m *machine) drawRevokeToken() step {
 				return ballast.CodeNotFound
 			}
 			m.tokens[i].revoked = true
+			m.say(modelEvent{kind: ballast.EventTokenGone, scope: m.tokens[i].grants[0].Scope, token: id, by: p.By()})
 			return ""
 		},
 	}

@@ -183,7 +183,12 @@ func (m *machine) accept(p engine.Principal, u *modelUpload, c commit, manifest 
 		return nil, code
 	}
 	sorted := slices.SortedFunc(slices.Values(c.Files), func(a, b ballast.File) int { return strings.Compare(a.Path, b.Path) })
-	if v := m.seal(u, sorted, base); !v.ready && !m.outage {
+	v, code := m.seal(u, sorted, base)
+	if code != "" {
+		m.fail(u, code)
+		return nil, code
+	}
+	if v.status == ballast.StatusSealed && !m.outage {
 		m.publish(v)
 	}
 	return nil, ""
@@ -194,7 +199,7 @@ func (m *machine) fail(u *modelUpload, code ballast.Code) {
 	m.settle(u, ballast.UploadFailed, m.now)
 }
 
-// base is the exact key of a ready version.
+// base is the exact key of a ready version that may have children.
 func (m *machine) base(p engine.Principal, text string) (string, ballast.Code) {
 	if text == "" {
 		return "", ""
@@ -204,11 +209,14 @@ func (m *machine) base(p engine.Principal, text string) (string, ballast.Code) {
 		return "", ballast.CodeInvalid
 	}
 	v, code := m.resolve(p, ref)
-	if code == ballast.CodeNotFound || code == "" && !v.ready {
+	if code == ballast.CodeNotFound || code == "" && v.status != ballast.StatusReady {
 		return "", ballast.CodePrecondition
 	}
 	if code != "" {
 		return "", code
+	}
+	if len(m.bases(v)) >= index.MaxLineage {
+		return "", ballast.CodePrecondition
 	}
 	return v.key.String(), ""
 }

@@ -52,7 +52,7 @@ func (m *machine) drawStorm() step {
 		return step{}
 	}
 	var s step
-	switch pick(m, "in the storm", []string{"ask", "ask", "send", "commit", "commit", "commit", "files", "restart"}) {
+	switch pick(m, "in the storm", []string{"ask", "ask", "send", "commit", "commit", "commit", "files", "restart", "end"}) {
 	case "ask":
 		s = m.drawAsk()
 	case "send":
@@ -63,6 +63,8 @@ func (m *machine) drawStorm() step {
 		}
 	case "files":
 		s = m.drawFiles()
+	case "end":
+		s = m.drawEnd(true)
 	case "restart":
 		m.restart() // reaps, so that the one in the storm has nothing to reap
 		s = m.drawRestart()
@@ -89,6 +91,8 @@ func (m *machine) armFaults(name string) {
 		"ask":     {objstoretest.OpHead, objstoretest.OpSign, objstoretest.OpCreateMultipart, objstoretest.OpListParts, objstoretest.OpPut},
 		"send":    {objstoretest.OpClientPut, objstoretest.OpClientPart},
 		"files":   {objstoretest.OpGet, objstoretest.OpSign},
+		"retire":  {objstoretest.OpPut, objstoretest.OpGet},
+		"delete":  {objstoretest.OpPut, objstoretest.OpGet},
 		"restart": {objstoretest.OpGet, objstoretest.OpPut, objstoretest.OpList},
 		"commit": {
 			objstoretest.OpPut, objstoretest.OpPut, objstoretest.OpHead, objstoretest.OpGet, objstoretest.OpListParts,
@@ -172,7 +176,7 @@ func (m *machine) adoptBlob(id index.BlobID, real index.Blob, pins map[string]in
 
 func (m *machine) contents() index.Contents { return must(m.opt.Index.Contents(m.Context())) }
 
-// drawOutage begins a time in which no record can be written: accepted commits stay sealed.
+// drawOutage begins a time in which no record can be written: accepted commits stay sealed, ends pending.
 func (m *machine) drawOutage() step {
 	if m.outage {
 		return step{}
@@ -193,7 +197,7 @@ func (m *machine) drawOutage() step {
 	return m.drawPush()
 }
 
-// endOutage lets what was sealed roll forward.
+// endOutage lets what was sealed or ended roll forward.
 func (m *machine) endOutage() {
 	if !m.outage {
 		return
@@ -207,9 +211,13 @@ func (m *machine) endOutage() {
 	c := m.contents()
 	for _, n := range m.names {
 		for _, v := range n.versions {
-			if !v.ready {
+			if v.status == ballast.StatusSealed {
 				m.publish(v)
 				v.upload.settled = c.Uploads[v.upload.id].SettledAt.Time
+			}
+			if v.due != nil {
+				m.say(*v.due)
+				v.due = nil
 			}
 		}
 	}
@@ -228,6 +236,7 @@ func (m *machine) compare() {
 		for _, name := range parsed(ballast.ParseName, "m", "org/n") {
 			m.do(m.versions(p, ballast.Scope{}, name))
 			m.do(m.aliases(p, ballast.Scope{}, name))
+			m.do(m.production(p, ballast.Scope{}, name))
 			m.do(m.read(p, ballast.Ref{Name: name}))
 		}
 	}

@@ -29,6 +29,7 @@ type model struct {
 	blobs      map[index.BlobID]*modelBlob
 	names      map[index.NameID]*modelName
 	multiparts map[string]*modelMultipart // open at the store, by id
+	events     []modelEvent
 }
 
 type modelUpload struct {
@@ -78,6 +79,10 @@ type modelName struct {
 	maxMajor uint64
 	versions []*modelVersion
 	aliases  map[ballast.Alias]modelAlias
+	hadReady bool // from then on it shadows the global one
+
+	production *modelVersion
+	history    []modelPromotion // the oldest first
 }
 
 type modelVersion struct {
@@ -85,8 +90,13 @@ type modelVersion struct {
 	digest digest.Digest
 	files  []ballast.File // sorted
 	base   string
-	ready  bool
 	upload *modelUpload
+
+	status   ballast.Status
+	stage    ballast.Stage
+	revision int64
+	said     map[string]string // of the metadata, as JSON, by field
+	due      *modelEvent       // of its end, while the record is not written
 }
 
 type modelAlias struct {
@@ -260,7 +270,7 @@ func (m *model) name(s ballast.Scope, n ballast.Name) *modelName {
 	return &modelName{}
 }
 
-// at returns the version at a label's position, sealed or ready, or nil.
+// at returns the version that is or was at a label's position, in whatever state, or nil.
 func (n *modelName) at(v ballast.Version) *modelVersion {
 	for _, known := range n.versions {
 		if known.key.Version.Compare(v) == 0 {
@@ -273,17 +283,22 @@ func (n *modelName) at(v ballast.Version) *modelVersion {
 // ready returns the ready versions, the highest first.
 func (n *modelName) ready() (ready []*modelVersion) {
 	for _, v := range n.versions {
-		if v.ready {
+		if v.status == ballast.StatusReady {
 			ready = append(ready, v)
 		}
 	}
-	slices.SortFunc(ready, func(a, b *modelVersion) int { return b.key.Version.Compare(a.key.Version) })
+	slices.SortFunc(ready, highestFirst)
 	return ready
 }
 
-// latest is the highest release, else the highest pre-release, or nil.
+func highestFirst(a, b *modelVersion) int { return b.key.Version.Compare(a.key.Version) }
+
+// latest is the highest release of those that are ready and neither archived nor deprecated, else the highest
+// pre-release, or nil.
 func (n *modelName) latest() *modelVersion {
-	ready := n.ready()
+	ready := slices.DeleteFunc(n.ready(), func(v *modelVersion) bool {
+		return v.stage == ballast.StageArchived || v.stage == ballast.StageDeprecated
+	})
 	slices.SortStableFunc(ready, func(a, b *modelVersion) int {
 		return cmp.Compare(boolInt(b.key.Version.IsRelease()), boolInt(a.key.Version.IsRelease()))
 	})
@@ -311,26 +326,35 @@ func (m *model) holder(s ballast.Scope, n ballast.Name, v ballast.Version) *mode
 }
 
 // seal makes the version that an accepted upload publishes, or ends it with the one that has its files already.
-func (m *model) seal(u *modelUpload, files []ballast.File, base string) *modelVersion {
-	id := nameID(u.scope, u.name)
-	n := m.names[id]
-	if n == nil {
+// Errors: retired when its files were, and are not served under another label.
+func (m *model) seal(u *modelUpload, files []ballast.File, base string) (*modelVersion, ballast.Code) {
+	n := m.name(u.scope, u.name)
+	if same := n.latest(); u.version.IsZero() && same != nil && same.digest == u.manifest {
+		u.version = same.key.Version
+		m.settle(u, ballast.UploadDone, m.now)
+		return same, ""
+	}
+	with := func(status ballast.Status) bool {
+		return slices.ContainsFunc(n.versions, func(v *modelVersion) bool { return v.digest == u.manifest && v.status == status })
+	}
+	if with(ballast.StatusRetired) && !with(ballast.StatusReady) {
+		return nil, ballast.CodeRetired
+	}
+	if n.name.IsZero() {
 		n = &modelName{name: u.name, aliases: map[ballast.Alias]modelAlias{}}
-		m.names[id] = n
+		m.names[nameID(u.scope, u.name)] = n
 	}
 	if u.version.IsZero() {
-		if same := n.latest(); same != nil && same.digest == u.manifest {
-			u.version = same.key.Version
-			m.settle(u, ballast.UploadDone, m.now)
-			return same
-		}
 		u.version = ballast.MajorVersion(1 + m.greatest(u.scope, u.name, n.maxMajor))
 	}
 	n.maxMajor = max(n.maxMajor, u.version.Major())
-	v := &modelVersion{key: ballast.Key{Scope: u.scope, Name: n.name, Version: u.version}, digest: u.manifest, files: files, base: base, upload: u}
+	v := &modelVersion{
+		key: ballast.Key{Scope: u.scope, Name: n.name, Version: u.version}, digest: u.manifest, files: files, base: base, upload: u,
+		status: ballast.StatusSealed, stage: ballast.StageNone, revision: 1, said: map[string]string{},
+	}
 	n.versions = append(n.versions, v)
 	u.sealed = true
-	return v
+	return v, ""
 }
 
 // greatest is the greatest major number that a name used, or that an open upload holds.
@@ -345,6 +369,8 @@ func (m *model) greatest(s ballast.Scope, n ballast.Name, used uint64) uint64 {
 
 // publish makes a sealed version ready.
 func (m *model) publish(v *modelVersion) {
-	v.ready = true
+	v.status = ballast.StatusReady
+	m.names[nameID(v.key.Scope, v.key.Name)].hadReady = true
 	m.settle(v.upload, ballast.UploadDone, m.now)
+	m.say(modelEvent{kind: ballast.EventReady, of: v, after: 1, by: by(v.upload.principal)})
 }

@@ -2,6 +2,8 @@ package engine_test
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,60 +29,131 @@ func lookup(p engine.Principal, named ballast.Scope) (scopes []ballast.Scope) {
 	return scopes
 }
 
-// resolve is the model's meaning of a reference.
+// resolve is the model's meaning of a reference, for bytes.
 func (m *model) resolve(p engine.Principal, ref ballast.Ref) (*modelVersion, ballast.Code) {
-	for _, s := range lookup(p, ref.Scope) {
+	v, code := m.known(p, lookup(p, ref.Scope), ref, false)
+	if code == "" && m.shut(v) {
+		return nil, ballast.CodeRetired
+	}
+	return v, code
+}
+
+// known is the model's meaning of a reference in some scopes; with retired also of what is no longer served.
+func (m *model) known(p engine.Principal, scopes []ballast.Scope, ref ballast.Ref, retired bool) (*modelVersion, ballast.Code) {
+	for _, s := range scopes {
 		n := m.name(s, ref.Name)
-		ready := n.ready()
 		switch {
 		case !ref.Version.IsZero():
-			v := n.at(ref.Version)
-			if v != nil && !v.ready && roleIn(p, s) < ballast.Writer {
-				return nil, ballast.CodeNotFound
-			}
-			if v != nil {
-				return v, ""
+			if v := n.at(ref.Version); v != nil {
+				return v, v.shown(roleIn(p, s), retired)
 			}
 		case ref.Digest != "":
-			if i := slices.IndexFunc(ready, func(v *modelVersion) bool { return v.digest == ref.Digest }); i >= 0 {
-				return ready[i], ""
+			if v, code := m.byDigest(n, ref.Digest, retired); v != nil || code != "" {
+				return v, code
 			}
-		case len(ready) == 0:
+		case !n.hadReady:
+		case ref.Alias == ballast.ProductionAlias():
+			if n.production == nil {
+				return nil, ballast.CodeNotFound
+			}
+			return n.production, ""
 		case !ref.Alias.IsZero():
 			if a, ok := n.aliases[ref.Alias]; ok {
-				return a.to, ""
+				return a.to, a.to.shown(roleIn(p, s), retired)
 			}
 			return nil, ballast.CodeNotFound
 		default:
-			return n.latest(), ""
+			if v := n.latest(); v != nil {
+				return v, ""
+			}
+			if len(n.ready()) == 0 && slices.ContainsFunc(n.versions, func(v *modelVersion) bool { return v.status == ballast.StatusRetired }) {
+				return nil, ballast.CodeRetired
+			}
+			return nil, ballast.CodeNotFound
 		}
 	}
 	return nil, ballast.CodeNotFound
 }
 
+// shown is how a version answers to its own label.
+func (v *modelVersion) shown(role ballast.Role, retired bool) ballast.Code {
+	switch v.status {
+	case ballast.StatusReady:
+		return ""
+	case ballast.StatusRetired:
+		if retired {
+			return ""
+		}
+		return ballast.CodeRetired
+	case ballast.StatusSealed:
+		if role >= ballast.Writer {
+			return ""
+		}
+	}
+	return ballast.CodeNotFound
+}
+
+// byDigest is the highest version with a digest that is served; why none is; or neither, when the name never had it.
+func (m *model) byDigest(n *modelName, d digest.Digest, retired bool) (best *modelVersion, code ballast.Code) {
+	for _, v := range slices.SortedFunc(slices.Values(n.versions), highestFirst) {
+		switch {
+		case v.digest != d || v.status == ballast.StatusSealed:
+		case v.status == ballast.StatusReady && !m.shut(v):
+			return v, ""
+		case v.status == ballast.StatusDeleted:
+			code = cmp.Or(code, ballast.CodeNotFound)
+		default:
+			if code = ballast.CodeRetired; best == nil {
+				best = v
+			}
+		}
+	}
+	if retired && best != nil {
+		return best, ""
+	}
+	return nil, code
+}
+
+// bases are those behind a version, its own first.
+func (m *model) bases(v *modelVersion) (all []*modelVersion) {
+	for v.base != "" {
+		k := must(ballast.ParseKey(v.base))
+		v = m.name(k.Scope, k.Name).at(k.Version)
+		all = append(all, v)
+	}
+	return all
+}
+
+// shut reports whether a base of a version was retired.
+func (m *model) shut(v *modelVersion) bool {
+	return slices.ContainsFunc(m.bases(v), func(base *modelVersion) bool { return base.status == ballast.StatusRetired })
+}
+
 // anyRef draws a reference of every form, mostly to something that is there.
 func (m *machine) anyRef() ballast.Ref {
 	r := ballast.Ref{Scope: m.anyScope(), Name: m.anyName(), Version: m.anyVersion(), Digest: ballast.EmptyDigest}
-	if known := m.known(); len(known) > 0 && !m.oneIn(4) {
-		v := pick(m, "known version", known)
+	if all := m.all(); len(all) > 0 && !m.oneIn(4) {
+		v := pick(m, "known version", all)
 		r = ballast.Ref{Scope: v.key.Scope, Name: v.key.Name, Version: v.key.Version, Digest: v.digest}
 		if m.oneIn(2) {
 			r.Scope = ballast.Scope{}
 		}
 	}
-	switch m.draw("form", 4) {
+	switch m.draw("form", 5) {
 	case 0:
 		return ballast.Ref{Scope: r.Scope, Name: r.Name, Version: r.Version}
 	case 1:
 		return ballast.Ref{Scope: r.Scope, Name: r.Name, Alias: m.anyAlias()}
 	case 2:
 		return ballast.Ref{Scope: r.Scope, Name: r.Name, Digest: r.Digest}
+	case 3:
+		return ballast.Ref{Scope: r.Scope, Name: r.Name, Alias: ballast.ProductionAlias()}
 	}
 	return ballast.Ref{Scope: r.Scope, Name: r.Name}
 }
 
-// known are all versions, sealed or ready.
-func (m *machine) known() (all []*modelVersion) {
+// all are all versions, in whatever state.
+func (m *machine) all() (all []*modelVersion) {
 	for _, id := range m.nameIDs() {
 		all = append(all, m.names[id].versions...)
 	}
@@ -104,10 +177,29 @@ func (m *machine) read(p engine.Principal, ref ballast.Ref) step {
 		call: func() (err error) { got, err = m.engine.Version(m.Context(), p, ref); return err },
 		want: func() (code ballast.Code) { v, code = m.resolve(p, ref); return code },
 		check: func() {
-			equal(m, "version", []any{got.Key, got.Digest, got.Files, got.Metadata.BaseModel, got.Status == ballast.StatusReady, got.Aliases, got.CreatedBy},
-				[]any{v.key, v.digest, len(v.files), v.base, v.ready, m.aliasesOf(v), m.principal(v.upload.principal).By()})
+			equal(m, "created by", got.CreatedBy, by(v.upload.principal))
+			m.sameVersion(got, v)
 		},
 	}
+}
+
+// sameVersion holds what the engine shows of a version to the model.
+func (m *machine) sameVersion(got ballast.VersionInfo, v *modelVersion) {
+	m.Helper()
+	equal(m, "version", []any{got.Key, got.Digest, got.Files, got.Status, got.Stage, got.Revision, got.Aliases},
+		[]any{v.key, v.digest, len(v.files), v.status, v.stage, v.revision, m.aliasesOf(v)})
+	said := map[string]json.RawMessage{}
+	for field, value := range v.said {
+		said[field] = json.RawMessage(value)
+	}
+	if v.base != "" {
+		said["base_model"] = must(json.Marshal(v.base))
+	}
+	var is map[string]json.RawMessage
+	if err := json.Unmarshal(must(json.Marshal(got.Metadata)), &is); err != nil {
+		m.Fatal(err)
+	}
+	equal(m, "metadata", string(must(json.Marshal(is))), string(must(json.Marshal(said))))
 }
 
 func (m *machine) aliasesOf(v *modelVersion) (of []ballast.Alias) {
@@ -135,7 +227,7 @@ type page struct {
 
 func (m *machine) drawFiles() step {
 	ref := m.anyRef()
-	if sealed := slices.DeleteFunc(m.known(), func(v *modelVersion) bool { return v.ready }); len(sealed) > 0 && m.oneIn(2) {
+	if sealed := slices.DeleteFunc(m.all(), func(v *modelVersion) bool { return v.status != ballast.StatusSealed }); len(sealed) > 0 && m.oneIn(2) {
 		k := pick(m, "sealed version", sealed).key
 		ref = ballast.Ref{Scope: k.Scope, Name: k.Name, Version: k.Version}
 	}
@@ -170,7 +262,7 @@ func (m *machine) files(at page) step {
 			v, code = m.resolve(at.p, at.ref)
 			switch {
 			case code != "":
-			case !v.ready:
+			case v.status != ballast.StatusReady:
 				code = ballast.CodeBusy
 			case len(v.files) == 0:
 				code = ballast.CodePrecondition
@@ -219,13 +311,22 @@ func (m *machine) visible(p engine.Principal, named ballast.Scope) (seen []strin
 	slices.Reverse(scopes)
 	for _, s := range scopes {
 		for id, n := range m.names {
-			if ready := n.ready(); id.Scope == s && len(ready) > 0 {
-				byFold[id.Name] = fmt.Sprint(s, n.name, n.latest().key.Version, len(ready))
+			if id.Scope != s || !n.hadReady {
+				continue
+			}
+			var latest ballast.Version
+			if v := n.latest(); v != nil {
+				latest = v.key.Version
+			}
+			if byFold[id.Name] = ""; len(n.ready()) > 0 {
+				byFold[id.Name] = fmt.Sprint(s, n.name, latest, len(n.ready()))
 			}
 		}
 	}
 	for _, fold := range slices.Sorted(maps.Keys(byFold)) {
-		seen = append(seen, byFold[fold])
+		if byFold[fold] != "" {
+			seen = append(seen, byFold[fold])
+		}
 	}
 	return seen
 }
@@ -257,7 +358,7 @@ func (m *machine) drawVersions() step { return m.versions(m.anybody(), m.anyScop
 // found is the name that a list without a reference is about, or nil.
 func (m *machine) found(p engine.Principal, named ballast.Scope, name ballast.Name) *modelName {
 	for _, s := range lookup(p, named) {
-		if n := m.name(s, name); len(n.ready()) > 0 {
+		if n := m.name(s, name); n.hadReady {
 			return n
 		}
 	}
@@ -275,7 +376,7 @@ func (m *machine) versions(p engine.Principal, named ballast.Scope, name ballast
 					return err
 				}
 				for _, v := range page.Versions {
-					got = append(got, fmt.Sprint(v.Key, v.Digest, v.Aliases))
+					got = append(got, fmt.Sprint(v.Key, v.Digest, v.Stage, v.Revision, v.Aliases))
 				}
 				cursor = page.Cursor
 			}
@@ -287,7 +388,7 @@ func (m *machine) versions(p engine.Principal, named ballast.Scope, name ballast
 				return ballast.CodeNotFound
 			}
 			for _, v := range n.ready() {
-				expected = append(expected, fmt.Sprint(v.key, v.digest, m.aliasesOf(v)))
+				expected = append(expected, fmt.Sprint(v.key, v.digest, v.stage, v.revision, m.aliasesOf(v)))
 			}
 			return ""
 		},

@@ -32,8 +32,6 @@ const (
 // that the list cannot outlive its reasons.
 var notYet = map[ballast.Code]string{
 	ballast.CodeQuotaExceeded: "there are no quotas",
-	ballast.CodeReferenced:    "nothing can be deleted",
-	ballast.CodeRetired:       "nothing can be retired",
 	ballast.CodeRateLimited:   "the engine limits no rates",
 	ballast.CodeInternal:      "it is a defect whenever it occurs",
 }
@@ -92,6 +90,7 @@ type machine struct {
 	sends  []send   // signed requests that clients hold
 	pages  []page   // lists of files that were begun
 	tokens []issued // tokens, the revoked ones too
+	heard  map[string]*follower
 	seen   tally
 	steps  int
 	quiet  bool // compares: neither logs nor counts
@@ -103,7 +102,7 @@ func newMachine(t *rapid.T, bodies []body, seen tally) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{T: t, mem: mem, bodies: bodies, seen: seen, model: newModel(), opt: engine.Options{
+	m := &machine{T: t, mem: mem, bodies: bodies, seen: seen, model: newModel(), heard: map[string]*follower{}, opt: engine.Options{
 		Index: x, Bucket: mem, Signer: mem, RecordKey: engine.NewRecordKey(secret), Logger: slog.New(slog.DiscardHandler),
 		// Long times between the rounds of background work, so that days pass quickly.
 		Limits: engine.Limits{
@@ -143,6 +142,15 @@ func operations() map[string]operation {
 		"authenticate":  {2, (*machine).drawAuthenticate},
 		"tokens":        {1, (*machine).drawTokens},
 		"push":          {6, (*machine).drawPush},
+		"patch":         {4, (*machine).drawPatch},
+		"stage":         {4, (*machine).drawStage},
+		"promote":       {6, (*machine).drawPromote},
+		"rollback":      {3, (*machine).drawRollback},
+		"production":    {1, (*machine).drawProduction},
+		"retire":        {2, (*machine).drawRetire},
+		"delete":        {4, (*machine).drawDelete},
+		"children":      {2, (*machine).drawChildren},
+		"events":        {2, (*machine).drawEvents},
 		"wait":          {3, (*machine).drawWait},
 		"restart":       {1, (*machine).drawRestart},
 		"drop parts":    {1, (*machine).drawDropParts},

@@ -21,7 +21,7 @@ var (
 )
 
 func everybody() []engine.Principal {
-	return []engine.Principal{writer, writer2, both, reader, admin, other, nobody}
+	return []engine.Principal{writer, writer2, both, keeper, reader, admin, other, nobody}
 }
 
 func (m *machine) anybody() engine.Principal {
@@ -101,7 +101,7 @@ func (m *machine) drawCreate() step {
 			req.Attempt = u.attempt
 			if !m.oneIn(4) {
 				req.Scope, req.Name, req.Version = u.scope, u.name, u.version
-				p = m.principal(u.principal)
+				p = principal(u.principal)
 			}
 		}
 	}
@@ -111,10 +111,13 @@ func (m *machine) drawCreate() step {
 	return m.create(p, req, new(string))
 }
 
-func (m *machine) principal(id string) engine.Principal {
+func principal(id string) engine.Principal {
 	all := everybody()
 	return all[slices.IndexFunc(all, func(p engine.Principal) bool { return p.ID == id })]
 }
+
+// by is how the principal with an id shows in created_by and in the feed.
+func by(id string) string { return principal(id).By() }
 
 // create opens an upload and leaves its id in made.
 func (m *machine) create(p engine.Principal, req ballast.CreateUpload, made *string) step {
@@ -174,7 +177,9 @@ func (m *machine) opens(p engine.Principal, req ballast.CreateUpload, id string)
 		return false, nil, ""
 	}
 	if !req.Version.IsZero() {
-		if m.name(s, req.Name).at(req.Version) != nil {
+		if v := m.name(s, req.Name).at(req.Version); v != nil && v.status == ballast.StatusRetired {
+			return false, nil, ballast.CodeRetired
+		} else if v != nil {
 			return false, nil, ballast.CodeAlreadyExists
 		}
 		if holder = m.holder(s, req.Name, req.Version); holder != nil {

@@ -311,13 +311,14 @@ func (o *owner) knowsAll(ctx context.Context) error {
 	return fmt.Errorf("engine: %w: %d records, %s among them", errBehind, unknown, example)
 }
 
-// knows reports whether the index knows the version of a record. What is no record's key is nobody's concern here.
+// knows reports whether the index knows of a record: a version that it has as ready may be retired in the bucket. What is
+// no record's key is nobody's concern here.
 func (o *owner) knows(ctx context.Context, scope ballast.Scope, key string) (bool, error) {
-	k, _, ok := parseRecordPath(scope, key)
+	k, n, ok := parseRecordPath(scope, key)
 	if !ok {
 		return true, nil
 	}
-	return o.index.HasVersion(ctx, k)
+	return o.index.KnowsRecord(ctx, k, n)
 }
 
 // parseRecordPath reads what recordPath wrote; name and version are folded.

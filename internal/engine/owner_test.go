@@ -61,6 +61,11 @@ func wantReadOnly(t *testing.T, r *rig, upload string) {
 	alias := must(ballast.ParseAlias("champion"))
 	_, setErr := r.SetAlias(t.Context(), writer, acme, v.Name, alias, v.Version, nil)
 	_, tokenErr := r.CreateToken(t.Context(), admin, ballast.CreateToken{Grants: []ballast.Grant{{Scope: acme, Role: ballast.Reader}}})
+	for what, change := range r.changes(t, keeper, "m:1") {
+		if err := change(); ballast.CodeOf(err) != ballast.CodeUnavailable {
+			t.Errorf("%s after the prefix was lost: %v", what, err)
+		}
+	}
 	for what, err := range map[string]error{
 		"alias": setErr, "no alias": r.DeleteAlias(t.Context(), writer, acme, v.Name, alias, nil),
 		"token": tokenErr, "abort": r.AbortUpload(t.Context(), writer, upload),

@@ -33,6 +33,19 @@ func (p Principal) Role(scope ballast.Scope) ballast.Role {
 	return role
 }
 
+// scopes are those that the principal reads.
+func (p Principal) scopes() (all []ballast.Scope) {
+	for _, g := range p.Grants {
+		if p.Role(g.Scope) >= ballast.Reader {
+			all = append(all, g.Scope)
+		}
+	}
+	if p.Role(ballast.Global) >= ballast.Reader {
+		all = append(all, ballast.Global)
+	}
+	return all
+}
+
 // By is the principal as created_by shows it: name@scope.
 func (p Principal) By() string { return p.Name + "@" + p.Home().String() }
 

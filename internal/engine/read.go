@@ -246,8 +246,9 @@ func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Sco
 	if err != nil {
 		return err
 	}
-	defer e.changed.notify()
-	return e.index.DeleteAlias(ctx, scope, name, alias, p.By(), ifMatch)
+	err = e.index.DeleteAlias(ctx, scope, name, alias, p.By(), ifMatch)
+	e.changed.notify()
+	return err
 }
 
 // writable returns the scope of a write: the one that is named, or the principal's own; never another by fallback.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 )
 
 func recordVersion(t *testing.T) index.Version {
@@ -113,6 +114,44 @@ func TestTokens(t *testing.T) {
 		}
 		if _, ok := tokenID(token[:i] + string(other) + token[i+1:]); ok {
 			t.Errorf("a token mistyped at %d passes its checksum", i)
+		}
+	}
+}
+
+// A chain is judged by its kinds in turn, though every link is signed.
+func TestIllegalChains(t *testing.T) {
+	k := NewRecordKey(bytes.Repeat([]byte{1}, 32))
+	for name, tc := range map[string]struct {
+		chain []ballast.Status
+		want  string
+	}{
+		"retired":              {[]ballast.Status{ballast.StatusSealed, ballast.StatusRetired}, ""},
+		"deleted":              {[]ballast.Status{ballast.StatusSealed, ballast.StatusDeleted}, ""},
+		"retired, deleted":     {[]ballast.Status{ballast.StatusSealed, ballast.StatusRetired, ballast.StatusDeleted}, ""},
+		"never ready":          {[]ballast.Status{ballast.StatusRetired}, `record 1 says retired after ""`},
+		"ready twice":          {[]ballast.Status{ballast.StatusSealed, ballast.StatusSealed}, `record 2 says ready after "ready"`},
+		"retired twice":        {[]ballast.Status{ballast.StatusSealed, ballast.StatusRetired, ballast.StatusRetired}, `record 3 says retired after "retired"`},
+		"retired once deleted": {[]ballast.Status{ballast.StatusSealed, ballast.StatusDeleted, ballast.StatusRetired}, `record 3 says retired after "deleted"`},
+	} {
+		v, m, objects := recordVersion(t), objstoretest.NewMem(), []string(nil)
+		for n, status := range tc.chain {
+			v.Status, v.Records = status, n
+			body, mac, err := k.nextRecord(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects = append(objects, recordPath(v.Key(), n+1))
+			m.Plant(objects[n], body)
+			v.Records, v.RecordMAC = n+1, mac
+		}
+		c := &checker{bucket: m, key: k}
+		c.chain(t.Context(), v, objects)
+		found := ""
+		if len(c.found) > 0 {
+			found = c.found[0].What
+		}
+		if tc.want == "" && found != "" || !strings.Contains(found, tc.want) {
+			t.Errorf("%s: found %q, want %q", name, found, tc.want)
 		}
 	}
 }

@@ -218,6 +218,7 @@ func (e *Engine) RevokeToken(ctx context.Context, p Principal, id string) error 
 	if err := e.owner.verdict(); err != nil {
 		return err
 	}
-	defer e.changed.notify()
-	return e.index.DeleteToken(ctx, id, p.By())
+	err = e.index.DeleteToken(ctx, id, p.By())
+	e.changed.notify()
+	return err
 }

@@ -38,7 +38,7 @@ func (x *Index) SetAlias(ctx context.Context, scope ballast.Scope, name ballast.
 	err = x.update(ctx, failpoint.SetAlias, func(tx Tx) error {
 		ref := ballast.Ref{Scope: scope, Name: name, Version: to}
 		v, err := getVersion(tx, scope, name, to)
-		if errors.Is(err, ErrNotFound) || err == nil && v.Status == ballast.StatusSealed {
+		if errors.Is(err, ErrNotFound) || err == nil && (v.Status == ballast.StatusSealed || v.Status == ballast.StatusDeleted) {
 			return NotFound(ref)
 		}
 		if err != nil {
@@ -92,13 +92,13 @@ func (x *Index) DeleteAlias(ctx context.Context, scope ballast.Scope, name balla
 		if err := matches(alias, a, ifRevision); err != nil {
 			return err
 		}
-		of, err := get[Name](tx, scopedName(kindName, scope, name))
+		known, err := get[Name](tx, scopedName(kindName, scope, name))
 		if err != nil {
 			return err
 		}
 		return errors.Join(
 			deleteAll(tx, aliasKey(scope, name, alias), aliasOfKey(scope, name, a.Version, alias.String())),
-			x.emit(tx, Event{By: by, Kind: ballast.EventAliasGone, Scope: scope, Name: of.Name, Alias: alias, Before: a.Revision}),
+			x.emit(tx, Event{By: by, Kind: ballast.EventAliasGone, Scope: scope, Name: known.Name, Alias: alias, Before: a.Revision}),
 		)
 	})
 }

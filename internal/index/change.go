@@ -42,9 +42,9 @@ func keyRef(k ballast.Key) ballast.Ref {
 }
 
 // touch counts a change of a version and of its name's.
-func (x *Index) touch(tx Tx, v *Version) error {
+func touch(tx Tx, v *Version, at ballast.Time) error {
 	v.Revision++
-	v.UpdatedAt = ballast.At(x.now())
+	v.UpdatedAt = at
 	name, err := get[Name](tx, scopedName(kindName, v.Scope, v.Name))
 	if err != nil {
 		return err
@@ -65,13 +65,13 @@ func (x *Index) Patch(ctx context.Context, k ballast.Key, c Change, metadata map
 		if v, err = changeable(tx, k, c); err != nil {
 			return err
 		}
-		before := v.Revision
+		at, before := ballast.At(x.now()), v.Revision
 		var fields []string
 		if v.Metadata, fields, err = v.Metadata.Patched(metadata); err != nil {
 			return err
 		}
 		if stage != "" && stage != v.Stage {
-			if err := x.moveStage(tx, &v, stage, c.By); err != nil {
+			if err := moveStage(tx, &v, stage, c.By, at); err != nil {
 				return err
 			}
 			fields = append(fields, "stage")
@@ -80,16 +80,16 @@ func (x *Index) Patch(ctx context.Context, k ballast.Key, c Change, metadata map
 		if len(fields) == 0 {
 			return nil
 		}
-		if err := x.touch(tx, &v); err != nil {
+		if err := touch(tx, &v, at); err != nil {
 			return err
 		}
-		return x.emit(tx, Event{By: c.By, Kind: ballast.EventChanged, Scope: v.Scope, Name: v.Name, Version: v.Version, Before: before, After: v.Revision, Fields: fields})
+		return x.emit(tx, Event{At: at, By: c.By, Kind: ballast.EventChanged, Scope: v.Scope, Name: v.Name, Version: v.Version, Before: before, After: v.Revision, Fields: fields})
 	})
 	return v, err
 }
 
 // moveStage moves a ready version to another stage, other than by a promotion. The caller writes the version.
-func (x *Index) moveStage(tx Tx, v *Version, to ballast.Stage, by string) error {
+func moveStage(tx Tx, v *Version, to ballast.Stage, by string, at ballast.Time) error {
 	if v.Status != ballast.StatusReady {
 		return ballast.Errorf(ballast.CodePrecondition, "%s is %s; its stage moves no more", v.Key(), v.Status)
 	}
@@ -97,7 +97,7 @@ func (x *Index) moveStage(tx Tx, v *Version, to ballast.Stage, by string) error 
 		return wrongMove(*v, to)
 	}
 	if v.Stage == ballast.StageProduction {
-		if err := x.clearProduction(tx, *v, by); err != nil {
+		if err := clearProduction(tx, *v, by, at); err != nil {
 			return err
 		}
 	}
@@ -116,11 +116,11 @@ func wrongMove(v Version, to ballast.Stage) error {
 	return ballast.Errorf(ballast.CodePrecondition, "%s is %s and cannot be moved to %s; from there it can be moved to %s%s", v.Key(), v.Stage, to, strings.Join(next, " or "), hint)
 }
 
-// setStage gives a ready version a stage and keeps what latest chooses from in step.
+// setStage gives a version a stage and keeps what latest chooses from in step.
 func setStage(tx Tx, v *Version, to ballast.Stage) error {
 	v.Stage = to
 	candidate := candidateKey(v.Scope, v.Name, v.Version)
-	if to.Active() {
+	if to.Active() && v.Status == ballast.StatusReady {
 		return tx.Put(candidate, nil)
 	}
 	return tx.Delete(candidate)

@@ -23,7 +23,12 @@ type Contents struct {
 	ByTime     map[string]bool    // keys of versions found by the time of their registration, folded
 	Records    map[string][]byte  // pending records by key text, folded
 	Production map[NameID]Production
-	Children   map[string]bool // "base child" by key text, folded
+	History    map[NameID][]ballast.Promotion // the oldest first
+	Children   map[string]bool                // "base child" by key text, folded
+	Aliases    map[AliasID]Alias
+	AliasOf    map[string]bool // "key alias" of versions that aliases point at
+	Events     []Event         // the oldest first
+	LastEvent  int64           // number last given
 	Uploads    map[string]Upload
 	Verifying  map[string]bool   // ids of accepted commits to finish
 	Releasing  map[string]bool   // ids of settled uploads whose pins still go
@@ -44,6 +49,17 @@ type NameID struct {
 	Name  string
 }
 
+// Version is the VersionID of one of the name's versions.
+func (n NameID) Version(v ballast.Version) string {
+	return versionID(n.Scope.String(), n.Name, v.Order())
+}
+
+// AliasID names an alias.
+type AliasID struct {
+	NameID
+	Alias string
+}
+
 // VersionID is the text under which Contents holds a version: its key, folded, always with its scope.
 func VersionID(scope ballast.Scope, name ballast.Name, v ballast.Version) string {
 	return versionID(scope.String(), name.Fold(), v.Order())
@@ -58,7 +74,8 @@ func (x *Index) Contents(ctx context.Context) (c Contents, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {
 		c = Contents{
 			Names: map[NameID]Name{}, Versions: map[string]Version{}, Candidates: map[string]bool{}, ByDigest: map[string]bool{},
-			ByManifest: map[string]bool{}, ByTime: map[string]bool{}, Records: map[string][]byte{}, Production: map[NameID]Production{}, Children: map[string]bool{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
+			ByManifest: map[string]bool{}, ByTime: map[string]bool{}, Records: map[string][]byte{}, Production: map[NameID]Production{}, History: map[NameID][]ballast.Promotion{}, Children: map[string]bool{},
+			Aliases: map[AliasID]Alias{}, AliasOf: map[string]bool{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
 			Releasing: map[string]bool{}, Holds: map[string]string{}, Blobs: map[BlobID]Blob{}, Pins: map[BlobID]map[string]int64{},
 			PinsOf: map[string]map[digest.Digest]bool{}, References: map[BlobID]map[digest.Digest]bool{}, Queue: map[BlobID]VerifyJob{}, Reclaim: map[BlobID]bool{},
 		}
@@ -92,12 +109,23 @@ func parts(key []byte, n int) (terminated []string, rest []byte) {
 func (c *Contents) add(item Item) (err error) {
 	switch item.Key[0] {
 	case kindMeta:
-		if string(item.Key) == string(metaOwner) {
+		switch string(item.Key) {
+		case string(metaOwner):
 			c.Owner, err = decode[Owner](item.Key, item.Value)
+		case string(metaEvents):
+			c.LastEvent, err = decode[int64](item.Key, item.Value)
 		}
 		return err
-	case kindName, kindVersion, kindCandidate, kindByDigest, kindByManifest, kindRecord, kindHold, kindProduction, kindChild, kindByTime:
+	case kindEvent:
+		e, err := decode[Event](item.Key, item.Value)
+		if err == nil {
+			c.Events = append(c.Events, e)
+		}
+		return err
+	case kindName, kindVersion, kindCandidate, kindByDigest, kindByManifest, kindRecord, kindHold, kindByTime:
 		return c.addVersioned(item)
+	case kindProduction, kindHistory, kindChild, kindAlias, kindAliasOf:
+		return c.addPointer(item)
 	case kindUpload, kindVerifying, kindRelease:
 		return c.addUpload(item)
 	case kindBlob, kindPin, kindPinOf, kindReference, kindVerifyQueue, kindReclaim:
@@ -110,21 +138,12 @@ func (c *Contents) addVersioned(item Item) (err error) {
 	p, order := parts(item.Key, 2)
 	id := versionID(p[0], p[1], order)
 	switch item.Key[0] {
-	case kindName, kindProduction:
+	case kindName:
 		scope, err := ballast.ParseScope(p[0])
 		if err != nil {
 			return err
 		}
-		if item.Key[0] == kindProduction {
-			c.Production[NameID{scope, p[1]}], err = decode[Production](item.Key, item.Value)
-			return err
-		}
 		c.Names[NameID{scope, p[1]}], err = decode[Name](item.Key, item.Value)
-		return err
-	case kindChild:
-		p, order := parts(item.Key, 5)
-		base, err := hex.DecodeString(p[2])
-		c.Children[versionID(p[0], p[1], base)+" "+versionID(p[3], p[4], order)] = true
 		return err
 	case kindByTime:
 		scope, place, _ := strings.Cut(string(item.Key[1:]), "\x00")
@@ -145,6 +164,36 @@ func (c *Contents) addVersioned(item Item) (err error) {
 	case kindByManifest:
 		p, order := parts(item.Key, 3)
 		c.ByManifest[versionID(p[0], p[2], order)+" "+p[1]] = true
+	}
+	return err
+}
+
+// addPointer adds what leads to a version.
+func (c *Contents) addPointer(item Item) error {
+	p, rest := parts(item.Key, 3)
+	scope, err := ballast.ParseScope(p[0])
+	if err != nil {
+		return err
+	}
+	name := NameID{scope, p[1]}
+	switch item.Key[0] {
+	case kindProduction:
+		c.Production[name], err = decode[Production](item.Key, item.Value)
+	case kindHistory:
+		how, err := decode[ballast.Promotion](item.Key, item.Value)
+		c.History[name] = append(c.History[name], how)
+		return err
+	case kindAlias:
+		c.Aliases[AliasID{name, p[2]}], err = decode[Alias](item.Key, item.Value)
+	case kindAliasOf:
+		order, err := hex.DecodeString(p[2])
+		c.AliasOf[versionID(p[0], p[1], order)+" "+partAfter(rest, nil)] = true
+		return err
+	case kindChild:
+		base, err := hex.DecodeString(p[2])
+		child, order := parts(append([]byte{kindChild}, rest...), 2)
+		c.Children[versionID(p[0], p[1], base)+" "+versionID(child[0], child[1], order)] = true
+		return err
 	}
 	return err
 }

@@ -138,28 +138,25 @@ func stillThere(tx Tx, after EventCursor) error {
 // DropEvents removes up to limit of the oldest events if they are older than before, but never the newest one: a
 // follower that has seen it must find it. more says that there are further ones.
 func (x *Index) DropEvents(ctx context.Context, before time.Time, limit int) (more bool, err error) {
-	err = x.update(ctx, failpoint.DropEvents, func(tx Tx) error {
+	err = x.skipping(ctx, func(ctx context.Context, fn func(Tx) error) error { return x.update(ctx, failpoint.DropEvents, fn) }, func(tx Tx, skip skip) error {
 		more = false
 		last, _, err := lookup[int64](tx, metaEvents)
 		if err != nil {
 			return err
 		}
 		dropped := 0
-		for item, err := range tx.Scan([]byte{kindEvent}, nil, false) {
+		for item, err := range readable[Event](tx.Scan([]byte{kindEvent}, nil, false), skip) {
 			if err != nil {
 				return err
 			}
-			e, err := decode[Event](item.Key, item.Value)
-			if err != nil {
-				return err
-			}
+			e := item.value
 			if e.Number == last || !e.At.Before(before) {
 				return nil
 			}
 			if more = dropped == limit; more {
 				return nil
 			}
-			if err := tx.Delete(item.Key); err != nil {
+			if err := tx.Delete(item.key); err != nil {
 				return err
 			}
 			dropped++

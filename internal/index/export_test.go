@@ -84,6 +84,7 @@ func UploadKey(id string) []byte                            { return key(kindUpl
 func VerifyingKey(id string) []byte                         { return key(kindVerifying, id) }
 func JobKey(id BlobID) []byte                               { return blobKey(kindVerifyQueue, id.Scope, id.Digest) }
 func ReclaimKey(id BlobID) []byte                           { return blobKey(kindReclaim, id.Scope, id.Digest) }
+func EventKey(number int64) []byte                          { return eventKey(number) }
 func BlobKey(id BlobID) []byte                              { return blobKey(kindBlob, id.Scope, id.Digest) }
 func PinKey(id BlobID, upload string) []byte                { return pinKey(id.Scope, id.Digest, upload) }
 func AliasKey(k ballast.Key, a ballast.Alias) []byte        { return aliasKey(k.Scope, k.Name, a) }

@@ -1,9 +1,13 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
+	"iter"
+	"slices"
+	"strings"
 
 	"github.com/ballast-registry/ballast"
 )
@@ -42,10 +46,10 @@ func withBase(v Version, do func(ballast.Key) error) error {
 	return do(base)
 }
 
-// childrenOf returns up to limit children of a version behind after, in the order of scope, name and version.
-func childrenOf(tx Tx, base Version, after []byte, limit int) (children []Version, err error) {
+// childrenOf returns up to limit keys of children of a version, in the order of scope, name and version.
+func childrenOf(tx Tx, base Version, limit int) (children []ballast.Key, err error) {
 	prefix := childPrefix(base.Key())
-	for item, err := range tx.Scan(prefix, behind(after), false) {
+	for item, err := range tx.Scan(prefix, nil, false) {
 		if err != nil {
 			return nil, err
 		}
@@ -53,48 +57,59 @@ func childrenOf(tx Tx, base Version, after []byte, limit int) (children []Versio
 		if err != nil {
 			return nil, err
 		}
-		if children = append(children, v); len(children) == limit {
+		if children = append(children, v.Key()); len(children) == limit {
 			break
 		}
 	}
 	return children, nil
 }
 
-// maxChildrenScanned bounds how many children one page looks at for those that the caller may see.
-const maxChildrenScanned = 10_000
-
-// Children lists up to limit versions whose base is a version, of those that see admits, in the order of scope, name and
-// version. after and next are keys of children, nil at the begin and the end.
-func (x *Index) Children(ctx context.Context, base Version, after []byte, limit int, see func(Version) bool) (page []Version, next []byte, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
+// Children lists up to limit versions in some scopes whose base is a version, in the order of scope, name and version,
+// less those that are deleted or not ready yet. after and next are keys of children, nil at the begin and the end.
+func (x *Index) Children(ctx context.Context, base Version, scopes []ballast.Scope, after []byte, limit int) (page []Version, next []byte, err error) {
+	sorted := slices.SortedFunc(slices.Values(scopes), func(a, b ballast.Scope) int { return strings.Compare(a.String(), b.String()) })
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		page, next = nil, nil
-		at := after
-		for range maxChildrenScanned / MaxWants {
-			some, err := childrenOf(tx, base, at, MaxWants)
-			if err != nil {
-				return err
-			}
-			for _, v := range some {
-				at = childKey(base.Key(), v)
-				if v.Status == ballast.StatusSealed || !see(v) {
-					continue
+		for _, scope := range slices.Compact(sorted) {
+			for v, err := range childrenIn(tx, base, scope, after, skip) {
+				if err != nil {
+					return err
 				}
-				if page = append(page, v); len(page) == limit {
-					next = at
+				if len(page) == limit {
+					next = childKey(base.Key(), page[limit-1])
 					return nil
 				}
-			}
-			if len(some) < MaxWants {
-				return nil
+				page = append(page, v)
 			}
 		}
-		next = at
 		return nil
 	})
 	return page, next, err
 }
 
-// Lineage returns the bases behind a version, its own first. One that is not there ends the list.
+func childrenIn(tx Tx, base Version, scope ballast.Scope, after []byte, skip skip) iter.Seq2[Version, error] {
+	prefix := childPrefix(base.Key())
+	return func(yield func(Version, error) bool) {
+		for item, err := range tx.Scan(append(append(bytes.Clone(prefix), scope.String()...), 0x00), behind(after), false) {
+			var v Version
+			if err == nil {
+				v, err = get[Version](tx, append([]byte{kindVersion}, item.Key[len(prefix):]...))
+			}
+			switch {
+			case err != nil:
+				if err := skip(item.Key, err); err != nil {
+					yield(v, err)
+					return
+				}
+			case v.Status == ballast.StatusSealed:
+			case !yield(v, nil):
+				return
+			}
+		}
+	}
+}
+
+// lineage visits the bases behind a version, its own first. One that is not there ends the list.
 func lineage(tx Tx, v Version, visit func(base Version) error) error {
 	for range MaxLineage {
 		if v.Metadata.BaseModel == "" {

@@ -27,12 +27,12 @@ func note(tx Tx, scope ballast.Scope, name ballast.Name, p Production, how balla
 }
 
 // clearProduction notes that the version in production leaves it and nothing takes its place.
-func (x *Index) clearProduction(tx Tx, v Version, by string) error {
+func clearProduction(tx Tx, v Version, by string, at ballast.Time) error {
 	p, _, err := lookup[Production](tx, scopedName(kindProduction, v.Scope, v.Name))
 	if err != nil || p.Version.Fold() != v.Version.Fold() {
 		return err
 	}
-	return note(tx, v.Scope, v.Name, p, ballast.Promotion{Kind: ballast.Cleared, From: v.Version, By: by, At: ballast.At(x.now())})
+	return note(tx, v.Scope, v.Name, p, ballast.Promotion{Kind: ballast.Cleared, From: v.Version, By: by, At: at})
 }
 
 // Promote puts a version of the stages none, validated or staged into production, and the one that was there back to
@@ -68,7 +68,8 @@ func serves(tx Tx, v Version) error {
 	return ballast.Errorf(ballast.CodePrecondition, "%s is %s; only a ready version goes into production", v.Key(), v.Status)
 }
 
-// intoProduction makes v the version in production and writes the event.
+// intoProduction makes v the version in production and puts the one that was there back to staged, at one time. Each of
+// the two has its event.
 func (x *Index) intoProduction(tx Tx, v *Version, how ballast.Promotion) error {
 	p, _, err := lookup[Production](tx, scopedName(kindProduction, v.Scope, v.Name))
 	if err != nil {
@@ -76,14 +77,7 @@ func (x *Index) intoProduction(tx Tx, v *Version, how ballast.Promotion) error {
 	}
 	how.From, how.To, how.At = p.Version, v.Version, ballast.At(x.now())
 	if !p.Version.IsZero() {
-		old, err := getVersion(tx, v.Scope, v.Name, p.Version)
-		if err != nil {
-			return err
-		}
-		if err := setStage(tx, &old, ballast.StageStaged); err != nil {
-			return err
-		}
-		if err := x.touch(tx, &old); err != nil {
+		if err := x.demote(tx, v.Scope, v.Name, p.Version, how); err != nil {
 			return err
 		}
 	}
@@ -96,17 +90,34 @@ func (x *Index) intoProduction(tx Tx, v *Version, how ballast.Promotion) error {
 		kind = ballast.EventRolledBack
 	}
 	return errors.Join(
-		x.touch(tx, v),
+		touch(tx, v, how.At),
 		note(tx, v.Scope, v.Name, p, how),
 		x.emit(tx, Event{At: how.At, By: how.By, Kind: kind, Scope: v.Scope, Name: v.Name, Version: v.Version, From: how.From, Before: before, After: v.Revision, Fields: []string{"stage"}}),
+	)
+}
+
+// demote puts the version in production back to staged.
+func (x *Index) demote(tx Tx, scope ballast.Scope, name ballast.Name, version ballast.Version, how ballast.Promotion) error {
+	v, err := getVersion(tx, scope, name, version)
+	if err != nil {
+		return err
+	}
+	before := v.Revision
+	if err := setStage(tx, &v, ballast.StageStaged); err != nil {
+		return err
+	}
+	return errors.Join(
+		touch(tx, &v, how.At),
+		x.emit(tx, Event{At: how.At, By: how.By, Kind: ballast.EventChanged, Scope: v.Scope, Name: v.Name, Version: v.Version, Before: before, After: v.Revision, Fields: []string{"stage"}}),
 	)
 }
 
 // maxRollback bounds how many earlier promotions a rollback looks through.
 const maxRollback = 900
 
-// Rollback puts the newest earlier version of production that is still servable back into production, and the present
-// one to staged, with its reason. Errors: not_found; precondition when there is no such version.
+// Rollback puts the newest earlier version of production that is still servable back into production, whatever its stage
+// is now, and the present one to staged, with its reason. Earlier is meant in time: a second rollback comes back to what
+// the first one left. Errors: not_found; precondition when there is no such version.
 func (x *Index) Rollback(ctx context.Context, scope ballast.Scope, name ballast.Name, by, reason string) (v Version, err error) {
 	err = x.update(ctx, failpoint.Rollback, func(tx Tx) error {
 		if _, err := findName(tx, []ballast.Scope{scope}, name); err != nil {
@@ -134,8 +145,12 @@ func (x *Index) Rollback(ctx context.Context, scope ballast.Scope, name ballast.
 			if v, err = getVersion(tx, scope, name, how.To); err != nil {
 				return err
 			}
-			if serves(tx, v) == nil {
+			switch err := serves(tx, v); ballast.CodeOf(err) {
+			case "":
 				return x.intoProduction(tx, &v, ballast.Promotion{Kind: ballast.RolledBack, Reason: reason, By: by})
+			case ballast.CodeRetired, ballast.CodePrecondition:
+			default:
+				return err // not known to be refused
 			}
 		}
 		return ballast.Errorf(ballast.CodePrecondition, "%s has no earlier version of production that is still served; promote the version that is to serve", ballast.Ref{Scope: scope, Name: name})
@@ -177,10 +192,13 @@ func (x *Index) Production(ctx context.Context, scopes []ballast.Scope, name bal
 }
 
 // inProduction finds the version behind name@production.
-func inProduction(tx Tx, scope ballast.Scope, ref ballast.Ref) (ballast.Version, error) {
-	p, ok, err := lookup[Production](tx, scopedName(kindProduction, scope, ref.Name))
-	if err == nil && (!ok || p.Version.IsZero()) {
-		err = NotFound(ref)
+func inProduction(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
+	p, _, err := lookup[Production](tx, scopedName(kindProduction, scope, ref.Name))
+	if err != nil {
+		return Version{}, err
 	}
-	return p.Version, err
+	if p.Version.IsZero() {
+		return Version{}, NotFound(ref)
+	}
+	return exact(tx, l, scope, ballast.Ref{Scope: scope, Name: ref.Name, Version: p.Version})
 }

@@ -19,27 +19,28 @@ type recordFunc = func(Version) (body []byte, mac string, err error)
 // A version in production leaves it and becomes archived. Errors: not_found, precondition; ErrPending.
 func (x *Index) Retire(ctx context.Context, k ballast.Key, c Change, record recordFunc) (v Version, err error) {
 	err = x.update(ctx, failpoint.Retire, func(tx Tx) error {
-		if v, err = changeable(tx, k, c); err != nil || v.Status == ballast.StatusRetired {
+		if v, err = changeable(tx, k, Change{}); err != nil || v.Status == ballast.StatusRetired {
 			return err
 		}
-		if v.Status != ballast.StatusReady && v.Status != ballast.StatusLost {
-			return ballast.Errorf(ballast.CodePrecondition, "%s is %s; a ready version can be retired", v.Key(), v.Status)
-		}
-		if v.Stage == ballast.StageProduction {
-			if err := x.clearProduction(tx, v, c.By); err != nil {
-				return err
-			}
-			v.Stage = ballast.StageArchived
+		if err := c.check(v); err != nil {
+			return err
 		}
 		v.RetiredBy, v.RetiredAt = c.By, ballast.At(x.now())
-		return x.end(tx, &v, ballast.StatusRetired, record)
+		e := Event{At: v.RetiredAt, By: c.By, Kind: ballast.EventRetired, Fields: []string{"status"}}
+		if v.Stage == ballast.StageProduction {
+			if err := clearProduction(tx, v, c.By, v.RetiredAt); err != nil {
+				return err
+			}
+			v.Stage, e.Fields = ballast.StageArchived, []string{"stage", "status"}
+		}
+		return end(tx, &v, ballast.StatusRetired, e, record)
 	})
 	return v, err
 }
 
-// end takes a version out of service and notes the record that says so. From here on the gate, latest and all checks of
-// references treat it as ended.
-func (x *Index) end(tx Tx, v *Version, to ballast.Status, record recordFunc) error {
+// end takes a version out of service and notes the record that says so, and the event that is due once it is written.
+// From here on the gate, latest and all checks of references treat it as ended.
+func end(tx Tx, v *Version, to ballast.Status, e Event, record recordFunc) error {
 	pending := versionKey(kindRecord, v.Scope, v.Name, v.Version)
 	if waits, err := exists(tx, pending); err != nil || waits {
 		return errors.Join(err, ErrPending)
@@ -50,8 +51,12 @@ func (x *Index) end(tx Tx, v *Version, to ballast.Status, record recordFunc) err
 	if err != nil {
 		return err
 	}
-	v.RecordMAC, v.Ended = mac, v.Revision+1
-	if err := x.touch(tx, v); err != nil {
+	e.Scope, e.Name, e.Version, e.Before = v.Scope, v.Name, v.Version, v.Revision
+	if to == ballast.StatusRetired {
+		e.After = v.Revision + 1
+	}
+	v.RecordMAC, v.Due = mac, &e
+	if err := touch(tx, v, e.At); err != nil {
 		return err
 	}
 	if wasReady {
@@ -89,7 +94,8 @@ func (x *Index) Delete(ctx context.Context, k ballast.Key, c Change, record reco
 			return err
 		}
 		v.DeletedBy, v.DeletedAt = c.By, ballast.At(x.now())
-		if err := x.end(tx, &v, ballast.StatusDeleted, record); err != nil {
+		e := Event{At: v.DeletedAt, By: c.By, Kind: ballast.EventDeleted, Fields: []string{"status"}}
+		if err := end(tx, &v, ballast.StatusDeleted, e, record); err != nil {
 			return err
 		}
 		if err := x.abandon(tx, v); err != nil {
@@ -114,12 +120,12 @@ func unreferenced(tx Tx, v Version) error {
 	for _, k := range aliases {
 		refs = append(refs, ballast.Reference{Kind: ballast.ReferenceAlias, Name: partAfter(k, prefix)})
 	}
-	children, err := childrenOf(tx, v, nil, maxReferences)
+	children, err := childrenOf(tx, v, maxReferences)
 	if err != nil {
 		return err
 	}
 	for _, child := range children {
-		refs = append(refs, ballast.Reference{Kind: ballast.ReferenceChild, Name: child.Key().String()})
+		refs = append(refs, ballast.Reference{Kind: ballast.ReferenceChild, Name: child.String()})
 	}
 	if len(refs) == 0 {
 		return nil
@@ -146,22 +152,16 @@ func (x *Index) abandon(tx Tx, v Version) error {
 	return put(tx, k, b)
 }
 
-// Recorded notes that the record of a retirement or deletion, number n of the version's chain, is in the bucket.
-// Repeating it changes nothing.
+// Recorded notes that the record of a retirement or deletion, number n of the version's chain, is in the bucket, and
+// writes its event. Repeating it changes nothing.
 func (x *Index) Recorded(ctx context.Context, k ballast.Key, n int) (v Version, err error) {
 	err = x.update(ctx, failpoint.Recorded, func(tx Tx) error {
 		v, err = getVersion(tx, k.Scope, k.Name, k.Version)
-		if err != nil || v.Records+1 != n {
+		if err != nil || v.Due == nil || v.Records+1 != n {
 			return err
 		}
-		v.Records = n
-		e := Event{Scope: v.Scope, Name: v.Name, Version: v.Version, Before: v.Ended - 1, After: v.Ended, Fields: []string{"status"}}
-		switch v.Status {
-		case ballast.StatusRetired:
-			e.Kind, e.By, e.At = ballast.EventRetired, v.RetiredBy, v.RetiredAt
-		case ballast.StatusDeleted:
-			e.Kind, e.By, e.At, e.After = ballast.EventDeleted, v.DeletedBy, v.DeletedAt, 0
-		}
+		e := *v.Due
+		v.Records, v.Due = n, nil
 		return errors.Join(putVersion(tx, v), tx.Delete(versionKey(kindRecord, v.Scope, v.Name, v.Version)), x.emit(tx, e))
 	})
 	return v, err

@@ -62,11 +62,7 @@ func resolveIn(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, 
 		return Version{}, errElsewhere
 	}
 	if ref.Alias == ballast.ProductionAlias() {
-		v, err := inProduction(tx, scope, ref)
-		if err != nil {
-			return Version{}, err
-		}
-		return getVersion(tx, scope, ref.Name, v)
+		return inProduction(tx, l, scope, ref)
 	}
 	if !ref.Alias.IsZero() {
 		return byAlias(tx, l, scope, ref)
@@ -108,9 +104,12 @@ func retired(v Version) *ballast.Error {
 	return ballast.Errorf(ballast.CodeRetired, "%s was retired and is not served any more", v.Key())
 }
 
+// byDigest finds the highest version with a digest that is served. Only when none is, it answers why, or with l.Retired
+// the highest that was.
 func byDigest(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
 	prefix := key(kindByDigest, scope.String(), ref.Name.Fold(), ref.Digest.Encoded())
 	var refused error = errElsewhere
+	var known *Version
 	for item, err := range tx.Scan(prefix, nil, true) {
 		if err != nil {
 			return Version{}, err
@@ -119,20 +118,24 @@ func byDigest(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, e
 		if err != nil {
 			return v, err
 		}
-		if l.Retired && (v.Status == ballast.StatusReady || v.Status == ballast.StatusRetired) {
-			return v, nil
+		if known == nil && (v.Status == ballast.StatusReady || v.Status == ballast.StatusRetired) {
+			known = &v
 		}
-		if err := servable(tx, v, nil); v.Status == ballast.StatusReady && err == nil {
-			return v, nil
-		} else if err != nil {
+		switch {
+		case v.Status == ballast.StatusReady:
+			err := servable(tx, v, nil)
+			if err == nil {
+				return v, nil
+			}
 			refused = err
-			continue
-		}
-		if v.Status == ballast.StatusRetired {
+		case v.Status == ballast.StatusRetired:
 			refused = retired(v)
-		} else if errors.Is(refused, errElsewhere) {
+		case errors.Is(refused, errElsewhere):
 			refused = NotFound(ref)
 		}
+	}
+	if l.Retired && known != nil {
+		return *known, nil
 	}
 	return Version{}, refused
 }
@@ -201,13 +204,18 @@ func servable(tx Tx, v Version, err error) error {
 	})
 }
 
-// HasVersion reports whether the index knows a version, in whatever state.
-func (x *Index) HasVersion(ctx context.Context, k ballast.Key) (ok bool, err error) {
+// KnowsRecord reports whether record n of a version may be in the bucket by what the index knows: it is, or is about to
+// be written.
+func (x *Index) KnowsRecord(ctx context.Context, k ballast.Key, n int) (known bool, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {
-		ok, err = exists(tx, versionKey(kindVersion, k.Scope, k.Name, k.Version))
+		v, ok, err := lookup[Version](tx, versionKey(kindVersion, k.Scope, k.Name, k.Version))
+		if known = ok && n <= v.Records; err != nil || !ok || n != v.Records+1 {
+			return err
+		}
+		known, err = exists(tx, versionKey(kindRecord, k.Scope, k.Name, k.Version))
 		return err
 	})
-	return ok, err
+	return known, err
 }
 
 // Version returns a version by its key, in whatever state. Errors: ErrNotFound.

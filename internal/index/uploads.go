@@ -92,8 +92,8 @@ func getUpload(tx Tx, id string) (Upload, error) {
 // CreateUpload stores a new pending upload and holds its label. The same principal with the same attempt gets its open
 // upload back, its lease renewed, and created is false.
 //
-// Errors: already_exists when the label is taken, with the digest it holds as Expected; conflict with the Holder while
-// another upload holds the label.
+// Errors: already_exists when the label is taken, with the digest it holds as Expected; retired when it is that of a
+// retired version; conflict with the Holder while another upload holds the label.
 func (x *Index) CreateUpload(ctx context.Context, u Upload, lease time.Duration) (_ Upload, created bool, err error) {
 	var result Upload
 	err = x.update(ctx, failpoint.CreateUpload, func(tx Tx) error {
@@ -168,6 +168,8 @@ func labelFree(tx Tx, scope ballast.Scope, name ballast.Name, v ballast.Version)
 	switch {
 	case has.Status == ballast.StatusDeleted:
 		e = ballast.Errorf(ballast.CodeAlreadyExists, "%s was deleted and its label is never used again; choose another version", has.Key())
+	case has.Status == ballast.StatusRetired:
+		e = ballast.Errorf(ballast.CodeRetired, "%s was retired, and stays so whatever is pushed; choose another version", has.Key())
 	case has.Version.Fold() != v.Fold():
 		e = ballast.Errorf(ballast.CodeAlreadyExists, "version %s stands at the same position as %s, which exists; choose another version", v, has.Key())
 	default:

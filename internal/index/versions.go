@@ -48,8 +48,8 @@ type Version struct {
 	RetiredAt    ballast.Time      `json:"retired_at,omitzero"`
 	DeletedBy    string            `json:"deleted_by,omitempty"`
 	DeletedAt    ballast.Time      `json:"deleted_at,omitzero"`
-	Ended        int64             `json:"ended,omitempty"` // revision that the retirement or deletion made
 	RecordMAC    string            `json:"record_mac"`
+	Due          *Event            `json:"due,omitempty"` // of its end, to be written once the pending record is in the bucket
 }
 
 // Key returns the version's key.

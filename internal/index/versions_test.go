@@ -105,7 +105,7 @@ func TestARefusedRecordSealsNothing(t *testing.T) {
 		if _, err := w.Seal(w.ctx, u.ID, func(index.Version) ([]byte, string, error) { return nil, "", refused }); !errors.Is(err, refused) {
 			t.Errorf("got %v", err)
 		}
-		if ok, err := w.HasVersion(w.ctx, vkey("acme::m::1")); ok || err != nil {
+		if _, err := w.Version(w.ctx, vkey("acme::m::1")); !errors.Is(err, index.ErrNotFound) {
 			t.Errorf("there is a version, %v", err)
 		}
 		if got := w.get(u.ID); got.Sealed {
