@@ -46,7 +46,7 @@ func examine(t *testing.T, image string, l *ledger, publishers []*publisher) (v 
 	t.Helper()
 	data := dataIn(mountImage(t, copyImage(t, image)))
 	v.blame("at rest after the cut", invariants(t, data))
-	s, err := program{}.launch(t, data)
+	s, err := program{}.launch(t.Context(), t, data)
 	if err != nil {
 		v.blame("after the cut", err)
 		for ref := range l.ready {

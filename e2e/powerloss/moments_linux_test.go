@@ -72,7 +72,7 @@ func fillIndex(t *testing.T, image string) {
 	t.Helper()
 	data := dataIn(mountImage(t, image))
 	check(t, os.Mkdir(data, 0o700))
-	check(t, must[*service](t)(program{}.launch(t, data)).stop())
+	check(t, must[*service](t)(program{}.launch(t.Context(), t, data)).stop())
 	file := filepath.Join(data, "index.db")
 	content := must[[]byte](t)(os.ReadFile(file))
 	f := must[*os.File](t)(os.OpenFile(file, os.O_WRONLY, 0))

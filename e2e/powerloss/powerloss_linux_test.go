@@ -114,7 +114,7 @@ func (s *scenario) run(t *testing.T, at moment) (flushes int) {
 	if at.starting != nil {
 		at.starting(p)
 	}
-	service, err := program.launch(t, data)
+	service, err := program.launch(ctx, t, data)
 	if err != nil {
 		s.ledger.note(func() { t.Errorf("with the power on: %v", err) })
 		d.cutNow()

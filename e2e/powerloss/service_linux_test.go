@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ import (
 type service struct {
 	url, data string
 	cmd       *exec.Cmd
+	wait      func() error  // for the end of cmd
 	stderr    *bytes.Buffer // to be read when the process has ended
 }
 
@@ -39,8 +41,9 @@ type program struct {
 	env     []string
 }
 
-// launch starts the service. An error tells why it ended instead of serving.
-func (p program) launch(t *testing.T, data string) (*service, error) {
+// launch starts the service. An error tells why it ended instead of serving; the end of ctx is the end of one that does not
+// serve yet.
+func (p program) launch(ctx context.Context, t *testing.T, data string) (*service, error) {
 	t.Helper()
 	binary := p.binary
 	if binary == "" {
@@ -49,13 +52,16 @@ func (p program) launch(t *testing.T, data string) (*service, error) {
 	args := slices.Concat(p.wrapper, []string{binary, "serve", "--data", data, "--listen", "localhost:0", "--metrics-listen", "off", "--s3-listen", "127.0.0.1:0"})
 	s := &service{data: data, cmd: exec.Command(args[0], args[1:]...), stderr: &bytes.Buffer{}}
 	s.cmd.Env = append([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true"}, p.env...)
+	s.wait = sync.OnceValue(s.cmd.Wait)
 	s.cmd.Stderr = s.stderr
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stdout, err := s.cmd.StdoutPipe()
 	check(t, err)
 	check(t, s.cmd.Start())
 	t.Cleanup(s.kill)
-	defer time.AfterFunc(limit, s.kill).Stop()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	defer context.AfterFunc(ctx, s.kill)()
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		if _, url, ok := strings.Cut(lines.Text(), "export BALLAST_URL="); ok {
 			s.url = url
@@ -78,7 +84,7 @@ func (s *service) storePID(t *testing.T) int {
 // kill ends the service, its store and what wraps it at once.
 func (s *service) kill() {
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-	_ = s.cmd.Wait()
+	_ = s.wait()
 }
 
 // stop ends the service in order.
@@ -86,7 +92,8 @@ func (s *service) stop() error {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	if err := s.cmd.Wait(); err != nil {
+	defer time.AfterFunc(limit, s.kill).Stop()
+	if err := s.wait(); err != nil {
 		return fmt.Errorf("%w: %s", err, s.stderr)
 	}
 	return nil
