@@ -19,15 +19,9 @@ import (
 func beforeCommit(t *testing.T) moment {
 	return moment{words: "before a commit", serving: func(p *power) {
 		p.onCommit = func() {
-			f, err := os.Create(filepath.Join(p.mount, "journal"))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if err := f.Sync(); err != nil { // takes every name along
+			if err := syncNames(p.mount); err != nil {
 				t.Error(err)
 			}
-			f.Close()
 			p.disk.cutNow()
 		}
 	}}
@@ -60,7 +54,7 @@ func TestCutsAtTheWorstMoments(t *testing.T) {
 // parts.
 func worst(t *testing.T, at moment) verdict {
 	t.Helper()
-	s := newScenario(t, 0, 1, program{})
+	s := newScenario(t, 3, 1, program{}) // whose disk does nothing by itself
 	s.publishers[0].next = 3
 	t.Run("first start", func(t *testing.T) { fillIndex(t, s.image) })
 	return s.cut(t, at)

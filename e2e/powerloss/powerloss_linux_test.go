@@ -2,10 +2,14 @@ package powerloss_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -46,6 +50,7 @@ func TestPowerCuts(t *testing.T) {
 type scenario struct {
 	rnd        *rand.Rand
 	image      string
+	neighbour  bool // somebody else on the disk has all names written down, again and again
 	program    program
 	mount      string // option
 	ledger     *ledger
@@ -54,12 +59,12 @@ type scenario struct {
 
 func newScenario(t *testing.T, seed uint64, publishers int, p program) *scenario {
 	t.Helper()
-	// How soon the file system commits by itself, in seconds: hardly ever, as by default, and before the data of new
-	// files, which it writes after half a minute.
+	// How soon the file system writes down the names of files by itself, in seconds: hardly ever, as by default, and
+	// before the bytes of new files, which it writes after half a minute.
 	commit := []int{300, 5, 1}[seed%3]
 	return &scenario{
 		rnd: rand.New(rand.NewPCG(seed, 0)), image: newImage(t), program: p, mount: fmt.Sprintf("commit=%d", commit),
-		ledger: newLedger(), publishers: newPublishers(t, publishers, seed),
+		neighbour: seed%2 == 0, ledger: newLedger(), publishers: newPublishers(t, publishers, seed),
 	}
 }
 
@@ -70,6 +75,24 @@ type power struct {
 	service           *service // once it serves
 	onCommit, onReady func()   // around the publishers' pushes; nil: nothing
 }
+
+// carry carries requests while the power is on. The service itself outlives a cut for a while, and nobody may hear of what
+// it does then.
+func (p *power) carry(requests http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if p.onCommit != nil && strings.HasSuffix(r.URL.Path, "/commit") {
+			p.onCommit()
+		}
+		answer, err := requests.RoundTrip(r)
+		if err == nil && p.disk.isCut() {
+			answer.Body.Close()
+			return nil, errPowerOff
+		}
+		return answer, err
+	})
+}
+
+var errPowerOff = errors.New("the power is off")
 
 // moment is when the power goes. The zero value never comes.
 type moment struct {
@@ -103,6 +126,9 @@ func (s *scenario) run(t *testing.T, at moment) (flushes int) {
 		<-d.cut
 		cancel()
 	}()
+	if s.neighbour {
+		defer inBackground(func() { syncOften(ctx, t, p.mount) })()
+	}
 	late := time.AfterFunc(limit, d.cutNow)
 	defer func() {
 		if !late.Stop() {
@@ -129,10 +155,38 @@ func (s *scenario) run(t *testing.T, at moment) (flushes int) {
 	return d.flushes
 }
 
+// syncOften flushes a file of its own, and with it the names of all files, until ctx ends.
+func syncOften(ctx context.Context, t *testing.T, mount string) {
+	for ctx.Err() == nil {
+		if err := syncNames(mount); err != nil {
+			t.Error(err)
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// syncNames makes the file system write down the names of all its files, by flushing a new one.
+func syncNames(mount string) error {
+	f, err := os.Create(filepath.Join(mount, "neighbour"))
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("x")
+	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
+}
+
+// inBackground runs f and returns what waits for its end.
+func inBackground(f func()) (wait func()) {
+	var running sync.WaitGroup
+	running.Go(f)
+	return running.Wait
+}
+
 // load publishes until ctx ends.
 func (s *scenario) load(ctx context.Context, t *testing.T, service *service, p *power) {
 	t.Helper()
-	c, err := service.client(p.onCommit)
+	c, err := service.client(p)
 	check(t, err)
 	var running sync.WaitGroup
 	for _, publisher := range s.publishers {

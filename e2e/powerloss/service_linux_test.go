@@ -99,8 +99,8 @@ func (s *service) stop() error {
 	return nil
 }
 
-// client is the first token's owner. onCommit, unless nil, is called before the request of a commit leaves.
-func (s *service) client(onCommit func()) (*client.Client, error) {
+// client is the first token's owner. p, unless nil, is the power that the service runs on: without it no answer arrives.
+func (s *service) client(p *power) (*client.Client, error) {
 	token := client.TokenFile(filepath.Join(s.data, "admin.token"))
 	if _, err := token(context.Background()); err != nil {
 		return nil, errors.Join(errors.New("the first token is gone"), err)
@@ -113,12 +113,11 @@ func (s *service) client(onCommit func()) (*client.Client, error) {
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
-	return client.New(client.Options{URL: "http://" + registryName, TokenSource: token, Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-		if onCommit != nil && strings.HasSuffix(r.URL.Path, "/commit") {
-			onCommit()
-		}
-		return transport.RoundTrip(r)
-	})})
+	var all http.RoundTripper = transport
+	if p != nil {
+		all = p.carry(transport)
+	}
+	return client.New(client.Options{URL: "http://" + registryName, TokenSource: token, Transport: all})
 }
 
 const registryName = "registry.test"
