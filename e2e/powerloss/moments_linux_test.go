@@ -60,15 +60,15 @@ func worst(t *testing.T, at moment) verdict {
 	return s.cut(t, at)
 }
 
-// fillIndex makes a registry the index of which has no holes. A commit that fills one flushes the names of all files as
-// well, and would cover up for a sync of the store that is missing.
+// fillIndex makes a registry the index of which has room on disk. A commit that needs new blocks flushes the names of all
+// files as well, and would cover up for a sync of the store that is missing.
 func fillIndex(t *testing.T, image string) {
 	t.Helper()
 	data := dataIn(mountImage(t, image))
 	check(t, os.Mkdir(data, 0o700))
 	check(t, must[*service](t)(program{}.launch(t.Context(), t, data)).stop())
 	file := filepath.Join(data, "index.db")
-	content := must[[]byte](t)(os.ReadFile(file))
+	content := append(must[[]byte](t)(os.ReadFile(file)), make([]byte, 16<<20)...)
 	f := must[*os.File](t)(os.OpenFile(file, os.O_WRONLY, 0))
 	_, err := f.Write(content)
 	check(t, errors.Join(err, f.Sync(), f.Close()))

@@ -129,6 +129,7 @@ func (s *scenario) run(t *testing.T, at moment) (flushes int) {
 	if s.neighbour {
 		defer inBackground(func() { syncOften(ctx, t, p.mount) })()
 	}
+	defer d.cutNow() // which ends all that waits for it, however this run ends
 	late := time.AfterFunc(limit, d.cutNow)
 	defer func() {
 		if !late.Stop() {

@@ -26,12 +26,12 @@ func TestFilesOfTheFirstStart(t *testing.T) {
 	}
 }
 
-// firstStart cuts a start where a file has just got its name. Each sync of the start waits a while, so that there is time
+// firstStart cuts a start where a file has just got its name. Each sync of the start waits 50 ms, so that there is time
 // between the two; inject says what else becomes of it.
 func firstStart(t *testing.T, file, inject string) verdict {
 	t.Helper()
 	s := newScenario(t, 3, 1, program{wrapper: []string{"strace", "-f", "--seccomp-bpf", "-qq", "-o", os.DevNull,
-		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=150000" + inject, "--"}})
+		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=50000" + inject, "--"}})
 	return s.cut(t, moment{words: "at the name of " + file, starting: func(p *power) {
 		go func() {
 			for !p.disk.isCut() {
