@@ -90,7 +90,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	}
 	e.manifests = manifestCache{max: e.limits.ManifestCache}
 	e.ctx, e.stop = context.WithCancel(context.Background())
-	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify, life: e.ctx}
+	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, sync: e.sync, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify, life: e.ctx}
 	e.bucket, e.signer = fencedBucket{opt.Bucket, e.owner}, fencedSigner{opt.Signer, e.owner}
 	err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log)
 	if err == nil {

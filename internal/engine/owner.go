@@ -32,6 +32,7 @@ type ownerMark struct {
 type owner struct {
 	bucket objstore.Bucket
 	index  *index.Index
+	sync   func(context.Context) error
 	now    func() time.Time
 	maxAge time.Duration
 
@@ -251,7 +252,8 @@ func (o *owner) raise(ctx context.Context, mine index.Owner, mark ownerMark, con
 	return o.index.SaveIntent(ctx, o.mark.Epoch, true)
 }
 
-// write puts the next epoch into the bucket, its intent into the index first.
+// write puts the next epoch into the bucket to stay, its intent into the index first. An index that says it has claimed
+// the prefix does not start on a bucket whose mark is gone.
 func (o *owner) write(ctx context.Context, mine index.Owner, old ownerMark, cond objstore.Condition) error {
 	o.mark = ownerMark{IndexID: mine.IndexID, Epoch: max(old.Epoch, mine.Intent) + 1}
 	if err := o.index.SaveIntent(ctx, o.mark.Epoch, mine.Claimed); err != nil {
@@ -271,6 +273,9 @@ func (o *owner) write(ctx context.Context, mine index.Owner, old ownerMark, cond
 			return fmt.Errorf("engine: another service started on this prefix at the same moment: %w", errForeign)
 		}
 		return fmt.Errorf("engine: writing %s: %w", ownerKey, err)
+	}
+	if err := o.sync(ctx); err != nil {
+		return fmt.Errorf("engine: syncing the store: %w", err)
 	}
 	o.seen = began
 	return nil

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -173,21 +172,4 @@ func (k RecordKey) openRecord(path string, want ballast.Key, n int, b []byte, pr
 		return r, "", fmt.Errorf("%w: it speaks of %s record %d", errRecord, ballast.Key{Scope: r.Scope, Name: r.Name, Version: r.Version}, r.Number)
 	}
 	return r, mac, nil
-}
-
-// WriteSecret writes a new file with mode 0600, durably, and refuses to replace one.
-func WriteSecret(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
