@@ -133,6 +133,21 @@ func Embedded(t testing.TB) *Store {
 	return s
 }
 
+// EmbeddedIn is an embedded store of the test's own on a data folder that outlives it.
+func EmbeddedIn(t testing.TB, data string) *Store {
+	t.Helper()
+	server, err := s3dev.Start(t.Context(), s3dev.Options{Data: data, Listen: "127.0.0.1:0", Env: []string{childVariable + "=" + t.TempDir()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	keys := objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}
+	return &Store{
+		Name: "embedded", Endpoint: server.Endpoint, Region: server.Region, Bucket: server.Bucket, Server: server, OneIdentity: true,
+		Root: keys, Service: keys, Put: keys, Get: keys,
+	}
+}
+
 func startEmbedded() (*s3dev.Server, error) {
 	folder, err := os.MkdirTemp("", "ballast-test-s3dev-")
 	if err != nil {

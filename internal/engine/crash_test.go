@@ -5,16 +5,13 @@ package engine_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +21,6 @@ import (
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/objstore"
-	"github.com/ballast-registry/ballast/testenv"
 )
 
 // row is a moment at which the registry is stopped.
@@ -140,7 +136,7 @@ func inProcess(t *testing.T, table *crashTable, way string, act func(*walk, row)
 	for _, r := range rows() {
 		t.Run(way+"/"+r.String(), func(t *testing.T) {
 			dir, s, reported := t.TempDir(), memStore(t), newReports(t)
-			w := newWalk(t, t.Context(), dir, s)
+			w := newWalk(t, t.Context(), dir, s, clockIn(dir))
 			w.report = reported.add
 			var struck *atomic.Bool
 			w.stop, struck = w.once(r, act(w, r))
@@ -155,7 +151,7 @@ func inProcess(t *testing.T, table *crashTable, way string, act func(*walk, row)
 			}
 			table.add(way, r)
 			survived(t, dir, s, reported, func() {
-				again := newWalk(t, t.Context(), dir, s)
+				again := newWalk(t, t.Context(), dir, s, clockIn(dir))
 				again.report = reported.add
 				failpoint.Set(again.hook)
 				err := errors.Join(again.all(), again.close())
@@ -171,25 +167,32 @@ func inProcess(t *testing.T, table *crashTable, way string, act func(*walk, row)
 // survived holds what a stop left to the invariants, at rest and once more after again has done everything again.
 func survived(t *testing.T, dir string, s store, reported *reports, again func()) {
 	t.Helper()
-	for _, wrong := range broken(t, dir, s, reported.all(t)) {
+	for _, wrong := range broken(t, dir, s, clockIn(dir), reported.all(t)) {
 		t.Error(wrong)
 	}
 	again()
 	all := reported.all(t)
-	for target, f := range published() {
-		all["acme::"+strings.Replace(target, ":", "::", 1)] = f.manifest()
-	}
-	for _, wrong := range broken(t, dir, s, all) {
+	addPublished(all)
+	for _, wrong := range broken(t, dir, s, clockIn(dir), all) {
 		t.Errorf("after doing it again: %s", wrong)
 	}
 }
 
+// addPublished adds what is ready after a whole walk.
+func addPublished(ready map[string]digest.Digest) {
+	for target, f := range published() {
+		ready["acme::"+strings.Replace(target, ":", "::", 1)] = f.manifest()
+	}
+}
+
+func clockIn(dir string) *clock { return &clock{file: filepath.Join(dir, "clock")} }
+
 // broken opens what lies there and returns each violation of an invariant, and each version that was reported ready and
 // is not. The checker re-reads every byte of those that are.
-func broken(t *testing.T, dir string, s store, ready map[string]digest.Digest) (wrong []string) {
+func broken(t *testing.T, dir string, s store, c *clock, ready map[string]digest.Digest) (wrong []string) {
 	t.Helper()
 	ctx := context.WithValue(t.Context(), aside{}, true)
-	x, err := openIndex(ctx, dir, &clock{file: filepath.Join(dir, "clock")})
+	x, err := openIndex(ctx, dir, c, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +217,7 @@ func broken(t *testing.T, dir string, s store, ready map[string]digest.Digest) (
 func TestCrashesWouldShow(t *testing.T) {
 	dir, m := t.TempDir(), memStore(t)
 	reported := newReports(t)
-	w := newWalk(t, t.Context(), dir, m)
+	w := newWalk(t, t.Context(), dir, m, clockIn(dir))
 	w.report = reported.add
 	failpoint.Set(w.hook)
 	err := errors.Join(w.all(), w.close())
@@ -223,7 +226,7 @@ func TestCrashesWouldShow(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready := reported.all(t)
-	if wrong := broken(t, dir, m, ready); len(ready) < len(published()) || len(wrong) > 0 {
+	if wrong := broken(t, dir, m, clockIn(dir), ready); len(ready) < len(published()) || len(wrong) > 0 {
 		t.Fatalf("%d versions were reported, and this is wrong: %q", len(ready), wrong)
 	}
 	weights := ballast.BlobKey(acme, ballast.DigestOf(small("plain")["model.safetensors"]))
@@ -238,7 +241,7 @@ func TestCrashesWouldShow(t *testing.T) {
 		"files that are not these": {func() { ready["acme::lost::1"] = ballast.EmptyDigest }, "lost: acme::lost::1"},
 	} {
 		tc.plant()
-		if wrong := broken(t, dir, m, ready); !strings.Contains(strings.Join(wrong, "\n"), tc.want) {
+		if wrong := broken(t, dir, m, clockIn(dir), ready); !strings.Contains(strings.Join(wrong, "\n"), tc.want) {
 			t.Errorf("%s: shows as %q, want %q", name, wrong, tc.want)
 		}
 	}
@@ -271,87 +274,4 @@ func (r *reports) all(t *testing.T) map[string]digest.Digest {
 		all[key] = digest.Digest(d)
 	}
 	return all
-}
-
-// walkVariable makes a run of this test binary the process that is killed: what it is to do, as JSON.
-const walkVariable = "BALLAST_TEST_CRASH_WALK"
-
-type walkOrder struct {
-	Dir, Ready               string
-	Endpoint, Region, Bucket string
-	Keys                     [3][2]string // id and secret of service, put and get: objstore.Keys hide theirs
-	OneIdentity              bool
-	Step                     string // where to be killed; empty: not at all
-	Moment                   failpoint.Moment
-}
-
-func newWalkOrder(t *testing.T, s *testenv.Store, r row, ready *reports) walkOrder {
-	return walkOrder{
-		Dir: t.TempDir(), Ready: ready.file, Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, OneIdentity: s.OneIdentity,
-		Keys: [3][2]string{{s.Service.ID, s.Service.Secret}, {s.Put.ID, s.Put.Secret}, {s.Get.ID, s.Get.Secret}},
-		Step: r.step.String(), Moment: r.moment,
-	}
-}
-
-func (o walkOrder) store() *testenv.Store {
-	keys := func(i int) objstore.Keys { return objstore.Keys{ID: o.Keys[i][0], Secret: o.Keys[i][1]} }
-	return &testenv.Store{Endpoint: o.Endpoint, Region: o.Region, Bucket: o.Bucket, OneIdentity: o.OneIdentity, Service: keys(0), Put: keys(1), Get: keys(2)}
-}
-
-// TestCrashWalk is the body of the processes that killed starts.
-func TestCrashWalk(t *testing.T) {
-	text := os.Getenv(walkVariable)
-	if text == "" {
-		t.Skip("it is run by TestCrashMatrix")
-	}
-	var order walkOrder
-	if err := json.Unmarshal([]byte(text), &order); err != nil {
-		t.Fatal(err)
-	}
-	w := newWalk(t, t.Context(), order.Dir, realStore(t, order.store()))
-	w.report = (&reports{order.Ready}).add
-	if order.Step != "" {
-		w.stop, _ = w.once(row{must(failpoint.ParseStep(order.Step)), order.Moment}, func(context.Context) error {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
-		})
-	}
-	failpoint.Set(w.hook)
-	if err := errors.Join(w.all(), w.close()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func killed(t *testing.T, table *crashTable) {
-	for _, r := range rows() {
-		t.Run(r.String(), func(t *testing.T) {
-			t.Parallel()
-			s, reported := testenv.Embedded(t), newReports(t)
-			order := newWalkOrder(t, s, r, reported)
-			out, err := walkProcess(t, order)
-			var exit *exec.ExitError
-			if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-				table.add("killed", r)
-			} else {
-				t.Fatalf("it was to be killed, and ended with %v:\n%s", err, out)
-			}
-			survived(t, order.Dir, realStore(t, s), reported, func() {
-				order.Step = ""
-				if out, err := walkProcess(t, order); err != nil {
-					t.Fatalf("doing it again: %v\n%s", err, out)
-				}
-			})
-		})
-	}
-}
-
-func walkProcess(t *testing.T, order walkOrder) ([]byte, error) {
-	t.Helper()
-	text, err := json.Marshal(order)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashWalk$", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), walkVariable+"="+string(text))
-	return cmd.CombinedOutput()
 }

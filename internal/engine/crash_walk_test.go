@@ -31,9 +31,10 @@ import (
 type walk struct {
 	t      *testing.T
 	ctx    context.Context // of the clients; when it ends they are gone
-	dir    string          // of the index and what else outlives a process
+	dir    string          // of the index
 	store  store
 	clock  *clock
+	sync   func(context.Context) error               // of the store; nil: nothing here takes the kernel away, and the index is not synced either
 	stop   failpoint.Hook                            // what this walk is about
 	report func(target string, digest digest.Digest) // hears of what became ready
 
@@ -80,9 +81,9 @@ func (c *clock) jump(d time.Duration) error {
 	return os.Rename(next, c.file)
 }
 
-func newWalk(t *testing.T, ctx context.Context, dir string, s store) *walk {
+func newWalk(t *testing.T, ctx context.Context, dir string, s store, c *clock) *walk {
 	return &walk{
-		t: t, ctx: ctx, dir: dir, store: s, clock: &clock{file: filepath.Join(dir, "clock")},
+		t: t, ctx: ctx, dir: dir, store: s, clock: c,
 		stop:   func(context.Context, failpoint.Step, failpoint.Moment) error { return nil },
 		report: func(string, digest.Digest) {},
 		met:    map[failpoint.Step]int{}, moved: make(chan struct{}),
@@ -125,11 +126,11 @@ func (w *walk) times(s failpoint.Step) (n int, changed <-chan struct{}) {
 
 // open opens index and engine.
 func (w *walk) open() (err error) {
-	if w.index, err = openIndex(w.ctx, w.dir, w.clock); err != nil {
+	if w.index, err = openIndex(w.ctx, w.dir, w.clock, w.sync == nil); err != nil {
 		return err
 	}
 	w.Engine, err = engine.Open(w.ctx, engine.Options{
-		Index: w.index, Bucket: &troubled{w.store.Bucket, w}, Signer: w.store.Signer, RecordKey: engine.NewRecordKey(secret), Now: w.clock.now,
+		Index: w.index, Bucket: &troubled{w.store.Bucket, w}, Signer: w.store.Signer, RecordKey: engine.NewRecordKey(secret), Now: w.clock.now, Sync: w.sync,
 		Logger: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 		Limits: engine.Limits{ReclaimRetry: 20 * time.Millisecond, VerifyRetry: 20 * time.Millisecond, VerifyLease: 300 * time.Millisecond},
 	})
@@ -140,9 +141,9 @@ func (w *walk) open() (err error) {
 	return nil
 }
 
-// openIndex opens the index of a folder. It is not synced: nothing here takes the kernel away.
-func openIndex(ctx context.Context, dir string, c *clock) (*index.Index, error) {
-	bolt, err := index.OpenBolt(filepath.Join(dir, "index.db"), index.BoltOptions{NoSync: true, LockTimeout: time.Minute})
+// openIndex opens the index of a folder.
+func openIndex(ctx context.Context, dir string, c *clock, noSync bool) (*index.Index, error) {
+	bolt, err := index.OpenBolt(filepath.Join(dir, "index.db"), index.BoltOptions{NoSync: noSync, LockTimeout: time.Minute})
 	if err != nil {
 		return nil, err
 	}

@@ -156,7 +156,11 @@ func (e *Engine) Close() error {
 
 // flush makes durable what the store has acknowledged so far.
 func (e *Engine) flush(ctx context.Context, step failpoint.Step) error {
-	if err := failpoint.Do(ctx, step, e.sync); err != nil {
+	return flush(ctx, step, e.sync)
+}
+
+func flush(ctx context.Context, step failpoint.Step, sync func(context.Context) error) error {
+	if err := failpoint.Do(ctx, step, sync); err != nil {
 		return fmt.Errorf("engine: syncing the store: %w", err)
 	}
 	return nil

@@ -274,8 +274,8 @@ func (o *owner) write(ctx context.Context, mine index.Owner, old ownerMark, cond
 		}
 		return fmt.Errorf("engine: writing %s: %w", ownerKey, err)
 	}
-	if err := o.sync(ctx); err != nil {
-		return fmt.Errorf("engine: syncing the store: %w", err)
+	if err := flush(ctx, failpoint.SyncOwner, o.sync); err != nil {
+		return err
 	}
 	o.seen = began
 	return nil

@@ -53,6 +53,7 @@ const (
 
 	// What makes the store's acknowledged writes durable.
 
+	SyncOwner  // before the prefix is claimed
 	SyncBytes  // before blobs are verified
 	SyncSeal   // before a version is sealed
 	SyncRecord // before a version is ready
@@ -83,6 +84,6 @@ func names() [steps]string {
 		DeleteAlias: "delete-alias", PutToken: "put-token", DeleteToken: "delete-token", PutOwner: "put-owner",
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",
 		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", DeleteObject: "delete-object",
-		SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",
+		SyncOwner: "sync-owner", SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package powerloss_test
+package crash_test
 
 import "testing"
 

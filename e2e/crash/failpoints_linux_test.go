@@ -1,6 +1,6 @@
 //go:build failpoints
 
-package powerloss_test
+package crash_test
 
 import (
 	"bufio"

@@ -13,4 +13,4 @@
 //
 // It needs Linux, root, loop devices, /dev/fuse, mkfs.ext4, mount and strace. All mounts are made in a mount namespace of
 // the test's own, so that they are gone with it, however it ends. BALLAST_POWER_CUTS sets the number of cuts at some moment.
-package powerloss
+package crash

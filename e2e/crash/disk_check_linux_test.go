@@ -1,4 +1,4 @@
-package powerloss_test
+package crash_test
 
 import (
 	"bytes"
