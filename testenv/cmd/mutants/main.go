@@ -8,7 +8,8 @@
 //	file: internal/hash/reader.go
 //	test: ./internal/hash TestReaderRefusesWrongBytes
 //
-// Its sections old and new hold the text to replace, which must occur once, and what to put there.
+// What stands behind the test is passed to it. The sections old and new hold the text to replace, which must occur once,
+// and what to put there.
 package main
 
 import (
@@ -67,6 +68,7 @@ func run(ctx context.Context, names []string, out io.Writer) error {
 type mutant struct {
 	file, old, new string
 	pkg, test      string
+	flags          []string
 }
 
 // try returns nil when the guard fails on the mutant.
@@ -87,9 +89,12 @@ func try(ctx context.Context, file string) error {
 	if out, err := goTest(ctx, overlay, "-run", "^$", m.pkg); err != nil {
 		return fmt.Errorf("does not compile:\n%s", out)
 	}
-	out, err := goTest(ctx, overlay, "-count=1", "-timeout=5m", "-run", "^("+m.test+")$", m.pkg)
+	run := []string{"-count=1", "-timeout=5m", "-run", "^(" + m.test + ")$", m.pkg}
+	out, err := goTest(ctx, overlay, append(run, m.flags...)...)
 	var exit *exec.ExitError
 	switch {
+	case strings.Contains(string(out), "panic: test timed out"):
+		return fmt.Errorf("TIMED OUT %s, which is no verdict", m.test)
 	case errors.As(err, &exit):
 		return nil
 	case err != nil:
@@ -118,7 +123,9 @@ func parse(file string) (mutant, error) {
 			m.file = strings.TrimSpace(v)
 		}
 		if v, ok := strings.CutPrefix(line, "test: "); ok {
-			m.pkg, m.test, _ = strings.Cut(strings.TrimSpace(v), " ")
+			if words := strings.Fields(v); len(words) > 1 {
+				m.pkg, m.test, m.flags = words[0], words[1], words[2:]
+			}
 		}
 	}
 	for _, section := range archive.Files {
