@@ -61,7 +61,7 @@ func (c *client) call() {
 		}
 	case i < 17:
 		c.read(n, content)
-	case i < 23:
+	case i < 22:
 		c.setAlias(n, c.anyAlias(), c.anyLabel(n))
 	case i < 24:
 		c.deleteAlias(n, c.anyAlias())
@@ -114,12 +114,12 @@ func (c *client) anyLabel(n *historyName) int8 {
 	return n.labels[c.IntN(len(n.labels))]
 }
 
-// hurry is a context that may end during the call.
+// hurry is a context that now and then ends during the call, or before it.
 func (c *client) hurry() (context.Context, context.CancelFunc) {
 	if !c.oneIn(12) {
 		return context.WithCancel(context.Background())
 	}
-	return context.WithTimeout(context.Background(), time.Duration(c.IntN(2000))*time.Microsecond)
+	return context.WithTimeout(context.Background(), time.Duration(c.IntN(3)*c.IntN(1000))*time.Microsecond)
 }
 
 // cutOff stands for the answer of a call that was cut off.

@@ -37,37 +37,17 @@ func newLinear(t *testing.T, db index.Store) (*engine.Engine, *objstoretest.Mem,
 // abort each other's, move aliases by compare-and-swap, and read. An order must explain all answers, in which each step
 // is taken between its call and its return. Some calls are cut off, and may have taken effect or not.
 func TestLinearizable(t *testing.T) {
-	t.Run("mem", func(t *testing.T) { linearizable(t, index.NewMem(), 40) })
+	seen := tally{}
+	t.Run("mem", func(t *testing.T) { linearizable(t, index.NewMem(), 40, seen) })
 	t.Run("bolt", func(t *testing.T) {
 		db, err := index.OpenBolt(filepath.Join(t.TempDir(), "index.db"), index.BoltOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		linearizable(t, db, 12)
+		linearizable(t, db, 12, seen)
 	})
-}
-
-func linearizable(t *testing.T, db index.Store, rounds int) {
-	seed := uint64(1)
-	if os.Getenv("BALLAST_RANDOM_SEEDS") != "" {
-		seed, rounds = rand.Uint64(), 10*rounds
-	}
-	e, mem, opt := newLinear(t, db)
-	defer enginetest.Check(t, opt)
-	defer e.Close()
-	seen, steps := tally{}, 0
-	for round := range rounds {
-		h := newHistory(e, mem, round, historyNames, seed, seen)
-		h.run(t, historyCalls)
-		if err := h.check(); err != nil {
-			t.Fatalf("seed %d, history %d: %v", seed, round, err)
-		}
-		for _, n := range h.names {
-			steps += len(n.calls)
-		}
-	}
-	t.Logf("%d histories of %d names by %d clients, %d steps\n%s", rounds, historyNames, historyClients, steps, seen.operations())
+	t.Logf("both together:\n%s", seen.operations())
 	for op, codes := range historyAnswers() {
 		for _, code := range codes {
 			if seen[op][code] == 0 {
@@ -80,6 +60,28 @@ func linearizable(t *testing.T, db index.Store, rounds int) {
 			}
 		}
 	}
+}
+
+func linearizable(t *testing.T, db index.Store, rounds int, seen tally) {
+	seed := uint64(1)
+	if os.Getenv("BALLAST_RANDOM_SEEDS") != "" {
+		seed, rounds = rand.Uint64(), 10*rounds
+	}
+	e, mem, opt := newLinear(t, db)
+	defer enginetest.Check(t, opt)
+	defer e.Close()
+	steps := 0
+	for round := range rounds {
+		h := newHistory(e, mem, round, historyNames, seed, seen)
+		h.run(t, historyCalls)
+		if err := h.check(); err != nil {
+			t.Fatalf("seed %d, history %d: %v", seed, round, err)
+		}
+		for _, n := range h.names {
+			steps += len(n.calls)
+		}
+	}
+	t.Logf("%d histories of %d names by %d clients, %d steps", rounds, historyNames, historyClients, steps)
 }
 
 // historyAnswers are the codes that each call must have answered.
