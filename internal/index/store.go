@@ -43,7 +43,7 @@ var (
 
 // Store is an ordered key-value store with transactions.
 //
-// Consistency: transactions are serializable, and an Update that began after another returned sees its effect.
+// Consistency: transactions are serializable, and one that began after an Update returned sees its effect.
 //
 // Durability: when Update returns nil its writes survive a crash of the process and a loss of power. When it returns
 // an error from fn, or ErrTooLarge, nothing was written. Another error (a full disk, say) leaves the outcome to be read back.
