@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -71,12 +72,13 @@ type publisher struct {
 	folder   string // of the version next; empty: not written yet
 	folders  string
 	attempts string
+	pushing  *atomic.Bool // now
 }
 
 func newPublishers(t *testing.T, n int, seed uint64) []*publisher {
 	all := make([]*publisher, n)
 	for i := range all {
-		all[i] = &publisher{model: fmt.Sprintf("model-%d", i), seed: seed<<8 + uint64(i), next: 1, folders: t.TempDir(), attempts: t.TempDir()}
+		all[i] = &publisher{model: fmt.Sprintf("model-%d", i), seed: seed<<8 + uint64(i), next: 1, folders: t.TempDir(), attempts: t.TempDir(), pushing: &atomic.Bool{}}
 	}
 	return all
 }
@@ -124,6 +126,8 @@ func (p *publisher) push(ctx context.Context, c *client.Client, attempts string)
 	if err != nil {
 		return client.PushResult{}, err
 	}
+	p.pushing.Store(true)
+	defer p.pushing.Store(false)
 	return c.Push(ctx, client.PushOptions{Path: p.folder, Target: p.target(), Alias: alias, PartSize: bigPartBytes, AttemptDir: attempts})
 }
 

@@ -18,12 +18,13 @@ import (
 type Index struct {
 	store  Store
 	now    func() time.Time
+	run    string // tells this Index from those that had the store before
 	damage func(ctx context.Context, key []byte, err error)
 }
 
 // Open runs the migrations that a store lacks. The Index takes over the store; now is the clock.
 func Open(ctx context.Context, store Store, now func() time.Time, options ...Option) (*Index, error) {
-	x := &Index{store: store, now: now, damage: func(context.Context, []byte, error) {}}
+	x := &Index{store: store, now: now, run: uuid.NewString(), damage: func(context.Context, []byte, error) {}}
 	for _, set := range options {
 		set(x)
 	}
