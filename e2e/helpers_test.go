@@ -12,11 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/minio/minio-go/v7"
 
 	"github.com/ballast-registry/ballast"
@@ -25,7 +27,28 @@ import (
 	"github.com/ballast-registry/ballast/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	if size := os.Getenv(growVariable); size != "" {
+		grow(size)
+		return
+	}
+	testenv.Main(m)
+}
+
+// growVariable makes the test binary a process that takes so many bytes, says so by closing its stdout, and waits for the
+// end of its stdin.
+const growVariable = "BALLAST_E2E_GROW"
+
+func grow(size string) {
+	n, err := humanize.ParseBytes(size)
+	if err != nil {
+		panic(err)
+	}
+	held := slices.Repeat([]byte{1}, int(n))
+	_ = os.Stdout.Close()
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	held[0]++
+}
 
 // limit bounds each wait for something that must happen, on a machine that does much else.
 const limit = 2 * time.Minute
