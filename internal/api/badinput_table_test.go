@@ -183,7 +183,7 @@ func badNumbers() map[string]badRequest {
 	} {
 		all["blobs "+name] = ask(blobsBody(blob))
 	}
-	for _, match := range []string{`"-1"`, `"NaN"`, `"1e3"`, `"9223372036854775808"`, `"01x"`, `1`, `"1`, `""`, "*"} {
+	for _, match := range []string{`"-1"`, `"NaN"`, `"1e3"`, `"9223372036854775808"`, `"01x"`, `1`, `"1`, `""`, "*", `"01"`, `"+1"`, `'1'`, "`1`", `"\x31"`, `W/"1"`, `"1", "2"`} {
 		all["alias If-Match "+match] = badRequest{method: "PUT", path: "/v1/models/m/aliases/champion", body: `{"version":"1"}`, header: []string{"If-Match", match}}
 	}
 	return all

@@ -240,9 +240,8 @@ func ifMatch(c echo.Context) (*int64, error) {
 	if len(values) == 0 {
 		return nil, nil
 	}
-	text, err := strconv.Unquote(values[0])
-	n, parseErr := strconv.ParseInt(text, 10, 64)
-	if len(values) > 1 || err != nil || parseErr != nil || n < 0 {
+	n, err := strconv.ParseInt(strings.Trim(values[0], `"`), 10, 64)
+	if len(values) > 1 || err != nil || n < 0 || values[0] != `"`+strconv.FormatInt(n, 10)+`"` { // as its ETag was written
 		return nil, ballast.Errorf(ballast.CodeInvalid, `If-Match: write one revision in quotes, as in "3"`)
 	}
 	return &n, nil
