@@ -23,6 +23,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/internal/api/apitest"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 	"github.com/ballast-registry/ballast/testenv"
 )
@@ -132,13 +133,13 @@ func launch(t *testing.T, s *testenv.Store, data string, cmd *exec.Cmd) *registr
 	return r
 }
 
-// await waits until the service has said where it is.
+// await waits until the service has said where it is. From then on each of its answers is held to docs/openapi.yaml.
 func (r *registry) await(t *testing.T) {
 	t.Helper()
 	for lines := bufio.NewScanner(r.stdout); lines.Scan(); {
 		r.said += lines.Text() + "\n"
 		if _, url, ok := strings.Cut(lines.Text(), "export BALLAST_URL="); ok {
-			r.url = url
+			r.url = apitest.Proxy(t, url) // whatever a test asks
 		}
 		if strings.Contains(lines.Text(), "export BALLAST_TOKEN=") {
 			return
