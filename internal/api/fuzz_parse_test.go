@@ -28,7 +28,7 @@ func FuzzQuery(f *testing.F) {
 		r := httptest.NewRequest(http.MethodGet, "/v1/models", nil)
 		r.URL.RawQuery = raw
 		q := queryOf(contextOf(r), "limit", "cursor", "prefix", "scope", "wait", "urls")
-		limit, cursor, prefix, scope, wait := q.limit(), q.cursor(), q.text("prefix", maxPrefixBytes), q.scope(), q.wait()
+		limit, cursor, prefix, scope, wait := q.limit(), q.cursor(), q.prefix(), q.scope(), q.wait()
 		q.flag("urls")
 		if q.err != nil {
 			if ballast.CodeOf(q.err) != ballast.CodeInvalid || len(q.err.Error()) > 1000 {
@@ -36,7 +36,7 @@ func FuzzQuery(f *testing.F) {
 			}
 			return
 		}
-		if limit < 1 || limit > maxLimit || len(cursor) > maxCursorBytes || len(prefix) > maxPrefixBytes || wait < 0 || wait > maxWait || scope.String() != r.URL.Query().Get("scope") {
+		if limit < 1 || limit > maxLimit || len(cursor) > maxCursorBytes || len(prefix) > maxPrefixBytes || strings.ContainsAny(prefix, ":\x00\n\x7f") || wait < 0 || wait > maxWait || scope.String() != r.URL.Query().Get("scope") {
 			t.Errorf("%q is limit %d, cursor %q, prefix %q, scope %q, wait %s", raw, limit, cursor, prefix, scope, wait)
 		}
 	})
