@@ -3,6 +3,8 @@ package main
 import (
 	"io"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,4 +138,29 @@ func TestSettingsAreOneMap(t *testing.T) {
 			t.Errorf("%.40q is read as %v, %v; want %q", text, got, err, want)
 		}
 	}
+}
+
+// FuzzCheckHosts: two URLs pass only when no client takes the store's host for the registry's or for one below it.
+func FuzzCheckHosts(f *testing.F) {
+	for _, s := range [][2]string{
+		{"http://localhost:8080", "http://127.0.0.1:9000"}, {"http://h", "http://h:9000"}, {"http://h", "https://s3.H."}, {"http://h.example", "http://h.example.org"}, {"http://10.0.0.1", "http://1.10.0.0.1"},
+		{"http://[::1]:80", "http://[::1]"}, {"h", "http://s"}, {"http://", "http://s"}, {"http://h@s", "http://s"}, {"ftp://h", "http://s"}, {"http://K", "http://\u212a"}, {"http://h", "http://s\\@h"},
+	} {
+		f.Add(s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, registry, store string) {
+		if checkHosts(registry, store) != nil {
+			return
+		}
+		to := func(raw string) string {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, raw, nil)
+			if err != nil {
+				t.Fatalf("%q passes, and no client can go there: %v", raw, err)
+			}
+			return strings.TrimSuffix(r.URL.Hostname(), ".")
+		}
+		if a, b := to(registry), to(store); a == "" || strings.EqualFold(a, b) || net.ParseIP(b) == nil && strings.HasSuffix(strings.ToLower(b), "."+strings.ToLower(a)) {
+			t.Errorf("%q and %q pass", registry, store)
+		}
+	})
 }
