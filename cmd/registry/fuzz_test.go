@@ -49,8 +49,8 @@ func FuzzConfig(f *testing.F) {
 	for _, s := range []string{`{"url":"http://h","token":"bal_x"}`, `{}`, `null`, ``, `{"url":1}`, `{"token":"` + "\u0000" + `"}`, `[]`, `{"url":"a","URL":"b"}`} {
 		f.Add([]byte(s))
 	}
+	home := f.TempDir()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		home := t.TempDir()
 		a := &app{env: func(name string) string { return map[string]string{"HOME": home}[name] }, stdout: io.Discard, stderr: io.Discard}
 		path, err := a.configPath()
 		if err == nil {

@@ -181,8 +181,8 @@ func FuzzRecordKeyFile(f *testing.F) {
 	for _, s := range []string{good, recordKeyComment + good + "\n", "# a\n\n " + good + "\r\n", good[:62], good + "00", strings.ToUpper(good), "x" + good, "", "#" + good, good + "\n" + good} {
 		f.Add([]byte(s))
 	}
+	file := filepath.Join(f.TempDir(), "key")
 	f.Fuzz(func(t *testing.T, b []byte) {
-		file := filepath.Join(t.TempDir(), "key")
 		if err := os.WriteFile(file, b, 0o600); err != nil {
 			t.Fatal(err)
 		}

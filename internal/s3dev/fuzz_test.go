@@ -20,8 +20,8 @@ func FuzzReadKeys(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
+	file := filepath.Join(f.TempDir(), "credentials")
 	f.Fuzz(func(t *testing.T, b []byte) {
-		file := filepath.Join(t.TempDir(), "credentials")
 		if err := os.WriteFile(file, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
