@@ -106,7 +106,7 @@ func FuzzPushFlags(f *testing.F) {
 
 // FuzzParseAliasFlag: NAME@ALIAS is one alias of one name.
 func FuzzParseAliasFlag(f *testing.F) {
-	for _, s := range []string{"m@champion", "acme::m@champion", "m", "m:1", "m@latest", "m@sha256:0", "@a", "m@", "m@a@b"} {
+	for _, s := range []string{"m@champion", "acme::m@champion", "m", "m:1", "m@latest", "m@sha256:0", "@a", "m@", "m@a@b", "m:@a"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
