@@ -29,7 +29,7 @@ import (
 func TestScripts(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	service := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
-	url := service.after(t, "export BALLAST_URL=")
+	url := service.url(t)
 	admin, err := client.TokenFile(filepath.Join(data, tokenFile))(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,9 @@ import (
 // ownerKey holds which index owns the prefix. One index owns one prefix: two would delete each other's blobs.
 const ownerKey = "index/owner.json"
 
+// maxOwnerBytes bounds what is read of ownerKey.
+const maxOwnerBytes = 64 << 10
+
 type ownerMark struct {
 	IndexID string `json:"index_id"`
 	Epoch   int64  `json:"epoch"`
@@ -126,7 +129,7 @@ func (o *owner) behind(what string) error {
 
 // readOwner returns owner.json and its ETag.
 func readOwner(ctx context.Context, b objstore.Bucket) (mark ownerMark, etag string, err error) {
-	body, obj, err := readAll(ctx, b, ownerKey, 64<<10)
+	body, obj, err := readAll(ctx, b, ownerKey, maxOwnerBytes)
 	if err != nil {
 		return mark, "", err
 	}
@@ -336,7 +339,7 @@ func parseRecordPath(scope ballast.Scope, key string) (k ballast.Key, n int, ok 
 		return k, 0, false
 	}
 	version, file, _ := strings.Cut(tail, "/")
-	if _, err := fmt.Sscanf(file, "%08d.json", &n); err != nil {
+	if _, err := fmt.Sscanf(file, "%08d.json", &n); err != nil || n < 1 {
 		return k, 0, false
 	}
 	var err error

@@ -152,7 +152,8 @@ func (k RecordKey) readyRecord(v index.Version) (bytes []byte, mac string, err e
 var errRecord = errors.New("engine: not a record of this version")
 
 // openRecord reads a record that lies under path, which names k and n. previous is the HMAC of record n−1, "" for the
-// first. Errors wrap errRecord: an unknown key id, a wrong HMAC, or a body that disagrees with the path.
+// first. Errors wrap errRecord: an unknown key id, a wrong HMAC, a schema or kind that is not known, or a body that
+// disagrees with the path.
 func (k RecordKey) openRecord(path string, want ballast.Key, n int, b []byte, previous string) (r Record, mac string, err error) {
 	var s sealedRecord
 	if err := ballast.StrictUnmarshal(b, &s); err != nil {
@@ -167,6 +168,9 @@ func (k RecordKey) openRecord(path string, want ballast.Key, n int, b []byte, pr
 	}
 	if err := json.Unmarshal(s.Body, &r); err != nil {
 		return r, "", fmt.Errorf("%w: %w", errRecord, err)
+	}
+	if r.Schema != recordSchema || r.Kind != RecordReady && r.Kind != RecordRetired && r.Kind != RecordDeleted && r.Kind != RecordRestored {
+		return r, "", fmt.Errorf("%w: schema %d and kind %q are not known here; a newer program may have written it", errRecord, r.Schema, r.Kind)
 	}
 	if r.Number != n || r.Scope != want.Scope || r.Name.Fold() != want.Name.Fold() || r.Version.Fold() != want.Version.Fold() {
 		return r, "", fmt.Errorf("%w: it speaks of %s record %d", errRecord, ballast.Key{Scope: r.Scope, Name: r.Name, Version: r.Version}, r.Number)

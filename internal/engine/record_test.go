@@ -13,7 +13,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/index"
 )
 
-func recordVersion(t *testing.T) index.Version {
+func recordVersion(t testing.TB) index.Version {
 	name, err := ballast.ParseName("Llama/Tiny")
 	if err != nil {
 		t.Fatal(err)
