@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +26,7 @@ type File struct {
 type Limits struct {
 	Files    int   // weight files and indexes that are read
 	Header   int64 // bytes of one header, and of one index
+	Total    int64 // bytes that are read of all of them; 0: no limit
 	Parallel int   // files read side by side; memory grows with it
 	// All reads the weight files that do not count too, for what is wrong with them.
 	All bool
@@ -54,6 +56,7 @@ type Report struct {
 func Inspect(ctx context.Context, files []File, l Limits) (Report, error) {
 	in := &inspection{limits: l, files: map[string]File{}, problems: map[string]string{}, named: map[string]bool{}, indexed: map[string]bool{}}
 	for _, f := range files {
+		f.ReadAt = in.budgeted(f.ReadAt)
 		in.files[f.Path] = f
 	}
 	if err := in.readIndexes(ctx); err != nil {
@@ -93,6 +96,7 @@ type inspection struct {
 	named    map[string]bool   // shards by path
 	indexed  map[string]bool   // folders with an index of safetensors shards
 	read     int               // files
+	bytes    atomic.Int64      // of what was read
 }
 
 func (in *inspection) report(sum *ballast.Weights) (r Report) {
@@ -114,6 +118,16 @@ func (in *inspection) within(p string) bool {
 	in.problems[p] = fmt.Sprintf("is not read: of one version %d files are", in.limits.Files)
 	in.partial = true
 	return false
+}
+
+// budgeted is a ReadAt that ends when all of them together have read what they may.
+func (in *inspection) budgeted(readAt func(context.Context, []byte, int64) error) func(context.Context, []byte, int64) error {
+	return func(ctx context.Context, p []byte, off int64) error {
+		if total := in.limits.Total; in.bytes.Add(int64(len(p))) > total && total > 0 {
+			return bad("is not read to its end: the headers of one version are read up to %d bytes", total)
+		}
+		return readAt(ctx, p, off)
+	}
 }
 
 // readIndexes reads every *.index.json and notes the shards that it names.

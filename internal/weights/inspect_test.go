@@ -138,6 +138,9 @@ func TestInspectLimits(t *testing.T) {
 	if r, err := inspect(files, func(l *weights.Limits) { l.Header = 20 }); err != nil || r.Weights != nil || len(r.Problems) != 5 {
 		t.Errorf("headers over the limit: %v, %v", r, err)
 	}
+	if r, err := inspect(files, func(l *weights.Limits) { l.Total = 100 }); err != nil || r.Weights != nil || len(r.Problems) == 0 {
+		t.Errorf("more bytes than may be read: %v, %v", r, err)
+	}
 	huge := weightstest.SafetensorsOf(`{"a":{"dtype":"NEW","shape":[9223372036854775807],"data_offsets":[0,1]},"b":{"dtype":"NEW","shape":[1],"data_offsets":[1,1]}}`, make([]byte, 1))
 	if r, err := inspect(map[string][]byte{"m.safetensors": huge}, nil); err != nil || r.Weights != nil || len(r.Problems) != 1 {
 		t.Errorf("more parameters than fit: %v, %v", r, err)
