@@ -177,8 +177,8 @@ func lacks(missing []string) string {
 // sum reads the headers of files, sorted by path, and adds up those that count.
 func (in *inspection) sum(ctx context.Context, files []File, format string, counts map[string]bool) (*ballast.Weights, error) {
 	s := summing{w: &ballast.Weights{Format: format, DTypes: map[string]int64{}}, seen: map[[2]string]bool{}}
-	batch := max(in.limits.Parallel, 1)
-	for files := range slices.Chunk(files, batch) {
+	files = slices.DeleteFunc(files, func(f File) bool { return !in.within(f.Path) })
+	for files := range slices.Chunk(files, max(in.limits.Parallel, 1)) {
 		headers, err := in.readAll(ctx, files)
 		if err != nil {
 			return nil, err
@@ -202,9 +202,6 @@ func (in *inspection) readAll(ctx context.Context, files []File) ([]*Header, err
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	for i, f := range files {
-		if !in.within(f.Path) {
-			continue
-		}
 		g.Go(func() error {
 			h, err := Read(ctx, FormatOf(f.Path), f.Source, in.limits.Header)
 			if errors.Is(err, ErrFormat) {
