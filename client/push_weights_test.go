@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +128,20 @@ func TestWeightsThatAreNone(t *testing.T) {
 				t.Errorf("strictly: %v, %q", err, refused.Warnings)
 			}
 		})
+	}
+}
+
+// TestTheDemoModelIsSound: what another writer wrote, by the same format, passes without a warning.
+func TestTheDemoModelIsSound(t *testing.T) {
+	w, dir := newWorld(t, testenv.Embedded(t)), t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "run", "../scripts/genmodel", "-shards", "3", "-mib", "1", dir).CombinedOutput(); err != nil {
+		t.Fatalf("genmodel: %v\n%s", err, out)
+	}
+	pushed, err := w.push(w.as("acme=writer"), dir, "m", client.PushOptions{Strict: true})
+	w.must(err)
+	want := &ballast.Weights{Format: "safetensors", Files: 3, Tensors: 3, Parameters: 3 << 18, DTypes: map[string]int64{"F32": 3 << 18}}
+	if diff := cmp.Diff(want, pushed.Version.Weights); diff != "" {
+		t.Errorf("weights: want (-), got (+):\n%s", diff)
 	}
 }
 
