@@ -42,6 +42,7 @@ type Service interface {
 	Files(ctx context.Context, p engine.Principal, ref ballast.Ref, list engine.ListFiles) (ballast.FilesPage, error)
 	// File returns one file with its Request, which is nil only for an empty file.
 	File(ctx context.Context, p engine.Principal, ref ballast.Ref, path string) (ballast.FileInfo, error)
+	Tensors(ctx context.Context, p engine.Principal, ref ballast.Ref, list engine.ListTensors) (ballast.TensorsPage, error)
 
 	Aliases(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.AliasesPage, error)
 	// SetAlias and DeleteAlias act only on the revision in ifMatch when it is given; another one is precondition.

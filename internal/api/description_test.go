@@ -57,7 +57,8 @@ func TestSchemasNameEveryField(t *testing.T) {
 		"BlobsResponse": ballast.BlobsResponse{}, "BlobAnswer": ballast.BlobAnswer{}, "PartAnswer": ballast.PartAnswer{},
 		"CommitRequest": ballast.CommitRequest{}, "Metadata": ballast.Metadata{}, "VersionInfo": ballast.VersionInfo{},
 		"ModelInfo": ballast.ModelInfo{}, "ModelsPage": ballast.ModelsPage{}, "VersionsPage": ballast.VersionsPage{},
-		"FileInfo": ballast.FileInfo{}, "FilesPage": ballast.FilesPage{}, "AliasInfo": ballast.AliasInfo{},
+		"FileInfo": ballast.FileInfo{}, "FilesPage": ballast.FilesPage{}, "Weights": ballast.Weights{}, "TensorInfo": ballast.TensorInfo{},
+		"TensorsPage": ballast.TensorsPage{}, "AliasInfo": ballast.AliasInfo{},
 		"AliasesPage": ballast.AliasesPage{}, "SetAlias": ballast.SetAlias{}, "CreateToken": ballast.CreateToken{},
 		"TokenInfo": ballast.TokenInfo{}, "TokensPage": ballast.TokensPage{}, "Whoami": ballast.Whoami{}, "ServiceStatus": statusOK{},
 	} {

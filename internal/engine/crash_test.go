@@ -229,7 +229,7 @@ func TestCrashesWouldShow(t *testing.T) {
 	if wrong := broken(t, dir, m, clockIn(dir), ready); len(ready) < len(published()) || len(wrong) > 0 {
 		t.Fatalf("%d versions were reported, and this is wrong: %q", len(ready), wrong)
 	}
-	weights := ballast.BlobKey(acme, ballast.DigestOf(small("plain")["model.safetensors"]))
+	weights := ballast.BlobKey(acme, ballast.DigestOf(withWeights("plain")["model.safetensors"]))
 	record := "tenants/acme/models/odd/versions/1/00000001.json"
 	for name, tc := range map[string]struct {
 		plant func()

@@ -55,6 +55,7 @@ type Engine struct {
 	reading                                        readProgress  // bytes re-read so far
 	finishing                                      finishers     // one goroutine an accepted commit
 	manifests                                      manifestCache // parsed file lists
+	inspecting, listing                            slots         // headers being read, to publish and on request
 	reapBell, releaseBell, reclaimBell, verifyBell bell
 
 	stop context.CancelFunc
@@ -88,6 +89,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err := e.limits.check(); err != nil {
 		return nil, err
 	}
+	e.inspecting, e.listing = newSlots(inspectsAtOnce), newSlots(listsAtOnce)
 	e.manifests = manifestCache{max: e.limits.ManifestCache}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, sync: e.sync, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify, life: e.ctx}

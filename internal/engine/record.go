@@ -42,6 +42,7 @@ type Record struct {
 	Size         int64             `json:"size"`
 	Files        int               `json:"files"`
 	Assurance    ballast.Assurance `json:"assurance"`
+	Weights      *ballast.Weights  `json:"weights,omitempty"`
 	Metadata     ballast.Metadata  `json:"metadata"`
 	CreatedBy    string            `json:"created_by"`
 	CreatedAt    ballast.Time      `json:"created_at"`
@@ -135,7 +136,7 @@ func (k RecordKey) readyRecord(v index.Version) (bytes []byte, mac string, err e
 	body, err := json.Marshal(Record{
 		Schema: recordSchema, Kind: RecordReady, Number: 1, Scope: v.Scope, Name: v.Name, Version: v.Version,
 		Digest: v.Digest, ManifestSize: v.ManifestSize, Size: v.Size, Files: v.Files, Assurance: v.Assurance,
-		Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, By: v.CreatedBy, At: v.CreatedAt,
+		Weights: v.Weights, Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, By: v.CreatedBy, At: v.CreatedAt,
 	})
 	if err != nil {
 		return nil, "", err

@@ -27,6 +27,7 @@ const (
 	ReturnVerify
 	Verified
 	Lied
+	Inspect
 	Reference
 	Seal
 	Ready
@@ -79,7 +80,7 @@ func names() [steps]string {
 		MultipartOpened: "multipart-opened", MultipartLost: "multipart-lost", StoredByPut: "stored-by-put",
 		StoredByMultipart: "stored-by-multipart", Tainted: "tainted", Accept: "accept", Completing: "completing",
 		LeaseVerify: "lease-verify", RenewVerify: "renew-verify", ReturnVerify: "return-verify", Verified: "verified",
-		Lied: "lied", Reference: "reference", Seal: "seal", Ready: "ready", Reopen: "reopen", Settle: "settle",
+		Lied: "lied", Inspect: "inspect", Reference: "reference", Seal: "seal", Ready: "ready", Reopen: "reopen", Settle: "settle",
 		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
 		DeleteAlias: "delete-alias", PutToken: "put-token", DeleteToken: "delete-token", PutOwner: "put-owner",
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",

@@ -40,6 +40,8 @@ type Accepted struct {
 	Metadata     ballast.Metadata `json:"metadata"`
 	Referenced   bool             `json:"referenced"`
 	Reread       bool             `json:"reread"` // a blob among them was verified by re-reading
+	Inspected    bool             `json:"inspected,omitempty"`
+	Weights      *ballast.Weights `json:"weights,omitempty"` // since it was inspected, when they are known
 }
 
 // Target names what the upload means to publish, for messages.
