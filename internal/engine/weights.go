@@ -15,14 +15,14 @@ import (
 	"github.com/ballast-registry/ballast/internal/weights"
 )
 
-// What reading headers may cost. A header's tensors take several times its bytes of memory.
+// What reading headers may cost. A header of the greatest size takes some 75 MiB, so few are read at once, by whomever.
 const (
 	maxHeaderBytes  = 32 << 20
 	maxHeaderFiles  = 1000      // of one version
 	maxHeadersBytes = 256 << 20 // of one version
-	headersAtOnce   = 4         // of one version
-	inspectsAtOnce  = 2         // versions
-	listsAtOnce     = 2         // requests
+	headersAtOnce   = 2         // of one version
+	inspectsAtOnce  = 1         // versions
+	listsAtOnce     = 1         // requests
 )
 
 // slots bounds how many do a thing at once.
