@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
@@ -24,7 +25,9 @@ import (
 type service struct {
 	url, data string
 	cmd       *exec.Cmd
+	home      string // of who runs commands
 	log       *lines
+	end       func() error // of one that runs in this process
 	ended     bool
 }
 
@@ -77,7 +80,7 @@ func serveCommand(t *testing.T, s *testenv.Store, data string, env ...string) *e
 // start runs a service and waits until it has said where it is.
 func start(t *testing.T, data string, cmd *exec.Cmd) *service {
 	t.Helper()
-	s := &service{data: data, cmd: cmd, log: &lines{}}
+	s := &service{data: data, cmd: cmd, home: t.TempDir(), log: &lines{}}
 	cmd.Stderr = s.log
 	stdout := must[io.ReadCloser](t)(cmd.StdoutPipe())
 	check(t, cmd.Start())
@@ -105,6 +108,10 @@ func start(t *testing.T, data string, cmd *exec.Cmd) *service {
 // stop ends the service in order.
 func (s *service) stop(t *testing.T) {
 	t.Helper()
+	if s.ended = s.end != nil; s.ended {
+		check(t, s.end())
+		return
+	}
 	check(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	err := s.cmd.Wait()
 	s.ended = true
@@ -114,6 +121,7 @@ func (s *service) stop(t *testing.T) {
 // refusal runs `ballast serve` to its end, which is soon, and returns what it said.
 func refusal(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
+	defer time.AfterFunc(limit, func() { _ = cmd.Cancel() }).Stop()
 	out, _ := cmd.CombinedOutput()
 	if code := cmd.ProcessState.ExitCode(); code != 1 {
 		t.Fatalf("exit code %d: %s", code, out)
@@ -158,7 +166,7 @@ func (s *service) run(t *testing.T, token client.Token, args ...string) command 
 	t.Helper()
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), testenv.Binary(t), args...)
-	cmd.Env = environment(t.TempDir(), "BALLAST_URL="+s.url, "BALLAST_TOKEN="+string(token))
+	cmd.Env = environment(s.home, "BALLAST_URL="+s.url, "BALLAST_TOKEN="+string(token))
 	cmd.Stderr = &stderr
 	_ = cmd.Run() // the exit code says how it ended
 	return command{cmd.ProcessState.ExitCode(), stderr.String()}

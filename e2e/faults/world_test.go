@@ -75,7 +75,12 @@ func (w *world) filled() *world {
 }
 
 func (w *world) push(target string, m model) error {
-	_, err := w.c.Push(w.t.Context(), client.PushOptions{Path: m.write(w.t), Target: ref(target), AttemptDir: w.t.TempDir(), PartSize: ballast.MinPartSize})
+	return w.pushFrom(target, m.write(w.t), w.t.TempDir())
+}
+
+// pushFrom pushes a folder. With the same folder for attempts it goes on with what an earlier one began.
+func (w *world) pushFrom(target, dir, attempts string) error {
+	_, err := w.c.Push(w.t.Context(), client.PushOptions{Path: dir, Target: ref(target), AttemptDir: attempts, PartSize: ballast.MinPartSize})
 	return err
 }
 
