@@ -3,6 +3,8 @@ package faults_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +45,7 @@ func (i item) flipped(t *testing.T, file []byte) []byte {
 	t.Helper()
 	bad, found := bytes.Clone(file), 0
 	pair := append(bytes.Clone(i.key), i.value...)
+	pair = binary.BigEndian.AppendUint32(pair, crc32.Checksum(pair, crc32.MakeTable(crc32.Castagnoli))) // or it may be a key alone, of a page above
 	for at := 0; ; found++ {
 		next := bytes.Index(file[at:], pair)
 		if next < 0 {
