@@ -1,8 +1,11 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,4 +99,50 @@ func read(t *testing.T, b objstore.Bucket, key string) []byte {
 	var body [4096]byte
 	n, _ := r.Read(body[:])
 	return body[:n]
+}
+
+// failing is an index's store that takes no writes any more.
+type failing struct {
+	index.Store
+	failed atomic.Bool
+}
+
+func (f *failing) Update(ctx context.Context, fn func(index.Tx) error) error {
+	if f.failed.Load() {
+		return fmt.Errorf("%w: input/output error", index.ErrFailed)
+	}
+	return f.Store.Update(ctx, fn)
+}
+
+// An index that a failed commit closed for writing: reads go on, writes say what to do, and the service says that it is
+// not ready, so that whatever looks after it starts it anew.
+func TestIndexThatFailed(t *testing.T) {
+	s, db := memStore(t), &failing{Store: index.NewMem()}
+	r := start(t, s, db, options(t, s, db))
+	v := r.mustPush(t, writer, "m:1", small("a"))
+	half := must(r.open(t, writer, "m:2"))
+	if err := r.sendAll(t, writer, half.ID, small("b")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	db.failed.Store(true)
+	if got := must(r.Version(t.Context(), reader, ref("m"))); got.Key != v.Key {
+		t.Errorf("latest is %s", got.Key)
+	}
+	must(r.Files(t.Context(), reader, ref("m"), engine.ListFiles{Limit: 10, URLs: true}))
+	_, opened := r.open(t, writer, "m:3")
+	_, committed := r.Commit(t.Context(), writer, half.ID, ballast.CommitRequest{Files: small("b").files()})
+	for what, err := range map[string]error{"open": opened, "commit": committed, "ready": r.Ready(t.Context())} {
+		if e := engine.AsError(err); err == nil || e.Code != ballast.CodeUnavailable || !strings.Contains(e.Detail, "start the service anew") {
+			t.Errorf("%s: %v", what, e)
+		}
+	}
+	r.Close()
+	db.failed.Store(false)
+	r = start(t, s, db, r.opt)
+	if _, err := r.commit(t, writer, half.ID, small("b").files(), ballast.Metadata{}); err != nil {
+		t.Errorf("after the restart: %v", err)
+	}
 }
