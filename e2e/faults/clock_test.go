@@ -114,7 +114,7 @@ func TestClockOfTheService(t *testing.T) {
 				if err := w.during(ballast.CodeUnavailable, ballast.CodeLeaseLost); err != nil {
 					t.Error(err)
 				}
-				err = w.push("skewed:1", newModel())
+				err = w.push("skewed:1", model{"config.json": random(100)}) // a store that refuses a large body may cut it off unheard
 				t.Logf("a push meanwhile: %v", err)
 				if err != nil {
 					wantWords(t, err.Error(), "clock")

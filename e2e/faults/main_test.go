@@ -18,7 +18,7 @@ import (
 
 // TestMain has more tests at once than there are processors: nearly all of their time is waiting for a fault to last.
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", "12"); err != nil {
+	if err := flag.Set("test.parallel", "24"); err != nil {
 		panic(err)
 	}
 	testenv.Main(m)
