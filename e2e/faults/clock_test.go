@@ -95,6 +95,7 @@ func errorOf[T any](_ T, err error) error { return err }
 // TestClockOfTheService: the service's clock jumps by an hour while it runs, and back. What it signs meanwhile the store
 // may refuse; that is said to be so, and is no loss.
 func TestClockOfTheService(t *testing.T) {
+	t.Parallel()
 	for name, off := range map[string]time.Duration{"ahead": time.Hour, "behind": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			eachStore(t, func(t *testing.T, s *testenv.Store) {

@@ -63,6 +63,7 @@ func ofBlob(method string) func(*http.Request) bool {
 // TestLies: the store or the way to it does not give back, or keep, what it was given. Nobody gets other bytes than a
 // version has, and none but true bytes become one.
 func TestLies(t *testing.T) {
+	t.Parallel()
 	sum := ballast.ChecksumHeader(ballast.DigestOf([]byte("others")))
 	for _, c := range []struct {
 		name  string

@@ -74,6 +74,7 @@ const outage = 16 * time.Second
 
 // TestOutages: the store does not do what it is asked for a while.
 func TestOutages(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		match func(*http.Request) bool

@@ -30,6 +30,7 @@ func sendsPart(r *http.Request) bool {
 // TestUncertainWrites: one write takes effect and nobody hears of it. The push gets there by itself, or is taken when it
 // is made again.
 func TestUncertainWrites(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		match func(*http.Request) bool
@@ -93,6 +94,7 @@ func (w *world) drop(core minio.Core, key string) (dropped int) {
 // TestVanishedMultipart: a multipart is gone before its parts are sent, before the commit, and while an accepted commit
 // completes it. What was lost is asked for again, and nothing becomes ready without it.
 func TestVanishedMultipart(t *testing.T) {
+	t.Parallel()
 	for _, moment := range []string{"between parts", "before the commit", "after the commit was accepted"} {
 		t.Run(moment, func(t *testing.T) {
 			eachStore(t, func(t *testing.T, s *testenv.Store) {
