@@ -133,10 +133,18 @@ func Embedded(t testing.TB) *Store {
 	return s
 }
 
-// EmbeddedIn is an embedded store of the test's own on a data folder that outlives it.
+// EmbeddedIn runs an embedded store on the data folder of a registry that has ended, until the test ends.
 func EmbeddedIn(t testing.TB, data string) *Store {
 	t.Helper()
-	server, err := s3dev.Start(t.Context(), s3dev.Options{Data: data, Listen: "127.0.0.1:0", Env: []string{childVariable + "=" + t.TempDir()}})
+	if !process.running {
+		t.Fatal("testenv: TestMain must call testenv.Main")
+	}
+	server, err := s3dev.Start(context.WithoutCancel(t.Context()), s3dev.Options{
+		Data:   data,
+		Listen: "127.0.0.1:0",
+		Env:    []string{childVariable + "=" + t.TempDir()},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
-	"github.com/ballast-registry/ballast/internal/engine"
-	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/s3dev"
 )
@@ -114,33 +112,18 @@ func parseRef(t *testing.T, text string) ballast.Ref {
 }
 
 // invariants holds a data folder that nobody serves to them all. One that no index was made in has none to hold to.
-func invariants(t *testing.T, data string) (err error) {
+func invariants(t *testing.T, data string) error {
 	t.Helper()
-	key, err := engine.LoadRecordKey(filepath.Join(data, "record.key"), false)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	for _, file := range []string{"record.key", "index.db"} {
+		if _, err := os.Stat(filepath.Join(data, file)); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 	}
-	if err != nil {
-		return err
-	}
-	file := filepath.Join(data, "index.db")
-	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	bolt, err := index.OpenBolt(file, index.BoltOptions{})
-	if err != nil {
-		return err
-	}
-	x, err := index.Open(t.Context(), bolt, time.Now)
-	if err != nil {
-		return errors.Join(err, bolt.Close())
-	}
-	defer func() { err = errors.Join(err, x.Close()) }()
 	server, err := s3dev.Start(t.Context(), s3dev.Options{Data: data, Listen: "127.0.0.1:0", Env: []string{storeVariable + "=1"}})
 	if err != nil {
 		return err
 	}
-	defer server.Close()
+	defer server.Close() // at once: the next service needs the folder
 	bucket, err := objstore.Open(t.Context(), objstore.Config{
 		Endpoint: server.Endpoint, Bucket: server.Bucket, Region: server.Region, PathStyle: true,
 		Service: objstore.Identity{Keys: objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}},
@@ -148,9 +131,5 @@ func invariants(t *testing.T, data string) (err error) {
 	if err != nil {
 		return err
 	}
-	found, err := engine.Check(t.Context(), x, bucket, key)
-	for _, violation := range found {
-		err = errors.Join(err, fmt.Errorf("violated: %s", violation))
-	}
-	return err
+	return enginetest.AtRest(t.Context(), data, bucket)
 }

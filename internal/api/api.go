@@ -20,8 +20,8 @@ import (
 	"github.com/ballast-registry/ballast/internal/engine"
 )
 
-// Service is what the face needs of the engine. Every error that a caller should read is a [ballast.Error]; anything
-// else is answered as internal and shown only in the log.
+// Service is what the face needs of the engine. Every error that a caller should read is a [ballast.Error], or one that
+// [engine.AsError] knows; anything else is answered as internal and shown only in the log.
 type Service interface {
 	// Authenticate returns the holder of a token, or unauthenticated.
 	Authenticate(ctx context.Context, token string) (engine.Principal, error)

@@ -68,8 +68,8 @@ func TestCrashMatrix(t *testing.T) {
 		})
 		t.Run("in process", func(t *testing.T) { // one at a time, since a process has one hook
 			t.Parallel()
-			inProcess(t, table, "error", failing)
-			inProcess(t, table, "cancelled", leaving)
+			inProcess(t, table, "error", stepFails)
+			inProcess(t, table, "cancelled", callersLeave)
 		})
 	})
 	table.print(t)
@@ -106,8 +106,8 @@ func (c *crashTable) print(t *testing.T) {
 	t.Log(b.String())
 }
 
-// failing lets the step fail once. The engine goes on.
-func failing(w *walk, r row) func(context.Context) error {
+// stepFails lets the step fail once. The engine goes on.
+func stepFails(w *walk, r row) func(context.Context) error {
 	return func(context.Context) error {
 		switch r.step {
 		case failpoint.PutOwner, failpoint.PutBlob, failpoint.PutRecord, failpoint.CreateMultipart, failpoint.CompleteMultipart, failpoint.AbortMultipart, failpoint.DeleteObject:
@@ -117,9 +117,9 @@ func failing(w *walk, r row) func(context.Context) error {
 	}
 }
 
-// leaving ends the clients' context, upon which the walk ends and the engine is closed; the step goes on once it has
+// callersLeave ends the clients' context, upon which the walk ends and the engine is closed; the step goes on once it has
 // heard of it, or if it does not listen.
-func leaving(w *walk, _ row) func(context.Context) error {
+func callersLeave(w *walk, _ row) func(context.Context) error {
 	ctx, cancel := context.WithCancel(w.ctx)
 	w.ctx = ctx
 	return func(ctx context.Context) error {

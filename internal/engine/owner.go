@@ -112,12 +112,22 @@ func (o *owner) look(ctx context.Context) error {
 	defer o.mu.Unlock()
 	switch {
 	case err != nil && !errors.Is(err, objstore.ErrNotFound):
-		return storeError(err)
+		return unsure(err)
 	case err != nil || mark != o.mark:
 		return o.stop(ballast.Errorf(ballast.CodeUnavailable, "another service took over this registry's bucket; this one is read-only until it is restarted"))
 	}
 	o.seen = began
 	return nil
+}
+
+// unsure is the error of a look that told nothing: the claim may still stand, so this is for now only.
+func unsure(err error) error {
+	if err = storeError(err); ballast.CodeOf(err) != ballast.CodeInternal {
+		return err
+	}
+	e := ballast.Errorf(ballast.CodeUnavailable, "the registry cannot read its claim on the bucket; try again, and tell its operator if that lasts").Because(err)
+	e.RetryAfter = 2
+	return e
 }
 
 // behind stops all writes because the bucket holds what the index does not know.

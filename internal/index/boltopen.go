@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -95,6 +96,8 @@ func boltOpenFile(path string, opt BoltOptions) (db *bbolt.DB, err error) {
 		return nil, boltLockedBy(path)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
 		return nil, fmt.Errorf("the file is no index, or is damaged: %w", err)
+	case err != nil && !errors.As(err, new(*fs.PathError)): // bbolt says "file size too small", and of what
+		return nil, fmt.Errorf("the file is cut short or damaged: %w", err)
 	}
 	return db, err
 }

@@ -67,6 +67,11 @@ func (x *Index) Owner(ctx context.Context) (o Owner, err error) {
 	return o, err
 }
 
+// Writable returns nil when the store takes writes. It writes nothing.
+func (x *Index) Writable(ctx context.Context) error {
+	return x.store.Update(ctx, func(Tx) error { return nil })
+}
+
 // SaveIntent records the epoch that is about to be written to the bucket, or that it was, and whether the prefix is
 // claimed by that.
 func (x *Index) SaveIntent(ctx context.Context, intent int64, claimed bool) error {

@@ -191,13 +191,18 @@ func servable(tx Tx, v Version, err error) error {
 	return nil
 }
 
-// HasVersion reports whether the index knows a version, in whatever state.
+// HasVersion reports whether the index knows a version, in whatever state. One whose item is damaged it knew, and
+// passes over: such a version must not stop the registry.
 func (x *Index) HasVersion(ctx context.Context, k ballast.Key) (ok bool, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		ok, err = exists(tx, versionKey(kindVersion, k.Scope, k.Name, k.Version))
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
+		key := versionKey(kindVersion, k.Scope, k.Name, k.Version)
+		ok, err = exists(tx, key)
+		if err != nil {
+			ok, err = true, skip(key, err)
+		}
 		return err
 	})
-	return ok, err
+	return ok && err == nil, err
 }
 
 // Version returns a version by its key, in whatever state. Errors: ErrNotFound.

@@ -41,6 +41,15 @@ var (
 	ErrClosed = errors.New("index: closed")
 )
 
+// Errors of a commit, from Update.
+var (
+	// ErrFull says that the disk has no room; nothing was written. Updates go on when it has.
+	ErrFull = errors.New("index: no space left on the disk")
+	// ErrFailed says that a commit failed in a way that leaves unknown what of it reached the disk. No Update goes on
+	// before the store is opened anew; Views do.
+	ErrFailed = errors.New("index: closed for writing until reopened, since a commit failed")
+)
+
 // Store is an ordered key-value store with transactions.
 //
 // Consistency: transactions are serializable, and one that began after an Update returned sees its effect.

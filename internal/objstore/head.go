@@ -41,7 +41,7 @@ func (s *S3) whyNoHead(ctx context.Context, key string, err error) error {
 	switch {
 	case getErr == nil:
 		out.Body.Close()
-		return err // HEAD alone is refused: not understood
+		return classify(ctx, err) // HEAD alone is refused: not understood
 	case code(getErr) == "InvalidRequest" || code(getErr) == "InvalidArgument":
 		return fmt.Errorf("%w: %w", ErrUnreadable, getErr)
 	}

@@ -53,7 +53,10 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 	s := &S3{
 		bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region,
 		service: newIdentity(cfg.Service.String(), loaded),
-		signer:  newV4Signer(), now: time.Now,
+		signer:  newV4Signer(), now: cfg.Now,
+	}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	if s.prefix != "" {
 		s.prefix += "/"
