@@ -148,6 +148,7 @@ func TestProxy(t *testing.T) {
 		if err != nil || resp.StatusCode != c.answer.status || string(body) != c.answer.body {
 			t.Errorf("%s: %d %s, %v", name, resp.StatusCode, body, err)
 		}
+		to.end() // an answer is looked at once it is sent
 		if got := strings.Join(to.reports, "\n"); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: reported %q, want %q", name, got, c.want)
 		}
@@ -165,12 +166,21 @@ func TestProxyOfNobody(t *testing.T) {
 	}
 }
 
-// recording is a test that keeps what it is told.
+// recording is a test that keeps what it is told, until it ends.
 type recording struct {
 	*testing.T
 	reports
+	cleanups []func()
 }
 
 func (*recording) Helper() {}
+
+func (r *recording) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
+
+func (r *recording) end() {
+	for _, f := range r.cleanups {
+		f()
+	}
+}
 
 func (r *recording) Errorf(format string, args ...any) { r.reports.Errorf(format, args...) }
