@@ -40,7 +40,7 @@ lint: ## house rules, and the proof that the layer rules bite
 bench: ## benchmarks, ten rounds each, for benchstat
 	go test -run '^$$' -bench . -benchmem -count 10 -timeout 60m ./...
 
-soak: ## each fuzz target for SOAK, then the concurrent tests again and again
+soak: ## each fuzz target for SOAK, 10 GiB in bounded memory, kills and power cuts, then the concurrent tests again and again
 	testenv/soak.sh $(SOAK)
 
 mutants: ## each planted violation must make its test fail

@@ -266,6 +266,9 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &u); err != nil {
 		return err
 	}
+	if year := u.UTC().Year(); year < 0 || year > 9999 { // its zone moved it out of what the fixed form can hold
+		return Errorf(CodeInvalid, "time %s: in UTC its year is none of four digits", quote(string(b)))
+	}
 	*t = At(u)
 	return nil
 }

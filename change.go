@@ -59,7 +59,7 @@ type PatchVersion struct {
 // Patched returns the metadata with the changes of a PatchVersion and the names of the fields that differ, sorted. The
 // base model is part of what was published and stays. Errors: those of Check; invalid for an unknown field.
 func (m Metadata) Patched(changes map[string]json.RawMessage) (next Metadata, fields []string, err error) {
-	before, err := fieldsOf(m)
+	before, err := membersOf(m)
 	if err != nil {
 		return m, nil, err
 	}
@@ -91,7 +91,7 @@ func (m Metadata) Patched(changes map[string]json.RawMessage) (next Metadata, fi
 	if err := next.Check(); err != nil {
 		return m, nil, err
 	}
-	if after, err = fieldsOf(next); err != nil {
+	if after, err = membersOf(next); err != nil {
 		return m, nil, err
 	}
 	for name := range changes {
@@ -114,7 +114,7 @@ func metadataFields() (names []string) {
 	return names
 }
 
-func fieldsOf(m Metadata) (fields map[string]json.RawMessage, err error) {
+func membersOf(m Metadata) (fields map[string]json.RawMessage, err error) {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return nil, err

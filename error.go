@@ -107,8 +107,13 @@ func (e *Error) Error() string { return string(e.Code) + ": " + e.Detail }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Retry returns how long to wait before another try, or 0.
-func (e *Error) Retry() time.Duration { return time.Duration(e.RetryAfter * float64(time.Second)) }
+// maxRetry bounds what Retry returns: more seconds than a Duration can hold would be a negative one.
+const maxRetry = 24 * time.Hour
+
+// Retry returns how long to wait before another try, a day at most, or 0.
+func (e *Error) Retry() time.Duration {
+	return time.Duration(min(max(e.RetryAfter, 0), maxRetry.Seconds()) * float64(time.Second))
+}
 
 // AsError returns the first Error in err's chain. Anything else is internal: its text stays out of the answer and is
 // reachable as the cause, for the log.

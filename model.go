@@ -175,6 +175,7 @@ type VersionInfo struct {
 	Size      int64         `json:"size"`       // bytes of all files together
 	Files     int           `json:"files"`
 	Assurance Assurance     `json:"assurance,omitempty"`
+	Weights   *Weights      `json:"weights,omitempty"` // left out when there are none, or they could not be read
 	Aliases   []Alias       `json:"aliases,omitempty"` // of this version, sorted
 	Metadata  Metadata      `json:"metadata"`
 	CreatedBy string        `json:"created_by"`

@@ -108,6 +108,9 @@ func parseLocalRef(scope Scope, s string) (r Ref, err error) {
 		if selector == "" || selector == "@" {
 			return Ref{}, Errorf(CodeInvalid, "reference %s: nothing after %q", quote(s), s[i:i+1])
 		}
+		if strings.HasPrefix(s[i:], ":@") {
+			return Ref{}, Errorf(CodeInvalid, "reference %s: write name:version or name@alias", quote(s))
+		}
 	}
 	if r.Name, err = ParseName(name); err != nil {
 		return Ref{}, err

@@ -45,7 +45,7 @@ func TestParseRef(t *testing.T) {
 			t.Errorf("%q: got %+v, %v; want %+v", text, got, err, want)
 		}
 	}
-	for _, bad := range []string{"", ":", "@", "::", ":1", "@a", "m:", "m@", "m:@", "m::", "::m", "m:v1", "m:0", "m@1", "m@main",
+	for _, bad := range []string{"", ":", "@", "::", ":1", "@a", "m:", "m@", "m:@", "m:@a", "m:@latest", "m::", "::m", "m:v1", "m:0", "m@1", "m@main",
 		"m@Production", "m:production", "m:a", "m@sha256:", "m@sha256:00", "m@sha512:" + someDigest[7:], "m@SHA256:" + someDigest[7:], "m:1:2",
 		"m@a@b", "m@a:1", "m:1@a", "acme::", "ACME::m", "acme::m::", "acme::m::latest", "acme::m::@a", "a::b::c::1", "::m::1",
 		"acme::::1", "acme::m:::1", "m :1", "m\n", "tokens", "acme::m/", "acme::m--n", "m@" + someDigest + "0"} {

@@ -1,12 +1,6 @@
 package ballast
 
-import (
-	"bytes"
-	"encoding/json"
-	"io"
-
-	"github.com/opencontainers/go-digest"
-)
+import "github.com/opencontainers/go-digest"
 
 // Limits of one request.
 const (
@@ -180,21 +174,4 @@ func ClampPartSize(size, proposed int64) int64 {
 	needed := (size + MaxParts - 1) / MaxParts
 	needed = (needed + (1 << 20) - 1) &^ (1<<20 - 1) // whole MiB
 	return min(max(proposed, needed, MinPartSize), MaxPartSize)
-}
-
-// StrictUnmarshal decodes exactly one JSON value: unknown fields and anything after the value are refused. Errors are
-// of CodeInvalid and name the field where the decoder knows it.
-func StrictUnmarshal(b []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		if e := (*Error)(nil); asError(err, &e) {
-			return e
-		}
-		return Errorf(CodeInvalid, "JSON: %s", err.Error())
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return Errorf(CodeInvalid, "JSON: something follows the value")
-	}
-	return nil
 }

@@ -69,6 +69,7 @@ func TestStrictUnmarshal(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", " ", "{", "]", `{"nam":"m"}`, `{"name":"m","x":1}`, valid + valid, valid + "x", valid + "]", valid + "}", valid + " null",
+		`{"Name":"m"}`, `{"name":"m","NAME":"n"}`, `{"name":"m","name":"m"}`, `{"name":"m","n\u0061me":"n"}`,
 		`{"name":1}`, `{"name":"a--b"}`, `{"version":"v1"}`, `[]`, `"m"`, valid + "\x00", strings.Repeat("[", 20_000)} {
 		if err := ballast.StrictUnmarshal([]byte(text), new(ballast.CreateUpload)); ballast.CodeOf(err) != ballast.CodeInvalid {
 			t.Errorf("%.40q: got %v, want invalid", text, err)
@@ -81,6 +82,24 @@ func TestStrictUnmarshal(t *testing.T) {
 	err = ballast.StrictUnmarshal([]byte(`{"files":[{"path":"a","size":1,"sha256":"`+someDigest[7:]+`","mode":7}]}`), new(ballast.CommitRequest))
 	if ballast.CodeOf(err) != ballast.CodeInvalid || !strings.Contains(err.Error(), "mode") {
 		t.Errorf("an unknown field of a file: %v", err)
+	}
+}
+
+// TestStrictUnmarshalLooksAtEveryObject: fields by their exact names wherever the form is known, each key once anywhere.
+func TestStrictUnmarshalLooksAtEveryObject(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"files":[{"path":"a","size":1,"sha256":"` + someDigest[7:] + `"}],"metadata":{"metrics":{"a":1,"A":2},"config":{"A":1,"a":[{"x":1},{"x":2}]}}}`: "",
+		`{"files":[{"path":"a","size":1,"sha256":"` + someDigest[7:] + `","SIZE":2}]}`:                                                                    "SIZE",
+		`{"files":[{"path":"a","path":"b","size":1,"sha256":"` + someDigest[7:] + `"}]}`:                                                                  "path",
+		`{"metadata":{"Task":"ner"}}`:                   "Task",
+		`{"metadata":{"metrics":{"a":1,"a":2}}}`:        "twice",
+		`{"metadata":{"config":[{"a":{"b":1,"b":1}}]}}`: "twice",
+		`{"metadata":{"extra":{"a":1,"\u0061":1}}}`:     "twice",
+		`null`: "",
+	} {
+		if err := ballast.StrictUnmarshal([]byte(text), new(ballast.CommitRequest)); (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || ballast.CodeOf(err) != ballast.CodeInvalid) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
 	}
 }
 

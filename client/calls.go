@@ -179,6 +179,27 @@ func (c *Client) Files(ctx context.Context, ref ballast.Ref, o ListFiles) iter.S
 	return list(ctx, c, versionPath(ref)+"/files", o.query(), func(p ballast.FilesPage) ([]ballast.FileInfo, string) { return p.Files, p.Cursor })
 }
 
+// ListTensors says which page TensorsPage returns.
+type ListTensors struct {
+	Limit  int // tensors a page; 0 leaves it to the registry
+	Cursor string
+}
+
+// TensorsPage returns one page of what the header of a weight file says, in the order of the tensors' bytes.
+// Errors: precondition for a file that is neither safetensors nor GGUF.
+func (c *Client) TensorsPage(ctx context.Context, ref ballast.Ref, path string, o ListTensors) (ballast.TensorsPage, error) {
+	return fetch[ballast.TensorsPage](ctx, c, call{method: http.MethodGet, path: tensorsPath(ref, path), query: ListFiles{Limit: o.Limit, Cursor: o.Cursor}.query()})
+}
+
+// Tensors yields the tensors of a weight file, page by page.
+func (c *Client) Tensors(ctx context.Context, ref ballast.Ref, path string) iter.Seq2[ballast.TensorInfo, error] {
+	return list(ctx, c, tensorsPath(ref, path), url.Values{"limit": {"1000"}}, func(p ballast.TensorsPage) ([]ballast.TensorInfo, string) { return p.Tensors, p.Cursor })
+}
+
+func tensorsPath(ref ballast.Ref, path string) string {
+	return versionPath(ref) + "/tensors/" + escape(strings.Split(path, "/")...)
+}
+
 // FileRequest returns a fresh signed request for the bytes of one file. Its ExpiresAt is zero: the registry does not say.
 func (c *Client) FileRequest(ctx context.Context, ref ballast.Ref, path string) (ballast.SignedRequest, error) {
 	a, err := c.do(ctx, call{method: http.MethodGet, path: versionPath(ref) + "/files/" + escape(strings.Split(path, "/")...)})

@@ -115,7 +115,8 @@ func parseBase(s string) (string, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return "", ballast.Errorf(ballast.CodeInvalid, "registry URL %q: write one like https://models.example.com", s)
+		shown := s[strings.LastIndexByte(s, '@')+1:] // before it a password may stand
+		return "", ballast.Errorf(ballast.CodeInvalid, "registry URL %q: write one like https://models.example.com", shown)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return "", ballast.Errorf(ballast.CodeInvalid, "registry URL of %s: leave out user, query and fragment", u.Host)
 	}

@@ -228,8 +228,8 @@ func (c *Client) problem(call call, resp *http.Response, body []byte) *ballast.E
 			call.method, c.base, call.path, resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
 	e.Status = resp.StatusCode
-	if s, err := strconv.ParseFloat(resp.Header.Get("Retry-After"), 64); err == nil && e.RetryAfter == 0 && s > 0 {
-		e.RetryAfter = s
+	if s, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil && e.RetryAfter == 0 {
+		e.RetryAfter = float64(s)
 	}
 	return e
 }

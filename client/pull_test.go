@@ -290,3 +290,24 @@ func TestPullOfNothingThere(t *testing.T) {
 		t.Error("an empty folder was made for nothing")
 	}
 }
+
+// TestA404OfSomethingBetweenIsNoLoss: only S3's own word says that an object is not there.
+func TestA404OfSomethingBetweenIsNoLoss(t *testing.T) {
+	w := newWorld(t, testenv.Embedded(t))
+	c := w.as("acme=writer")
+	if _, err := w.push(c, folder(t, map[string][]byte{"a": []byte("1")}), "m:1", client.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]ballast.Code{
+		"": ballast.CodeUnavailable, "<html>no such page</html>": ballast.CodeUnavailable,
+		"<Error><Code>NoSuchKey</Code></Error>": ballast.CodeIntegrity,
+	} {
+		w.store.Add(method(http.MethodGet), 1, func(rw http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			rw.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(rw, body)
+		})
+		if _, err := w.pull(c, "m", t.TempDir(), client.PullOptions{}); ballast.CodeOf(err) != want {
+			t.Errorf("%q: %v, want %s", body, err, want)
+		}
+	}
+}

@@ -23,11 +23,12 @@ type PushOptions struct {
 	Path   string      // a folder, or one file
 	Target ballast.Ref // the name; scope and version may be left out, an alias or digest may not be there
 	// Metadata of the version. It is no part of its digest: an unchanged folder pushed again without a version is the
-	// newest version as it is, whatever the metadata.
+	// newest version as it is, whatever the metadata. NumParameters left out is what the weight files' headers say.
 	Metadata ballast.Metadata
 	// Include and Exclude select files by glob patterns as path.Match has them: one without "/" is compared with the
 	// last segment of a path, one with "/" with all of it, and a pattern that fits a folder holds for everything in it.
 	Include, Exclude []string
+	Strict           bool          // refuse what else is a warning, before anything is sent
 	Takeover         bool          // abort the upload that holds the label
 	Alias            ballast.Alias // to point at the version once it is ready; zero: none
 	Parallel         int           // transfers at once; 0: DefaultParallel
@@ -47,18 +48,23 @@ type PushResult struct {
 	MetadataKept bool     `json:"metadata_kept"`
 	Sent         int64    `json:"sent"`              // bytes that travelled to the object store
 	Skipped      []string `json:"skipped,omitempty"` // paths left out because no model holds such files
+	// Warnings say which weight files are not what their names say, and which index names shards that are not there.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Push publishes a folder or a file as a version, straight into the object store. What is there already is not sent.
 // A push that was cut short goes on where it was when it is repeated.
 //
-// Errors: invalid for what cannot be published, naming the file; conflict with Error.Holder while another upload holds
+// Errors: invalid for what cannot be published, naming the file, and with Strict for what is a warning else; conflict with Error.Holder while another upload holds
 // the label; already_exists when the version holds other files; integrity when a file changed while it was pushed, or
 // when bytes arrived damaged. With an error of the alias alone the result is complete: the version is ready.
 func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
 	p, err := newPush(c, o)
 	if err != nil {
 		return PushResult{}, err
+	}
+	if err := p.look(ctx); err != nil {
+		return PushResult{Warnings: p.warnings, Skipped: p.skipped}, err
 	}
 	v, err := p.run(ctx)
 	for again, lost := 1, false; again < c.tries && overtaken(err) && !lost; again++ {
@@ -71,7 +77,7 @@ func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
 	}
 	return PushResult{
 		Version: v, Unchanged: p.unchanged, MetadataKept: p.unchanged && !saidOf(v, o.Metadata),
-		Sent: p.sent.Load(), Skipped: p.skipped,
+		Sent: p.sent.Load(), Skipped: p.skipped, Warnings: p.warnings,
 	}, err
 }
 
@@ -103,12 +109,13 @@ func exactly(v ballast.VersionInfo) ballast.Ref {
 
 // push is one run of Push.
 type push struct {
-	c       *Client
-	o       PushOptions
-	memory  attempts
-	sources []source
-	skipped []string
-	slots   chan struct{} // one for each transfer
+	c        *Client
+	o        PushOptions
+	memory   attempts
+	sources  []source
+	skipped  []string
+	warnings []string
+	slots    chan struct{} // one for each transfer
 
 	upload    ballast.Upload
 	unchanged bool

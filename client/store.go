@@ -40,6 +40,9 @@ func (e *storeError) transient() bool {
 		e.Status == http.StatusConflict
 }
 
+// absent reports whether the store says that the object is not there. A 404 in other words may be of anything between.
+func (e *storeError) absent() bool { return e.Code == "NoSuchKey" || e.Code == "NoSuchVersion" }
+
 // wrongBytes reports whether the store found other bytes than the request was signed for.
 func (e *storeError) wrongBytes() bool {
 	switch e.Code {
@@ -185,8 +188,8 @@ func gaveUp(path string, err error, again string) error {
 	var e *storeError
 	switch {
 	case errors.As(err, &e) && e.expired():
-		return ballast.Errorf(ballast.CodeUnavailable, "%q: the object store refuses freshly signed requests (%s): the registry's clock or its store credentials are wrong; tell its operator", path, e.Error())
-	case errors.As(err, &e) && e.Status == http.StatusNotFound:
+		return ballast.Errorf(ballast.CodeUnavailable, "%q: the object store refuses freshly signed requests (%s): the registry's clock, its store credentials or their rights are wrong; tell its operator", path, e.Error())
+	case errors.As(err, &e) && e.absent():
 		return ballast.Errorf(ballast.CodeIntegrity, "%q: the object store does not have it (%s); tell the registry's operator", path, e.Error())
 	case errors.As(err, &e) || errors.Is(err, errSilent) || errors.Is(err, errStalled):
 		return ballast.Errorf(ballast.CodeUnavailable, "%q: %s; %s", path, err.Error(), again).Because(err)

@@ -160,7 +160,8 @@ type filter struct{ include, exclude []string }
 
 func newFilter(include, exclude []string) (filter, error) {
 	for _, p := range slices.Concat(include, exclude) {
-		if _, err := path.Match(p, ""); err != nil || p == "" {
+		bare := strings.TrimSuffix(p, "/") // as it is matched
+		if _, err := path.Match(bare, ""); err != nil || bare == "" {
 			return filter{}, ballast.Errorf(ballast.CodeInvalid, "pattern %q: write one like *.safetensors, onnx or onnx/*.json", p)
 		}
 	}

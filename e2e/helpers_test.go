@@ -12,20 +12,44 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/minio/minio-go/v7"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/internal/api/apitest"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 	"github.com/ballast-registry/ballast/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	if size := os.Getenv(growVariable); size != "" {
+		grow(size)
+		return
+	}
+	testenv.Main(m)
+}
+
+// growVariable makes the test binary a process that takes so many bytes, says so by closing its stdout, and waits for the
+// end of its stdin.
+const growVariable = "BALLAST_E2E_GROW"
+
+func grow(size string) {
+	n, err := humanize.ParseBytes(size)
+	if err != nil {
+		panic(err)
+	}
+	held := slices.Repeat([]byte{1}, int(n))
+	_ = os.Stdout.Close()
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	held[0]++
+}
 
 // limit bounds each wait for something that must happen, on a machine that does much else.
 const limit = 2 * time.Minute
@@ -109,13 +133,13 @@ func launch(t *testing.T, s *testenv.Store, data string, cmd *exec.Cmd) *registr
 	return r
 }
 
-// await waits until the service has said where it is.
+// await waits until the service has said where it is. From then on each of its answers is held to docs/openapi.yaml.
 func (r *registry) await(t *testing.T) {
 	t.Helper()
 	for lines := bufio.NewScanner(r.stdout); lines.Scan(); {
 		r.said += lines.Text() + "\n"
 		if _, url, ok := strings.Cut(lines.Text(), "export BALLAST_URL="); ok {
-			r.url = url
+			r.url = apitest.Proxy(t, url) // whatever a test asks
 		}
 		if strings.Contains(lines.Text(), "export BALLAST_TOKEN=") {
 			return

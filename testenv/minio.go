@@ -178,6 +178,15 @@ func (m *minioServer) addUsers() error {
 }
 
 func (m *minioServer) addUser(dir, name string, keys objstore.Keys, rules []rule) error {
+	return errors.Join(
+		m.mc(dir, "admin", "user", "add", "test", keys.ID, keys.Secret),
+		m.setPolicy(dir, name, rules),
+		m.mc(dir, "admin", "policy", "attach", "test", name, "--user", keys.ID),
+	)
+}
+
+// setPolicy makes a policy, or changes it for all who have it.
+func (m *minioServer) setPolicy(dir, name string, rules []rule) error {
 	document, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": rules})
 	if err != nil {
 		return err
@@ -186,11 +195,7 @@ func (m *minioServer) addUser(dir, name string, keys objstore.Keys, rules []rule
 	if err := os.WriteFile(file, document, 0o600); err != nil {
 		return err
 	}
-	return errors.Join(
-		m.mc(dir, "admin", "user", "add", "test", keys.ID, keys.Secret),
-		m.mc(dir, "admin", "policy", "create", "test", name, file),
-		m.mc(dir, "admin", "policy", "attach", "test", name, "--user", keys.ID),
-	)
+	return m.mc(dir, "admin", "policy", "create", "test", name, file)
 }
 
 // mc runs MinIO's client as root; its alias of the server is "test".
@@ -214,6 +219,42 @@ type rule struct {
 	Effect   string
 	Action   []string
 	Resource []string
+}
+
+// WithUsers is the same bucket of MinIO with three users of its own: what is done to their rights concerns no other test.
+func (s *Store) WithUsers(t testing.TB) *Store {
+	t.Helper()
+	c := *s
+	dir := t.TempDir()
+	for keys, rules := range map[*objstore.Keys][]rule{&c.Service: serviceRules(), &c.Put: putRules(), &c.Get: getRules()} {
+		*keys = newKeys()
+		if err := process.minio.value.addUser(dir, keys.ID, *keys, rules); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &c
+}
+
+// Allow lets a user that WithUsers made do these actions in the bucket and no others. Without an action it may do what
+// it could at first.
+func (s *Store) Allow(t testing.TB, k objstore.Keys, actions ...string) {
+	t.Helper()
+	rules := []rule{allow(actions, "", "/*")}
+	if len(actions) == 0 {
+		rules = map[objstore.Keys][]rule{s.Service: serviceRules(), s.Put: putRules(), s.Get: getRules()}[k]
+	}
+	if err := process.minio.value.setPolicy(t.TempDir(), k.ID, rules); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Enable lets a user that WithUsers made in, or shuts it out with every session of it.
+func (s *Store) Enable(t testing.TB, k objstore.Keys, on bool) {
+	t.Helper()
+	verb := map[bool]string{true: "enable", false: "disable"}[on]
+	if err := process.minio.value.mc(t.TempDir(), "admin", "user", verb, "test", k.ID); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func allow(actions []string, keys ...string) rule {

@@ -133,6 +133,29 @@ func Embedded(t testing.TB) *Store {
 	return s
 }
 
+// EmbeddedIn runs an embedded store on the data folder of a registry that has ended, until the test ends.
+func EmbeddedIn(t testing.TB, data string) *Store {
+	t.Helper()
+	if !process.running {
+		t.Fatal("testenv: TestMain must call testenv.Main")
+	}
+	server, err := s3dev.Start(context.WithoutCancel(t.Context()), s3dev.Options{
+		Data:   data,
+		Listen: "127.0.0.1:0",
+		Env:    []string{childVariable + "=" + t.TempDir()},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	keys := objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}
+	return &Store{
+		Name: "embedded", Endpoint: server.Endpoint, Region: server.Region, Bucket: server.Bucket, Server: server, OneIdentity: true,
+		Root: keys, Service: keys, Put: keys, Get: keys,
+	}
+}
+
 func startEmbedded() (*s3dev.Server, error) {
 	folder, err := os.MkdirTemp("", "ballast-test-s3dev-")
 	if err != nil {

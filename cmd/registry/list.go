@@ -175,7 +175,8 @@ func collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 
 // showCmd shows one version.
 type showCmd struct {
-	Ref string `arg:"" help:"A reference, as in llama/tiny, llama/tiny:1.2.0 or llama/tiny@champion."`
+	Ref     string `arg:"" help:"A reference, as in llama/tiny, llama/tiny:1.2.0 or llama/tiny@champion."`
+	Tensors bool   `help:"List the tensors of its weight files, as their headers say."`
 
 	IncludeRetired bool `help:"Show it even if it, or its base, was retired."`
 
@@ -185,7 +186,14 @@ type showCmd struct {
 // shown is the document of show --json.
 type shown struct {
 	ballast.VersionInfo
-	FileList []ballast.FileInfo `json:"file_list"`
+	FileList   []ballast.FileInfo `json:"file_list"`
+	TensorList []fileTensors      `json:"tensor_list,omitempty"` // with --tensors
+}
+
+// fileTensors are the tensors of one file.
+type fileTensors struct {
+	Path    string               `json:"path"`
+	Tensors []ballast.TensorInfo `json:"tensors"`
 }
 
 // Run implements the command.
@@ -215,11 +223,20 @@ func (s *showCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	var tensors []fileTensors
+	if s.Tensors {
+		if tensors, err = a.tensors(ctx, c, exact, files); err != nil {
+			return err
+		}
+	}
 	if s.JSON {
-		return a.json(shown{v, files})
+		return a.json(shown{v, files, tensors})
 	}
 	if err := a.version(v); err != nil {
 		return err
+	}
+	if s.Tensors {
+		return a.tensorTable(tensors)
 	}
 	if len(files) == 0 {
 		return nil
@@ -245,6 +262,7 @@ func (a *app) version(v ballast.VersionInfo) error {
 	return a.pairs("key", v.Key, "status", string(v.Status), "stage", string(v.Stage), "aliases", joinAliases(v.Aliases),
 		"digest", v.Digest.String(), "object", v.ObjectKey,
 		"files", fmt.Sprintf("%s, %s", count(v.Files, "file"), size(v.Size)), "assurance", string(v.Assurance),
+		"weights", inside(v.Weights),
 		"created", fmt.Sprintf("%s by %s", when(v.CreatedAt), v.CreatedBy), "retired", ended, "revision", strconv.FormatInt(v.Revision, 10), "task", m.Task, "type", m.ModelType,
 		"backend", m.Backend, "architecture", m.Architecture, "base", m.BaseModel, "tags", strings.Join(m.Tags, ", "),
 		"metrics", strings.Join(metrics, ", "), "description", m.Description, "config", compact(m.Config), "extra", compact(m.Extra))

@@ -46,6 +46,7 @@ type pushCmd struct {
 	Metric      map[string]float64 `mapsep:"none" placeholder:"NAME=NUMBER" help:"A measured number. Repeatable."`
 	Meta        string             `type:"existingfile" placeholder:"FILE" help:"Metadata as JSON; other flags go on top."`
 	Alias       string             `help:"Point this alias at the version once it is ready."`
+	Strict      bool               `help:"Refuse weight files that are not what their names say, and an index whose shards are not all there, before anything is sent."`
 	Takeover    bool               `help:"Abort the open upload that holds the version."`
 	PartSize    string             `placeholder:"SIZE" help:"Part size of large files, 5MiB to 5GiB. Default 64MiB."`
 
@@ -81,7 +82,7 @@ func (p *pushCmd) Run(ctx context.Context, a *app) error {
 
 func (p *pushCmd) options(a *app) (o client.PushOptions, err error) {
 	o = client.PushOptions{
-		Path: p.Path, Include: p.Include, Exclude: p.Exclude, Takeover: p.Takeover, Parallel: int(p.Parallel), AttemptDir: a.attemptDir(),
+		Path: p.Path, Include: p.Include, Exclude: p.Exclude, Strict: p.Strict, Takeover: p.Takeover, Parallel: int(p.Parallel), AttemptDir: a.attemptDir(),
 	}
 	if err := p.looksSwapped(); err != nil {
 		return o, err
@@ -183,7 +184,10 @@ func (p *pushCmd) pushed(a *app, r client.PushResult) error {
 		alias = fmt.Sprintf("@%s is %s", p.Alias, r.Version.Version)
 	}
 	err := a.pairs("digest", r.Version.Digest.String(),
-		"files", fmt.Sprintf("%s, %s; %s sent", count(r.Version.Files, "file"), size(r.Version.Size), size(r.Sent)), "alias", alias)
+		"files", fmt.Sprintf("%s, %s; %s sent", count(r.Version.Files, "file"), size(r.Version.Size), size(r.Sent)), "weights", inside(r.Version.Weights), "alias", alias)
+	for _, w := range r.Warnings {
+		fmt.Fprintf(a.stderr, "warning: %s\n", harmless(w))
+	}
 	if r.MetadataKept {
 		fmt.Fprintln(a.stderr, "the version was there before with these files: its metadata was not changed")
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/internal/weights/weightstest"
 	"github.com/ballast-registry/ballast/testenv"
 )
 
@@ -26,10 +27,11 @@ import (
 //	exits CODE COMMAND…   runs a command and compares its exit code
 //	onejson               stdout of the last command is exactly one JSON document
 //	hold REF              opens an upload that holds the label and leaves it
+//	weights FILE…         writes a safetensors or GGUF file of two tensors, 6 parameters
 func TestScripts(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	service := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
-	url := service.after(t, "export BALLAST_URL=")
+	url := service.url(t)
 	admin, err := client.TokenFile(filepath.Join(data, tokenFile))(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +54,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv(envToken, string(token))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "onejson": oneJSON, "hold": hold},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "onejson": oneJSON, "hold": hold, "weights": writeWeights},
 	})
 }
 
@@ -99,6 +101,20 @@ func oneJSON(ts *testscript.TestScript, neg bool, _ []string) {
 	}
 	if (err != nil) != neg {
 		ts.Fatalf("stdout as one JSON document: %v", err)
+	}
+}
+
+func writeWeights(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: weights FILE…")
+	}
+	for _, file := range args {
+		tensors := []ballast.TensorInfo{weightstest.Tensor("layer.0", "F32", 16, 2, 2), weightstest.Tensor("norm", "BF16", 4, 2)}
+		b := weightstest.Safetensors(tensors...)
+		if filepath.Ext(file) == ".gguf" {
+			b = weightstest.GGUF(tensors...)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(file), b, 0o644))
 	}
 }
 

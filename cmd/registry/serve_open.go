@@ -208,15 +208,7 @@ func (s *serving) room(_ context.Context, size int64) error {
 
 // saveAdminToken writes the first token of an index to its file. A file of that name belonged to an index that is gone.
 func (s *serving) saveAdminToken(token string) error {
-	path := filepath.Join(s.data, tokenFile)
-	fresh := path + ".new"
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("admin token: %w", err)
-	}
-	if err := engine.WriteSecret(fresh, token+"\n"); err != nil {
-		return fmt.Errorf("admin token: %w", err)
-	}
-	if err := os.Rename(fresh, path); err != nil {
+	if err := engine.ReplaceSecret(filepath.Join(s.data, tokenFile), token+"\n"); err != nil {
 		return fmt.Errorf("admin token: %w", err)
 	}
 	return nil

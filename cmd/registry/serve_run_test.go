@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ballast-registry/ballast/internal/api/apitest"
 	"github.com/ballast-registry/ballast/internal/s3dev"
 	"github.com/ballast-registry/ballast/testenv"
 )
@@ -80,6 +81,12 @@ func (s *service) after(t *testing.T, prefix string) string {
 	return ""
 }
 
+// url is where the service answers, with each answer held to docs/openapi.yaml.
+func (s *service) url(t *testing.T) string {
+	t.Helper()
+	return apitest.Proxy(t, s.after(t, "export BALLAST_URL="))
+}
+
 func get(t *testing.T, url, token string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
@@ -106,7 +113,7 @@ func get(t *testing.T, url, token string) (int, string) {
 func TestServeAlone(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	s := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
-	url := s.after(t, "export BALLAST_URL=")
+	url := s.url(t)
 	if want := "$(cat " + filepath.Join(data, tokenFile) + ")"; s.after(t, "export BALLAST_TOKEN=") != want {
 		t.Errorf("said %q", s.said)
 	}
@@ -131,7 +138,7 @@ func TestServeAlone(t *testing.T) {
 	}
 	again := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
 	defer again.stop(t)
-	if status, _ := get(t, again.after(t, "export BALLAST_URL=")+"/v1/whoami", token); status != http.StatusOK {
+	if status, _ := get(t, again.url(t)+"/v1/whoami", token); status != http.StatusOK {
 		t.Errorf("after a restart: %d", status)
 	}
 }
@@ -251,7 +258,7 @@ func TestServeOnMinIO(t *testing.T) {
 		t.Errorf("with the hole: %s", said)
 	}
 	s := startService(t, on(append(three, "--allow-unsafe-store", "--log-format", "json")...))
-	if status, body := get(t, s.after(t, "export BALLAST_URL=")+"/readyz", ""); status != http.StatusOK {
+	if status, body := get(t, s.url(t)+"/readyz", ""); status != http.StatusOK {
 		t.Errorf("readyz: %d %s", status, body)
 	}
 	s.stop(t)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -48,19 +49,42 @@ func readSettings(path string) (settings, error) {
 		return nil, err
 	}
 	defer f.Close()
-	raw := settings{}
-	// JSON is YAML. A file of comments only is an empty map.
-	if err := yaml.NewDecoder(io.LimitReader(f, maxSettingsBytes)).Decode(&raw); err != nil && !errors.Is(err, io.EOF) {
+	b, err := io.ReadAll(io.LimitReader(f, maxSettingsBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxSettingsBytes { // what is cut may read as something else
+		return nil, fmt.Errorf("%s: over %d bytes are no settings", path, maxSettingsBytes)
+	}
+	values, err := parseSettings(b)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	return values, nil
+}
+
+func parseSettings(b []byte) (settings, error) {
+	raw, rest := settings{}, yaml.Node{}
+	// JSON is YAML. A file of comments only is an empty map.
+	document := yaml.NewDecoder(bytes.NewReader(b))
+	if err := document.Decode(&raw); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if err := document.Decode(&rest); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the settings: write one map, without --- after it")
+	}
 	values := make(settings, len(raw))
-	for name, value := range raw {
+	for typed, value := range raw {
 		switch value.(type) {
 		case string, bool, int:
 		default:
-			return nil, fmt.Errorf("%s: setting %q: write a text, a number, true or false", path, name)
+			return nil, fmt.Errorf("setting %q: write a text, a number, true or false", typed)
 		}
-		values[strings.ReplaceAll(name, "_", "-")] = value
+		name := strings.ReplaceAll(typed, "_", "-")
+		if _, twice := values[name]; twice {
+			return nil, fmt.Errorf("setting %q is there twice, with _ and with -: leave one", name)
+		}
+		values[name] = value
 	}
 	return values, nil
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/ballast-registry/ballast/internal/engine"
 )
 
-// Service is what the face needs of the engine. Every error that a caller should read is a [ballast.Error]; anything
-// else is answered as internal and shown only in the log.
+// Service is what the face needs of the engine. Every error that a caller should read is a [ballast.Error], or one that
+// [engine.AsError] knows; anything else is answered as internal and shown only in the log.
 type Service interface {
 	// Authenticate returns the holder of a token, or unauthenticated.
 	Authenticate(ctx context.Context, token string) (engine.Principal, error)
@@ -48,6 +48,7 @@ type Service interface {
 	Files(ctx context.Context, p engine.Principal, ref ballast.Ref, list engine.ListFiles) (ballast.FilesPage, error)
 	// File returns one file with its Request, which is nil only for an empty file.
 	File(ctx context.Context, p engine.Principal, ref ballast.Ref, path string) (ballast.FileInfo, error)
+	Tensors(ctx context.Context, p engine.Principal, ref ballast.Ref, list engine.ListTensors) (ballast.TensorsPage, error)
 
 	Patch(ctx context.Context, p engine.Principal, own engine.Own, req ballast.PatchVersion) (ballast.VersionInfo, error)
 	Promote(ctx context.Context, p engine.Principal, own engine.Own, reason string) (ballast.VersionInfo, error)

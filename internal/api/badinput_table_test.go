@@ -12,7 +12,7 @@ import (
 // badRequests is all of them, by name.
 func badRequests() map[string]badRequest {
 	all := map[string]badRequest{}
-	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges()} {
+	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badIDs()} {
 		maps.Copy(all, some)
 	}
 	return all
@@ -127,9 +127,12 @@ func badNames() map[string]badRequest {
 	}
 	for _, alias := range []string{"Champion", "latest", "main", "production", "1", "a%00", "..%2fa", "a%2fb", "a::b", strings.Repeat("a", 40), strings.Repeat("a", 64), "%c3%a4"} {
 		all["alias "+alias] = badRequest{method: "PUT", path: "/v1/models/m/aliases/" + alias, body: `{"version":"1"}`}
+		if alias != "latest" { // which is no alias, and can be asked for
+			all["GET @"+alias] = badRequest{method: "GET", path: "/v1/models/m/versions/@" + alias}
+		}
 		all["no alias "+alias] = badRequest{method: "DELETE", path: "/v1/models/m/aliases/" + alias}
 	}
-	for _, query := range []string{"limit=NaN", "limit=-1", "limit=1e3", "limit=9223372036854775808", "cursor=%00", "cursor=../a", "scope=a::b", "scope=%00", "limit=1;limit=2"} {
+	for _, query := range []string{"limit=NaN", "limit=-1", "limit=1e3", "limit=9223372036854775808", "cursor=%00", "cursor=../a", "scope=a::b", "scope=%00", "limit=1;limit=2", "prefix=a::b", "prefix=%00", "prefix=%0a", "prefix=a%7f", "prefix=%c2%85", "prefix=%ff", "prefix=..%2f..", "prefix=a%2fb%2fc"} {
 		all["models "+query] = badRequest{method: "GET", path: "/v1/models?" + query}
 	}
 	for _, path := range []string{"m/versions?cursor=YQ", "m/versions/1/files?cursor=%25", "a::b::c", "m/versions/" + strings.Repeat("9", 40<<10), strings.Repeat("a", 40<<10)} {
@@ -183,7 +186,7 @@ func badNumbers() map[string]badRequest {
 	} {
 		all["blobs "+name] = ask(blobsBody(blob))
 	}
-	for _, match := range []string{`"-1"`, `"NaN"`, `"1e3"`, `"9223372036854775808"`, `"01x"`, `1`, `"1`, `""`, "*"} {
+	for _, match := range []string{`"-1"`, `"NaN"`, `"1e3"`, `"9223372036854775808"`, `"01x"`, `1`, `"1`, `""`, "*", `"01"`, `"+1"`, `'1'`, "`1`", `"\x31"`, `W/"1"`, `"1", "2"`} {
 		all["alias If-Match "+match] = badRequest{method: "PUT", path: "/v1/models/m/aliases/champion", body: `{"version":"1"}`, header: []string{"If-Match", match}}
 	}
 	return all
@@ -247,6 +250,7 @@ func badForms() map[string]badRequest {
 		for name, bad := range map[string]string{
 			"empty": "", "null": "null", "list": "[" + body + "]", "text": quoted("a"), "number": "1", "NaN": "NaN", "form": "a=1&b=2", "cut": body[:len(body)-1],
 			"two": body + body, "tail": body + "x", "unknown field": strings.Replace(body, "{", `{"unknown":1,`, 1), "byte order mark": "\ufeff" + body, "UTF-16": "\xff\xfe{\x00}\x00",
+			"every field twice": body[:len(body)-1] + "," + body[1:], "a field in capitals": strings.ToUpper(body[:4]) + body[4:],
 			"deep": strings.Repeat(`{"name":`, 20_000), "not UTF-8": strings.Replace(body, "{", "{\"\xff\":1,", 1),
 		} {
 			if (name == "empty" || name == "null") && (strings.HasSuffix(path, "/promote") || strings.HasSuffix(path, "/retire")) {
@@ -260,8 +264,28 @@ func badForms() map[string]badRequest {
 		all[operation+" compressed"] = badRequest{method: method, path: path, body: body, header: []string{"Content-Encoding", "gzip"}}
 		all[operation+" of 4 MiB"] = badRequest{method: method, path: path, body: body + strings.Repeat(" ", ballast.MaxBodyBytes), code: ballast.CodeTooLarge}
 	}
+	all["a file's field in capitals"] = commit(commitBody(strings.Replace(file(`"a"`, offered), "}", `,"SIZE":8}`, 1)))
+	all["a file's field twice"] = commit(commitBody(strings.Replace(file(`"a"`, offered), "}", `,"path":"b"}`, 1)))
+	all["a metric twice"] = commit(describedBody(`{"metrics":{"loss":1,"loss":2}}`))
 	all["unknown field of a file"] = commit(commitBody(strings.Replace(file(`"a"`, offered), "{", `{"mode":511,`, 1)))
 	all["unknown field of a blob"] = ask(blobsBody(strings.Replace(blob("form"), "{", `{"url":"http://store",`, 1)))
 	all["unknown field of a grant"] = badRequest{method: "POST", path: "/v1/tokens", body: `{"grants":[{"scope":"acme","role":"reader","until":1}]}`}
+	return all
+}
+
+// badIDs are ids of uploads and tokens that the registry never made.
+func badIDs() map[string]badRequest {
+	all := map[string]badRequest{}
+	for name, id := range map[string]string{
+		"NUL": "a%00", "newline": "a%0ab", "DEL": "a%7f", "C1": "%c2%85", "colons": "a::b", "traversal": "..%2f..%2fa", "absolute": "%2fa", "bytes": "%ff", "long": strings.Repeat("a", 65), "another": "u1",
+	} {
+		for operation, body := range map[string]string{
+			"GET /v1/uploads/": "", "DELETE /v1/uploads/": "", "DELETE /v1/tokens/": "", "POST /v1/uploads/ /blobs": blobsBody(blob("id")), "POST /v1/uploads/ /commit": commitBody(file(`"a"`, offered)),
+		} {
+			method, path, _ := strings.Cut(operation, " ")
+			before, after, _ := strings.Cut(path, " ")
+			all[operation+" id "+name] = badRequest{method: method, path: before + id + after, body: body}.as(ballast.CodeNotFound)
+		}
+	}
 	return all
 }

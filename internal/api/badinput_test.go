@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -50,18 +51,62 @@ func TestBadInput(t *testing.T) {
 				r.code = ballast.CodeInvalid
 			}
 			a := f.send(r.method, strings.Replace(r.path, "{u}", id, 1), r.body, r.header...)
-			a.problem(t, r.code)
-			if len(a.body) > 4<<10 {
-				t.Errorf("the answer repeats what was sent: %d bytes", len(a.body))
-			}
 			after := m.contents(t)
-			if changed := changes(before, after); len(changed) > 0 {
-				t.Errorf("changed %q", changed)
+			if err := refused(a, r.code, changes(before, after)); err != nil {
+				t.Error(err)
 			}
 			before = after
 		})
 	}
 	t.Run("control", func(t *testing.T) { goodRequestsChange(t, m, f, at) })
+}
+
+// refused holds an answer to what bad input deserves: a problem document of class 4xx with the code, which does not repeat
+// what was sent, and nothing changed.
+func refused(a answer, code ballast.Code, changed []string) error {
+	var e ballast.Error
+	switch {
+	case a.StatusCode < 400 || a.StatusCode > 499:
+		return fmt.Errorf("answered %d: %.1000s", a.StatusCode, a.body)
+	case len(a.body) > 4<<10:
+		return fmt.Errorf("the answer repeats what was sent: %d bytes", len(a.body))
+	case a.Header.Get("Content-Type") != "application/problem+json" || ballast.StrictUnmarshal(a.body, &e) != nil:
+		return fmt.Errorf("no problem document: %s %s", a.Header.Get("Content-Type"), a.body)
+	case e.Code != code || e.Status != a.StatusCode || code.Status() != a.StatusCode || e.Detail == "":
+		return fmt.Errorf("%d with code %q, want %q: %s", a.StatusCode, e.Code, code, a.body)
+	case len(changed) > 0:
+		return fmt.Errorf("refused, and changed %q", changed)
+	}
+	return nil
+}
+
+// TestBadInputHasToBeRefused is a control: each way to be wrong about bad input is told.
+func TestBadInputHasToBeRefused(t *testing.T) {
+	const good = `{"title":"Bad Request","status":400,"code":"invalid","detail":"no","request_id":"1"}`
+	for name, c := range map[string]struct {
+		status  int
+		kind    string
+		body    string
+		changed []string
+		want    string
+	}{
+		"refused":          {400, "application/problem+json", good, nil, ""},
+		"accepted":         {200, "application/json", `{}`, nil, "answered 200"},
+		"a redirect":       {307, "application/problem+json", good, nil, "answered 307"},
+		"broken":           {500, "application/problem+json", strings.Replace(good, "400", "500", 1), nil, "answered 500"},
+		"text":             {400, "text/plain", "no", nil, "no problem document"},
+		"an unknown field": {400, "application/problem+json", strings.Replace(good, "{", `{"stack":"…",`, 1), nil, "no problem document"},
+		"another code":     {400, "application/problem+json", strings.Replace(good, "invalid", "denied", 1), nil, "want"},
+		"another status":   {404, "application/problem+json", strings.Replace(good, "400", "404", 1), nil, "want"},
+		"nothing to go by": {400, "application/problem+json", strings.Replace(good, `"no"`, `""`, 1), nil, "want"},
+		"an echo":          {400, "application/problem+json", strings.Replace(good, `"no"`, quoted(strings.Repeat("a", mib)), 1), nil, "repeats"},
+		"a change":         {400, "application/problem+json", good, []string{"index"}, "changed"},
+	} {
+		a := answer{&http.Response{StatusCode: c.status, Header: http.Header{"Content-Type": {c.kind}}}, []byte(c.body)}
+		if err := refused(a, ballast.CodeInvalid, c.changed); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
 }
 
 // goodRequestsChange is the control: the requests from which the bad ones differ in one thing are accepted, and each

@@ -108,7 +108,12 @@ func idParam(c echo.Context) (string, error) {
 
 // isPlainID reports whether s is 1 to 64 of A-Z a-z 0-9 . _ -
 func isPlainID(s string) bool {
-	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
+	return s != "" && len(s) <= 64 && isPlain(s)
+}
+
+// isPlain reports whether s has no more than A-Z a-z 0-9 . _ -
+func isPlain(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r))
 	})
 }
@@ -170,6 +175,15 @@ func (q *query) text(key string, maxBytes int) string {
 }
 
 func (q *query) cursor() string { return q.text("cursor", maxCursorBytes) }
+
+// prefix is what a name may begin with.
+func (q *query) prefix() string {
+	s := q.text("prefix", maxPrefixBytes)
+	if strings.Count(s, "/") > 1 || strings.Contains(s, "..") || !isPlain(strings.Replace(s, "/", "", 1)) {
+		q.fail("prefix %q: no name begins so; names have A-Z a-z 0-9 . _ - and one / at most", cut(s))
+	}
+	return s
+}
 
 // limit is 1 … 1000, by default 100.
 func (q *query) limit() int {
@@ -271,9 +285,8 @@ func ifMatch(c echo.Context) (*int64, error) {
 	if len(values) == 0 {
 		return nil, nil
 	}
-	text, err := strconv.Unquote(values[0])
-	n, parseErr := strconv.ParseInt(text, 10, 64)
-	if len(values) > 1 || err != nil || parseErr != nil || n < 0 {
+	n, err := strconv.ParseInt(strings.Trim(values[0], `"`), 10, 64)
+	if len(values) > 1 || err != nil || n < 0 || values[0] != `"`+strconv.FormatInt(n, 10)+`"` { // as its ETag was written
 		return nil, ballast.Errorf(ballast.CodeInvalid, `If-Match: write one revision in quotes, as in "3"`)
 	}
 	return &n, nil

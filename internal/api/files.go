@@ -71,6 +71,26 @@ func (s *server) file(c echo.Context, p engine.Principal) (ballast.FileInfo, err
 	return s.service.File(c.Request().Context(), p, ref, path)
 }
 
+// listTensors answers a page of what the header of a weight file says.
+func (s *server) listTensors(c echo.Context, p engine.Principal) error {
+	ref, err := refParam(c)
+	if err != nil {
+		return err
+	}
+	path, err := pathParam(c)
+	q := queryOf(c, "limit", "cursor")
+	filter := engine.ListTensors{Path: path, Limit: q.limit(), Cursor: q.cursor()}
+	if err := cmp.Or(err, q.err); err != nil {
+		return err
+	}
+	page, err := s.service.Tensors(c.Request().Context(), p, ref, filter)
+	if err != nil {
+		return err
+	}
+	page.Tensors = list(page.Tensors)
+	return writeRead(c, page)
+}
+
 // describeFile sends a file's headers. The ETag is its SHA-256.
 func describeFile(c echo.Context, f ballast.FileInfo) error {
 	if setValidator(c, f.SHA256) {

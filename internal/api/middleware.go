@@ -124,7 +124,7 @@ func accessLevel(c echo.Context, err error) slog.Level {
 	switch {
 	case err != nil && problemOf(err).Code == ballast.CodeInternal:
 		return slog.LevelError
-	case c.Response().Status >= http.StatusInternalServerError:
+	case c.Response().Status >= http.StatusInternalServerError, err != nil && problemOf(err).Code == ballast.CodeIntegrity:
 		return slog.LevelWarn
 	case isOpen(c.Request().URL.Path):
 		return slog.LevelDebug

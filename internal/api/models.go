@@ -10,7 +10,7 @@ import (
 
 func (s *server) listModels(c echo.Context, p engine.Principal) error {
 	q := queryOf(c, "scope", "prefix", "limit", "cursor")
-	filter := engine.ListModels{Scope: q.scope(), Prefix: q.text("prefix", maxPrefixBytes), Limit: q.limit(), Cursor: q.cursor()}
+	filter := engine.ListModels{Scope: q.scope(), Prefix: q.prefix(), Limit: q.limit(), Cursor: q.cursor()}
 	if q.err != nil {
 		return q.err
 	}

@@ -12,11 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
+	"github.com/ballast-registry/ballast/internal/weights/weightstest"
 	"github.com/ballast-registry/ballast/testenv"
 )
 
@@ -161,7 +164,7 @@ func part(body []byte, n int) []byte {
 func TestThePath(t *testing.T) {
 	files := map[string][]byte{
 		"config.json": []byte(`{"a":1}`), "a b/weights%.bin": []byte("weights"), "empty": nil,
-		"model.safetensors": bytes.Repeat([]byte("0123456789abcdef"), 6<<16),
+		"model.safetensors": weightstest.Safetensors(weightstest.Tensor("w", "F32", 6<<20, 3<<10, 512), weightstest.Tensor("b", "BF16", 8, 4)),
 	}
 	testenv.Each(t, func(t *testing.T, s *testenv.Store) {
 		root := newRegistry(t, s)
@@ -171,11 +174,12 @@ func TestThePath(t *testing.T) {
 			t.Errorf("published %+v", v)
 		}
 		acme.readBack(t, files)
+		acme.listTensors(t, v)
 		acme.moveAlias(t)
 		if again := acme.publish(t, "llama/tiny", files); again.Key != v.Key {
 			t.Errorf("the same files again made %s", again.Key)
 		}
-		for _, path := range []string{"", "/versions/1.0.0", "/versions/latest/files?urls=true", "/versions/1.0.0/files/config.json", "/aliases"} {
+		for _, path := range []string{"", "/versions/1.0.0", "/versions/latest/files?urls=true", "/versions/1.0.0/files/config.json", "/versions/1.0.0/tensors/model.safetensors", "/aliases"} {
 			them.send("GET", "/v1/models/llama/tiny"+path, "").problem(t, ballast.CodeNotFound)
 			them.send("GET", "/v1/models/acme::llama/tiny"+path, "").problem(t, ballast.CodeNotFound)
 		}
@@ -212,6 +216,27 @@ func (f *face) readBack(t *testing.T, files map[string][]byte) {
 			t.Errorf("%s by redirect: %d, %d bytes", path, status, len(got))
 		}
 	}
+}
+
+// listTensors reads what is inside, page by page.
+func (f *face) listTensors(t *testing.T, v ballast.VersionInfo) {
+	t.Helper()
+	want := &ballast.Weights{Format: "safetensors", Files: 1, Tensors: 2, Parameters: 3<<19 + 4, DTypes: map[string]int64{"F32": 3 << 19, "BF16": 4}}
+	if diff := cmp.Diff(want, v.Weights); diff != "" {
+		t.Errorf("weights of the version: want (-), got (+):\n%s", diff)
+	}
+	const at = "/v1/models/llama/tiny/versions/1.0.0/tensors/"
+	first := decode[ballast.TensorsPage](t, f.send("GET", at+"model.safetensors?limit=1", "").wantStatus(t, http.StatusOK))
+	second := decode[ballast.TensorsPage](t, f.send("GET", at+"model.safetensors?limit=1&cursor="+first.Cursor, "").wantStatus(t, http.StatusOK))
+	if len(first.Tensors) != 1 || first.Tensors[0].Name != "w" || first.Total != 2 || len(second.Tensors) != 1 || second.Tensors[0].Name != "b" || second.Cursor != "" {
+		t.Errorf("pages %+v and %+v", first, second)
+	}
+	if end := second.Tensors[0].Offset + second.Tensors[0].Size; first.Tensors[0].Size != 6<<20 || second.Tensors[0].Offset != first.Tensors[0].Offset+6<<20 || end >= v.Size {
+		t.Errorf("they lie at %+v and %+v", first.Tensors, second.Tensors)
+	}
+	f.send("GET", at+"config.json", "").problem(t, ballast.CodePrecondition)
+	f.send("GET", at+"nothing.safetensors", "").problem(t, ballast.CodeNotFound)
+	f.send("GET", at+"model.safetensors?cursor=YQ", "").problem(t, ballast.CodeInvalid)
 }
 
 func (f *face) moveAlias(t *testing.T) {

@@ -99,7 +99,7 @@ func (p *play) path(a *actor, template string) string {
 		case "{ref}":
 			path.WriteString(p.escape(p.ref()))
 		case "{path}":
-			path.WriteString(p.escape(p.filePath(a)))
+			path.WriteString(p.escape(p.pathFor(a, template)))
 		case "{alias}":
 			path.WriteString(p.escape(p.alias(a)))
 		default:
@@ -154,6 +154,14 @@ func (p *play) name(a *actor) string {
 
 func (p *play) ref() string {
 	return p.oneOf(p.often(choose(p.tape, []string{"1", "8"}), []string{"latest", "@champion", "@production", "1.0.0", "2", "7", "8", "sha256:" + fileSum, "1.2.3-rc.1"}))
+}
+
+// pathFor is a file that a route can have something to say about.
+func (p *play) pathFor(a *actor, template string) string {
+	if strings.Contains(template, "/tensors/") {
+		return p.oneOf(p.often(weightsPath, []string{"config.json", "a/b.gguf"}))
+	}
+	return p.filePath(a)
 }
 
 func (p *play) filePath(a *actor) string {

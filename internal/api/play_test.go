@@ -16,6 +16,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
+	"github.com/ballast-registry/ballast/internal/weights/weightstest"
 )
 
 // play is a sequence of requests to one registry, read from a tape.
@@ -36,7 +37,7 @@ type play struct {
 
 // actor is somebody who sends requests, and what they learned from the answers.
 type actor struct {
-	home    string // a name of theirs: 1 is champion and was in production, 7 is, 8 is latest; each with config.json
+	home    string // a name of theirs: 1 is champion and was in production, 7 is, 8 is latest; each with config.json and weightsPath
 	tokens  []string
 	uploads []string
 	minted  []string // ids of tokens
@@ -59,6 +60,13 @@ const (
 	markReason      = "markreason"
 )
 
+// weightsPath is a weight file that the tenants have.
+const weightsPath = "model.safetensors"
+
+func tinyWeights() string {
+	return string(weightstest.Safetensors(weightstest.Tensor("w", "F32", 4, 1), weightstest.Tensor("b", "F16", 2, 1)))
+}
+
 // newPlay opens a registry in which both tenants and global have published something. breaks, which may be nil, puts
 // something in front of its engine.
 func newPlay(t *testing.T, breaks func(Service) Service, report func(string, ...any)) *play {
@@ -80,9 +88,9 @@ func newPlay(t *testing.T, breaks func(Service) Service, report func(string, ...
 	p.acme.minted, p.them.minted = []string{m.token(t, "spare", "acme=reader").ID}, []string{m.token(t, "spare", "them=reader").ID}
 	p.secrets = []string{markName, markPath, markDescription, markTag, markAlias, markToken, markReason, "tenants/acme/", ours.Token, ours.ID}
 	m.publish(t, m.admin, "base:1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
-	m.publish(t, ours.Token, "llama/tiny:1", ballast.Metadata{Description: markDescription, Tags: []string{markTag}}, map[string]string{markPath: contents[1], "config.json": contents[0]})
+	m.publish(t, ours.Token, "llama/tiny:1", ballast.Metadata{Description: markDescription, Tags: []string{markTag}}, map[string]string{markPath: contents[1], "config.json": contents[0], weightsPath: tinyWeights()})
 	m.publish(t, ours.Token, markName+":1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
-	m.publish(t, theirs.Token, "tiny:1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
+	m.publish(t, theirs.Token, "tiny:1", ballast.Metadata{}, map[string]string{"config.json": contents[0], weightsPath: tinyWeights()})
 	m.settleCatalogue(t, ours.Token, p.acme.home)
 	m.settleCatalogue(t, theirs.Token, p.them.home)
 	p.acme.uploads = []string{m.open(t, ours.Token, "open:1")}

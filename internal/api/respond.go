@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
 )
 
 const (
@@ -88,7 +89,7 @@ func problemOf(err error) *ballast.Error {
 	if he := (*echo.HTTPError)(nil); errors.As(err, &he) {
 		return routingProblem(he)
 	}
-	e := *ballast.AsError(err)
+	e := *engine.AsError(err)
 	if e.Code == ballast.CodeInternal && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		e = *ballast.Errorf(ballast.CodeUnavailable, "the request was cut short; try again").Because(err)
 	}

@@ -83,7 +83,7 @@ func TestValidators(t *testing.T) {
 	f := newFace(t, s)
 	for _, path := range []string{
 		"/v1/models", "/v1/models/llama/tiny", "/v1/models/tiny/versions", "/v1/models/tiny/versions/1", "/v1/uploads/u1",
-		"/v1/models/tiny/versions/1/files", "/v1/models/tiny/aliases", "/v1/tokens",
+		"/v1/models/tiny/versions/1/files", "/v1/models/tiny/versions/1/tensors/a.gguf", "/v1/models/tiny/aliases", "/v1/tokens",
 		"/v1/models/tiny/versions/1?include=retired", "/v1/models/tiny/versions/1/children", "/v1/models/tiny/production", "/v1/events",
 	} {
 		etag := f.send("GET", path, "").wantStatus(t, http.StatusOK).Header.Get("ETag")

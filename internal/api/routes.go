@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -45,6 +46,7 @@ func (s *server) routes() []route {
 		{get, version + "/files", s.listFiles},
 		{get, version + "/files/{path}", s.getFile},
 		{head, version + "/files/{path}", s.headFile},
+		{get, version + "/tensors/{path}", s.listTensors},
 		{get, version + "/children", s.listChildren},
 
 		{patch, version, s.patchVersion},
@@ -76,10 +78,15 @@ func (s *server) register(e *echo.Echo, r route) {
 	for _, pattern := range patterns(r.path) {
 		s.templates[pattern] = r.path
 		e.Add(r.method, pattern, h)
-		if r.method == http.MethodGet && !strings.Contains(r.path, "{path}") {
+		if r.method == http.MethodGet && !s.hasHead(r.path) {
 			e.Add(http.MethodHead, pattern, h)
 		}
 	}
+}
+
+// hasHead reports whether HEAD has a line of its own.
+func (s *server) hasHead(path string) bool {
+	return slices.ContainsFunc(s.routes(), func(r route) bool { return r.method == http.MethodHead && r.path == path })
 }
 
 // patterns writes a path the way echo does, once with a name of one segment and once with a name of two.

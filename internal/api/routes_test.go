@@ -114,6 +114,8 @@ func TestNamesInPaths(t *testing.T) {
 		"/v1/models/a/versions/1/files/x/versions/1/files/y": {ballast.Ref{Name: name("a"), Version: one}, "x/versions/1/files/y"},
 		"/v1/models/a/versions/1/files/x%2Fy%20z%25":         {ballast.Ref{Name: name("a"), Version: one}, "x/y z%"},
 		"/v1/models/a/versions/1/files/x%252Fy":              {ballast.Ref{Name: name("a"), Version: one}, "x%2Fy"},
+		"/v1/models/a/b/versions/1/tensors/x/y.gguf":         {ballast.Ref{Name: name("a/b"), Version: one}, engine.ListTensors{Path: "x/y.gguf", Limit: 100}},
+		"/v1/models/a/versions/1/tensors/x?limit=7&cursor=b": {ballast.Ref{Name: name("a"), Version: one}, engine.ListTensors{Path: "x", Limit: 7, Cursor: "b"}},
 		"/v1/models?prefix=ll&scope=acme":                    {engine.ListModels{Scope: acme, Prefix: "ll", Limit: 100}},
 		"/v1/versions":                                       {engine.ListAllVersions{Order: ballast.OrderName, ListVersions: engine.ListVersions{Limit: 100}}},
 		"/v1/versions?order=newest&prefix=ll&scope=global&limit=2&cursor=abc&status=all&stage=staged&task=ner&creator=ci@acme&base=a:1&tag=x&tag=y,z&metric.f1.macro.gte=0.9&metric.loss.lte=1e-3": {engine.ListAllVersions{
@@ -221,6 +223,10 @@ func TestRefusedPaths(t *testing.T) {
 		"/v1/events?wait=soon":                                        ballast.CodeInvalid,
 		"/v1/events?follow=true":                                      ballast.CodeInvalid,
 		"/v1/events?after=" + strings.Repeat("1", 5000):               ballast.CodeInvalid,
+		"/v1/models/a/versions/1/tensors/":                            ballast.CodeInvalid,
+		"/v1/models/a/versions/1/tensors/..%2fx":                      ballast.CodeInvalid,
+		"/v1/models/a/versions/1/tensors/x?limit=0":                   ballast.CodeInvalid,
+		"/v1/models/a/versions/1/tensors/x?urls=true":                 ballast.CodeInvalid,
 	} {
 		f.send("GET", path, "").problem(t, code)
 	}
@@ -243,7 +249,9 @@ func TestUnknownMethods(t *testing.T) {
 // TestHeadFollowsGet: every GET answers HEAD with the same headers and no body.
 func TestHeadFollowsGet(t *testing.T) {
 	f := newFace(t, &stub{})
-	for _, path := range []string{"/v1/models", "/v1/models/llama/tiny", "/v1/models/tiny/versions/1", "/v1/whoami", "/healthz"} {
+	for _, path := range []string{
+		"/v1/models", "/v1/models/llama/tiny", "/v1/models/tiny/versions/1", "/v1/models/tiny/versions/1/tensors/m.safetensors", "/v1/whoami", "/healthz",
+	} {
 		get, head := f.send("GET", path, ""), f.send("HEAD", path, "")
 		if head.StatusCode != get.StatusCode || head.ContentLength != int64(len(get.body)) || len(head.body) != 0 || head.Header.Get("ETag") != get.Header.Get("ETag") {
 			t.Errorf("HEAD %s: %d, %d bytes announced, %d sent, ETag %s; GET: %d, %d bytes, ETag %s", path,

@@ -60,6 +60,7 @@ var (
 		Key: "acme::llama/tiny::1", Scope: acme, Name: tiny, Version: one, Status: ballast.StatusReady, Stage: ballast.StageNone,
 		Digest: "sha256:" + fileSum, ObjectKey: "tenants/acme/blobs/sha256/b5/" + fileSum, Size: 4096, Files: 1,
 		Assurance: ballast.AssuranceStore, Aliases: []ballast.Alias{champion},
+		Weights:   &ballast.Weights{Format: ballast.FormatSafetensors, Files: 1, Tensors: 2, Parameters: 18, DTypes: map[string]int64{"BF16": 16, "F32": 2}},
 		Metadata:  ballast.Metadata{Task: "text-generation", Metrics: map[string]float64{"loss": 0.5}, Config: []byte(`[1]`)},
 		CreatedBy: "ci@acme", CreatedAt: sampleTime, UpdatedAt: sampleTime, Revision: 3,
 	}
@@ -211,6 +212,13 @@ func (s *stub) Files(_ context.Context, _ engine.Principal, ref ballast.Ref, f e
 
 func (s *stub) File(_ context.Context, _ engine.Principal, ref ballast.Ref, path string) (ballast.FileInfo, error) {
 	return s.sampleFile(true), s.call(ref, path)
+}
+
+func (s *stub) Tensors(_ context.Context, _ engine.Principal, ref ballast.Ref, l engine.ListTensors) (ballast.TensorsPage, error) {
+	return ballast.TensorsPage{
+		Key: sampleVersion.Key, Digest: sampleVersion.Digest, Path: l.Path, Format: ballast.FormatSafetensors, Total: 2,
+		Tensors: some(s, ballast.TensorInfo{Name: "model.embed_tokens.weight", DType: "BF16", Shape: []int64{2, 8}, Offset: 136, Size: 32}), Cursor: "next",
+	}, s.call(ref, l)
 }
 
 func (s *stub) Aliases(_ context.Context, _ engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.AliasesPage, error) {

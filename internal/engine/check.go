@@ -155,6 +155,22 @@ func (c *checker) bytes(ctx context.Context, v index.Version) {
 	if len(files) != v.Files || size != v.Size {
 		c.report(InvariantOneContent, "%s says %d files of %d bytes, its manifest %d of %d", v.Key(), v.Files, v.Size, len(files), size)
 	}
+	c.weights(ctx, v, files)
+}
+
+// weights checks what a version says of its weights against the headers of its files.
+func (c *checker) weights(ctx context.Context, v index.Version, files []ballast.File) {
+	if v.Weights == nil {
+		return
+	}
+	read, err := inspect(ctx, c.bucket, v.Scope, files, func(_ context.Context, id index.BlobID) (index.Blob, error) { return c.Blobs[id], nil })
+	switch {
+	case errors.Is(err, index.ErrUnverified) || errors.Is(err, objstore.ErrNotFound): // reported already
+	case err != nil:
+		c.fault(err)
+	case !sameJSON(read.Weights, v.Weights):
+		c.report(InvariantOneContent, "%s says %+v of its weights, their headers %+v", v.Key(), v.Weights, read.Weights)
+	}
 }
 
 // verified checks one blob of a ready version, in the index and in the bucket.

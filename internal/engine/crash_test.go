@@ -5,16 +5,13 @@ package engine_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +21,6 @@ import (
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/objstore"
-	"github.com/ballast-registry/ballast/testenv"
 )
 
 // row is a moment at which the registry is stopped.
@@ -78,8 +74,8 @@ func TestCrashMatrix(t *testing.T) {
 		})
 		t.Run("in process", func(t *testing.T) { // one at a time, since a process has one hook
 			t.Parallel()
-			inProcess(t, table, "error", failing)
-			inProcess(t, table, "cancelled", leaving)
+			inProcess(t, table, "error", stepFails)
+			inProcess(t, table, "cancelled", callersLeave)
 		})
 	})
 	table.print(t)
@@ -116,8 +112,8 @@ func (c *crashTable) print(t *testing.T) {
 	t.Log(b.String())
 }
 
-// failing lets the step fail once. The engine goes on.
-func failing(w *walk, r row) func(context.Context) error {
+// stepFails lets the step fail once. The engine goes on.
+func stepFails(w *walk, r row) func(context.Context) error {
 	return func(context.Context) error {
 		switch r.step {
 		case failpoint.PutOwner, failpoint.PutBlob, failpoint.PutRecord, failpoint.CreateMultipart, failpoint.CompleteMultipart, failpoint.AbortMultipart, failpoint.CopyObject, failpoint.DeleteObject:
@@ -127,9 +123,9 @@ func failing(w *walk, r row) func(context.Context) error {
 	}
 }
 
-// leaving ends the clients' context, upon which the walk ends and the engine is closed; the step goes on once it has
+// callersLeave ends the clients' context, upon which the walk ends and the engine is closed; the step goes on once it has
 // heard of it, or if it does not listen.
-func leaving(w *walk, _ row) func(context.Context) error {
+func callersLeave(w *walk, _ row) func(context.Context) error {
 	ctx, cancel := context.WithCancel(w.ctx)
 	w.ctx = ctx
 	return func(ctx context.Context) error {
@@ -146,7 +142,7 @@ func inProcess(t *testing.T, table *crashTable, way string, act func(*walk, row)
 	for _, r := range rows() {
 		t.Run(way+"/"+r.String(), func(t *testing.T) {
 			dir, s, reported := t.TempDir(), memStore(t), newReports(t)
-			w := newWalk(t, t.Context(), dir, s)
+			w := newWalk(t, t.Context(), dir, s, clockIn(dir))
 			w.report = reported.add
 			var struck *atomic.Bool
 			w.stop, struck = w.once(r, act(w, r))
@@ -161,7 +157,7 @@ func inProcess(t *testing.T, table *crashTable, way string, act func(*walk, row)
 			}
 			table.add(way, r)
 			survived(t, dir, s, reported, func() {
-				again := newWalk(t, t.Context(), dir, s)
+				again := newWalk(t, t.Context(), dir, s, clockIn(dir))
 				again.report = reported.add
 				failpoint.Set(again.hook)
 				err := errors.Join(again.all(), again.close())
@@ -177,16 +173,21 @@ func inProcess(t *testing.T, table *crashTable, way string, act func(*walk, row)
 // survived holds what a stop left to the invariants, at rest and once more after again has done everything again.
 func survived(t *testing.T, dir string, s store, reported *reports, again func()) {
 	t.Helper()
-	for _, wrong := range broken(t, dir, s, reported.all(t)) {
+	for _, wrong := range broken(t, dir, s, clockIn(dir), reported.all(t)) {
 		t.Error(wrong)
 	}
 	again()
 	all := reported.all(t)
-	for target, f := range fates() {
-		all["acme::"+strings.Replace(target, ":", "::", 1)] = f
-	}
-	for _, wrong := range broken(t, dir, s, all) {
+	addFates(all)
+	for _, wrong := range broken(t, dir, s, clockIn(dir), all) {
 		t.Errorf("after doing it again: %s", wrong)
+	}
+}
+
+// addFates adds those of all versions once all was walked.
+func addFates(reported map[string]fate) {
+	for target, f := range fates() {
+		reported["acme::"+strings.Replace(target, ":", "::", 1)] = f
 	}
 }
 
@@ -199,12 +200,14 @@ func fates() map[string]fate {
 	return all
 }
 
+func clockIn(dir string) *clock { return &clock{file: filepath.Join(dir, "clock")} }
+
 // broken opens what lies there and returns each violation of an invariant, and each version that is not what it was
 // reported to be. The checker re-reads every byte of those that are ready.
-func broken(t *testing.T, dir string, s store, reported map[string]fate) (wrong []string) {
+func broken(t *testing.T, dir string, s store, c *clock, reported map[string]fate) (wrong []string) {
 	t.Helper()
 	ctx := context.WithValue(t.Context(), aside{}, true)
-	x, err := openIndex(ctx, dir, &clock{file: filepath.Join(dir, "clock")})
+	x, err := openIndex(ctx, dir, c, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +232,7 @@ func broken(t *testing.T, dir string, s store, reported map[string]fate) (wrong 
 func TestCrashesWouldShow(t *testing.T) {
 	dir, m := t.TempDir(), memStore(t)
 	reported := newReports(t)
-	w := newWalk(t, t.Context(), dir, m)
+	w := newWalk(t, t.Context(), dir, m, clockIn(dir))
 	w.report = reported.add
 	failpoint.Set(w.hook)
 	err := errors.Join(w.all(), w.close())
@@ -238,10 +241,10 @@ func TestCrashesWouldShow(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready := reported.all(t)
-	if wrong := broken(t, dir, m, ready); len(ready) < len(fates()) || len(wrong) > 0 {
+	if wrong := broken(t, dir, m, clockIn(dir), ready); len(ready) < len(fates()) || len(wrong) > 0 {
 		t.Fatalf("%d versions were reported, and this is wrong: %q", len(ready), wrong)
 	}
-	weights := ballast.BlobKey(acme, ballast.DigestOf(small("plain")["model.safetensors"]))
+	weights := ballast.BlobKey(acme, ballast.DigestOf(withWeights("plain")["model.safetensors"]))
 	record := "tenants/acme/models/odd/versions/1/00000001.json"
 	for name, tc := range map[string]struct {
 		plant func()
@@ -255,7 +258,7 @@ func TestCrashesWouldShow(t *testing.T) {
 		"an end without a record":  {func() { must(0, m.Delete(t.Context(), "tenants/acme/models/retired/versions/1/00000002.json")) }, "acme::retired::1"},
 	} {
 		tc.plant()
-		if wrong := broken(t, dir, m, ready); !strings.Contains(strings.Join(wrong, "\n"), tc.want) {
+		if wrong := broken(t, dir, m, clockIn(dir), ready); !strings.Contains(strings.Join(wrong, "\n"), tc.want) {
 			t.Errorf("%s: shows as %q, want %q", name, wrong, tc.want)
 		}
 	}
@@ -297,87 +300,4 @@ func (r *reports) all(t *testing.T) map[string]fate {
 		}
 	}
 	return all
-}
-
-// walkVariable makes a run of this test binary the process that is killed: what it is to do, as JSON.
-const walkVariable = "BALLAST_TEST_CRASH_WALK"
-
-type walkOrder struct {
-	Dir, Ready               string
-	Endpoint, Region, Bucket string
-	Keys                     [3][2]string // id and secret of service, put and get: objstore.Keys hide theirs
-	OneIdentity              bool
-	Step                     string // where to be killed; empty: not at all
-	Moment                   failpoint.Moment
-}
-
-func newWalkOrder(t *testing.T, s *testenv.Store, r row, ready *reports) walkOrder {
-	return walkOrder{
-		Dir: t.TempDir(), Ready: ready.file, Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, OneIdentity: s.OneIdentity,
-		Keys: [3][2]string{{s.Service.ID, s.Service.Secret}, {s.Put.ID, s.Put.Secret}, {s.Get.ID, s.Get.Secret}},
-		Step: r.step.String(), Moment: r.moment,
-	}
-}
-
-func (o walkOrder) store() *testenv.Store {
-	keys := func(i int) objstore.Keys { return objstore.Keys{ID: o.Keys[i][0], Secret: o.Keys[i][1]} }
-	return &testenv.Store{Endpoint: o.Endpoint, Region: o.Region, Bucket: o.Bucket, OneIdentity: o.OneIdentity, Service: keys(0), Put: keys(1), Get: keys(2)}
-}
-
-// TestCrashWalk is the body of the processes that killed starts.
-func TestCrashWalk(t *testing.T) {
-	text := os.Getenv(walkVariable)
-	if text == "" {
-		t.Skip("it is run by TestCrashMatrix")
-	}
-	var order walkOrder
-	if err := json.Unmarshal([]byte(text), &order); err != nil {
-		t.Fatal(err)
-	}
-	w := newWalk(t, t.Context(), order.Dir, realStore(t, order.store()))
-	w.report = (&reports{order.Ready}).add
-	if order.Step != "" {
-		w.stop, _ = w.once(row{must(failpoint.ParseStep(order.Step)), order.Moment}, func(context.Context) error {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
-		})
-	}
-	failpoint.Set(w.hook)
-	if err := errors.Join(w.all(), w.close()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func killed(t *testing.T, table *crashTable) {
-	for _, r := range rows() {
-		t.Run(r.String(), func(t *testing.T) {
-			t.Parallel()
-			s, reported := testenv.Embedded(t), newReports(t)
-			order := newWalkOrder(t, s, r, reported)
-			out, err := walkProcess(t, order)
-			var exit *exec.ExitError
-			if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-				table.add("killed", r)
-			} else {
-				t.Fatalf("it was to be killed, and ended with %v:\n%s", err, out)
-			}
-			survived(t, order.Dir, realStore(t, s), reported, func() {
-				order.Step = ""
-				if out, err := walkProcess(t, order); err != nil {
-					t.Fatalf("doing it again: %v\n%s", err, out)
-				}
-			})
-		})
-	}
-}
-
-func walkProcess(t *testing.T, order walkOrder) ([]byte, error) {
-	t.Helper()
-	text, err := json.Marshal(order)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashWalk$", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), walkVariable+"="+string(text))
-	return cmd.CombinedOutput()
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
+	"github.com/ballast-registry/ballast/internal/weights/weightstest"
 )
 
 // walk takes every step of package failpoint at least once, as publishers, liars and time make a registry take them. It
@@ -31,11 +32,12 @@ import (
 type walk struct {
 	t      *testing.T
 	ctx    context.Context // of the clients; when it ends they are gone
-	dir    string          // of the index and what else outlives a process
+	dir    string          // of the index
 	store  store
 	clock  *clock
-	stop   failpoint.Hook           // what this walk is about
-	report func(key string, f fate) // hears of what became ready, and of what is over
+	sync   func(context.Context) error // of the store; nil: nothing here takes the kernel away, and the index is not synced either
+	stop   failpoint.Hook              // what this walk is about
+	report func(key string, f fate)    // hears of what became ready, and of what is over
 
 	*engine.Engine
 	index *index.Index
@@ -81,9 +83,9 @@ func (c *clock) jump(d time.Duration) error {
 	return os.Rename(next, c.file)
 }
 
-func newWalk(t *testing.T, ctx context.Context, dir string, s store) *walk {
+func newWalk(t *testing.T, ctx context.Context, dir string, s store, c *clock) *walk {
 	return &walk{
-		t: t, ctx: ctx, dir: dir, store: s, clock: &clock{file: filepath.Join(dir, "clock")},
+		t: t, ctx: ctx, dir: dir, store: s, clock: c,
 		stop:   func(context.Context, failpoint.Step, failpoint.Moment) error { return nil },
 		report: func(string, fate) {},
 		met:    map[failpoint.Step]int{}, moved: make(chan struct{}),
@@ -126,11 +128,11 @@ func (w *walk) times(s failpoint.Step) (n int, changed <-chan struct{}) {
 
 // open opens index and engine.
 func (w *walk) open() (err error) {
-	if w.index, err = openIndex(w.ctx, w.dir, w.clock); err != nil {
+	if w.index, err = openIndex(w.ctx, w.dir, w.clock, w.sync == nil); err != nil {
 		return err
 	}
 	w.Engine, err = engine.Open(w.ctx, engine.Options{
-		Index: w.index, Bucket: &troubled{w.store.Bucket, w}, Signer: w.store.Signer, RecordKey: engine.NewRecordKey(secret), Now: w.clock.now,
+		Index: w.index, Bucket: &troubled{w.store.Bucket, w}, Signer: w.store.Signer, RecordKey: engine.NewRecordKey(secret), Now: w.clock.now, Sync: w.sync,
 		Logger: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 		Limits: engine.Limits{ReclaimRetry: 20 * time.Millisecond, VerifyRetry: 20 * time.Millisecond, VerifyLease: 300 * time.Millisecond},
 	})
@@ -141,9 +143,9 @@ func (w *walk) open() (err error) {
 	return nil
 }
 
-// openIndex opens the index of a folder. It is not synced: nothing here takes the kernel away.
-func openIndex(ctx context.Context, dir string, c *clock) (*index.Index, error) {
-	bolt, err := index.OpenBolt(filepath.Join(dir, "index.db"), index.BoltOptions{NoSync: true, LockTimeout: time.Minute})
+// openIndex opens the index of a folder.
+func openIndex(ctx context.Context, dir string, c *clock, noSync bool) (*index.Index, error) {
+	bolt, err := index.OpenBolt(filepath.Join(dir, "index.db"), index.BoltOptions{NoSync: noSync, LockTimeout: time.Minute})
 	if err != nil {
 		return nil, err
 	}
@@ -205,10 +207,17 @@ func (w *walk) all() error {
 // published are the versions that are ready once all was walked, and their files.
 func published() map[string]folder {
 	return map[string]folder{
-		"plain:1": small("plain"), "parts:1": inParts("parts"), "auto:1": small("auto"), "odd:1": small("odd"),
+		"plain:1": withWeights("plain"), "parts:1": inParts("parts"), "auto:1": small("auto"), "odd:1": small("odd"),
 		"lost:1": inParts("lost"), "vanished:1": inParts("vanished"), "expired:1": small("expired"),
 		"changed:1": small("changed-1"), "changed:2": small("changed-2"),
 	}
+}
+
+// withWeights is a folder of which the registry can say what is inside.
+func withWeights(seed string) folder {
+	f := small(seed)
+	f["model.safetensors"] = weightstest.Safetensors(weightstest.Tensor(seed, "F32", 8, 2))
+	return f
 }
 
 // inParts is a folder whose one file goes in parts: in one, since the last may have any size.
@@ -520,6 +529,10 @@ func (b *troubled) Get(ctx context.Context, key string, opt objstore.ReadOptions
 	for d := range inParts("parts").blobs() {
 		if opt.IfMatch == "" || key != ballast.BlobKey(acme, d) {
 			continue
+		}
+		id := index.BlobID{Scope: acme, Digest: d}
+		if held, err := b.w.index.Blob(ctx, id); err != nil || held.State == index.BlobVerified {
+			break // it was re-read: now its header is
 		}
 		if returned, _ := b.w.times(failpoint.ReturnVerify); returned == 0 {
 			return nil, objstore.Object{}, objstore.ErrUnavailable

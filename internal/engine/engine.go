@@ -7,13 +7,11 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -37,7 +35,7 @@ type Options struct {
 }
 
 // Engine is the registry without its faces. Its methods may be called from any goroutine; every error that a caller can
-// act on is a *ballast.Error.
+// act on is a *ballast.Error, or becomes one by AsError.
 type Engine struct {
 	index     *index.Index
 	bucket    fencedBucket
@@ -55,6 +53,7 @@ type Engine struct {
 	reading                                        readProgress  // bytes re-read so far
 	finishing                                      finishers     // one goroutine an accepted commit
 	manifests                                      manifestCache // parsed file lists
+	inspecting, listing                            slots         // headers being read, to publish and on request
 	reapBell, releaseBell, reclaimBell, verifyBell bell
 
 	stop context.CancelFunc
@@ -88,9 +87,10 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err := e.limits.check(); err != nil {
 		return nil, err
 	}
+	e.inspecting, e.listing = newSlots(inspectsAtOnce), newSlots(listsAtOnce)
 	e.manifests = manifestCache{max: e.limits.ManifestCache}
 	e.ctx, e.stop = context.WithCancel(context.Background())
-	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify, life: e.ctx}
+	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, sync: e.sync, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify, life: e.ctx}
 	e.bucket, e.signer = fencedBucket{opt.Bucket, e.owner}, fencedSigner{opt.Signer, e.owner}
 	err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log)
 	if err == nil {
@@ -164,37 +164,22 @@ func (e *Engine) Close() error {
 
 // flush makes durable what the store has acknowledged so far.
 func (e *Engine) flush(ctx context.Context, step failpoint.Step) error {
-	if err := failpoint.Do(ctx, step, e.sync); err != nil {
+	return flush(ctx, step, e.sync)
+}
+
+func flush(ctx context.Context, step failpoint.Step, sync func(context.Context) error) error {
+	if err := failpoint.Do(ctx, step, sync); err != nil {
 		return fmt.Errorf("engine: syncing the store: %w", err)
 	}
 	return nil
 }
 
-// Ready reports whether the engine can serve: it owns the prefix and the index answers.
+// Ready reports whether the engine can serve: it owns the prefix and the index takes writes.
 func (e *Engine) Ready(ctx context.Context) error {
 	if err := e.owner.check(ctx); err != nil {
 		return err
 	}
-	_, err := e.index.Owner(ctx)
-	return err
-}
-
-// storeError turns an error of the object store into one that may cross the wire. Typed errors pass.
-func storeError(err error) error {
-	var typed *ballast.Error
-	switch {
-	case err == nil || errors.As(err, &typed):
-		return err
-	case errors.Is(err, context.Canceled):
-		return ballast.Errorf(ballast.CodeUnavailable, "the request was cancelled").Because(err)
-	case errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded):
-		e := ballast.Errorf(ballast.CodeUnavailable, "the object store does not answer; try again").Because(err)
-		e.RetryAfter = 2
-		return e
-	case errors.Is(err, objstore.ErrDenied):
-		return ballast.Errorf(ballast.CodeUnavailable, "the object store refuses the service's credentials; its operator has to look").Because(err)
-	}
-	return err
+	return e.index.Writable(ctx)
 }
 
 // failures are the errors of a pass over many things, each of which is tried whatever became of the others.

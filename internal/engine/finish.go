@@ -55,7 +55,7 @@ func (e *Engine) fail(ctx context.Context, u index.Upload, err error) error {
 	return err
 }
 
-// advance makes all blobs verified, notes that the manifest uses them, and publishes. again asks for another round: the
+// advance makes all blobs verified, reads what is inside, notes that the manifest uses them, and publishes. again asks for another round: the
 // state moved under it.
 func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err error) {
 	files, err := e.files(ctx, u.Scope, u.Accepted.Manifest)
@@ -74,6 +74,9 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 		err := e.index.Reopen(ctx, u.ID, e.limits.Lease)
 		e.changed.notify()
 		return false, err
+	}
+	if err := e.inspect(ctx, u, files); err != nil {
+		return errors.Is(err, index.ErrUnverified), ignore(err, index.ErrUnverified)
 	}
 	if err := e.reference(ctx, u, files); err != nil {
 		return errors.Is(err, index.ErrUnverified), ignore(err, index.ErrUnverified)

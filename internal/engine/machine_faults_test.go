@@ -238,6 +238,9 @@ func (m *machine) compare() {
 			m.do(m.aliases(p, ballast.Scope{}, name))
 			m.do(m.production(p, ballast.Scope{}, name))
 			m.do(m.read(p, ballast.Ref{Name: name}))
+			for _, alias := range parsed(ballast.ParseAlias, "stable", "beta") {
+				m.do(m.read(p, ballast.Ref{Name: name, Alias: alias}))
+			}
 		}
 	}
 	for _, id := range m.nameIDs() {

@@ -24,7 +24,7 @@ import (
 
 const (
 	machineSteps      = 10_000 // of one run, all machines together
-	machineStepsShort = 1_500
+	machineStepsShort = 3_000
 	machineCheckEvery = 40 // steps between two looks at everything
 )
 
@@ -290,6 +290,17 @@ func (c tally) absent() (wrong []string) {
 // String is a table of operations and the codes they answered, and one of all codes.
 func (c tally) String() string {
 	var b strings.Builder
+	b.WriteString(c.operations())
+	codes := ballast.Codes()
+	slices.Sort(codes)
+	for _, code := range codes {
+		fmt.Fprintf(&b, "%-16s %6d  %s\n", code, c.count(code), notYet[code])
+	}
+	return b.String()
+}
+
+func (c tally) operations() string {
+	var b strings.Builder
 	for _, op := range slices.Sorted(maps.Keys(c)) {
 		if op == allSteps {
 			continue
@@ -305,11 +316,6 @@ func (c tally) String() string {
 			codes = append(codes, fmt.Sprintf("%s %d", name, c[op][code]))
 		}
 		fmt.Fprintf(&b, "%-14s %6d  %s\n", op, total, strings.Join(codes, ", "))
-	}
-	codes := ballast.Codes()
-	slices.Sort(codes)
-	for _, code := range codes {
-		fmt.Fprintf(&b, "%-16s %6d  %s\n", code, c.count(code), notYet[code])
 	}
 	return b.String()
 }

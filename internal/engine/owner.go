@@ -23,6 +23,9 @@ import (
 // ownerKey holds which index owns the prefix. One index owns one prefix: two would delete each other's blobs.
 const ownerKey = "index/owner.json"
 
+// maxOwnerBytes bounds what is read of ownerKey.
+const maxOwnerBytes = 64 << 10
+
 type ownerMark struct {
 	IndexID string `json:"index_id"`
 	Epoch   int64  `json:"epoch"`
@@ -32,6 +35,7 @@ type ownerMark struct {
 type owner struct {
 	bucket objstore.Bucket
 	index  *index.Index
+	sync   func(context.Context) error
 	now    func() time.Time
 	maxAge time.Duration
 
@@ -108,12 +112,22 @@ func (o *owner) look(ctx context.Context) error {
 	defer o.mu.Unlock()
 	switch {
 	case err != nil && !errors.Is(err, objstore.ErrNotFound):
-		return storeError(err)
+		return unsure(err)
 	case err != nil || mark != o.mark:
 		return o.stop(ballast.Errorf(ballast.CodeUnavailable, "another service took over this registry's bucket; this one is read-only until it is restarted"))
 	}
 	o.seen = began
 	return nil
+}
+
+// unsure is the error of a look that told nothing: the claim may still stand, so this is for now only.
+func unsure(err error) error {
+	if err = storeError(err); ballast.CodeOf(err) != ballast.CodeInternal {
+		return err
+	}
+	e := ballast.Errorf(ballast.CodeUnavailable, "the registry cannot read its claim on the bucket; try again, and tell its operator if that lasts").Because(err)
+	e.RetryAfter = 2
+	return e
 }
 
 // behind stops all writes because the bucket holds what the index does not know.
@@ -125,7 +139,7 @@ func (o *owner) behind(what string) error {
 
 // readOwner returns owner.json and its ETag.
 func readOwner(ctx context.Context, b objstore.Bucket) (mark ownerMark, etag string, err error) {
-	body, obj, err := readAll(ctx, b, ownerKey, 64<<10)
+	body, obj, err := readAll(ctx, b, ownerKey, maxOwnerBytes)
 	if err != nil {
 		return mark, "", err
 	}
@@ -251,7 +265,8 @@ func (o *owner) raise(ctx context.Context, mine index.Owner, mark ownerMark, con
 	return o.index.SaveIntent(ctx, o.mark.Epoch, true)
 }
 
-// write puts the next epoch into the bucket, its intent into the index first.
+// write puts the next epoch into the bucket to stay, its intent into the index first. An index that says it has claimed
+// the prefix does not start on a bucket whose mark is gone.
 func (o *owner) write(ctx context.Context, mine index.Owner, old ownerMark, cond objstore.Condition) error {
 	o.mark = ownerMark{IndexID: mine.IndexID, Epoch: max(old.Epoch, mine.Intent) + 1}
 	if err := o.index.SaveIntent(ctx, o.mark.Epoch, mine.Claimed); err != nil {
@@ -271,6 +286,9 @@ func (o *owner) write(ctx context.Context, mine index.Owner, old ownerMark, cond
 			return fmt.Errorf("engine: another service started on this prefix at the same moment: %w", errForeign)
 		}
 		return fmt.Errorf("engine: writing %s: %w", ownerKey, err)
+	}
+	if err := flush(ctx, failpoint.SyncOwner, o.sync); err != nil {
+		return err
 	}
 	o.seen = began
 	return nil
@@ -332,7 +350,7 @@ func parseRecordPath(scope ballast.Scope, key string) (k ballast.Key, n int, ok 
 		return k, 0, false
 	}
 	version, file, _ := strings.Cut(tail, "/")
-	if _, err := fmt.Sscanf(file, "%08d.json", &n); err != nil {
+	if _, err := fmt.Sscanf(file, "%08d.json", &n); err != nil || n < 1 {
 		return k, 0, false
 	}
 	var err error

@@ -37,6 +37,27 @@ func TestSecondIndexIsRefused(t *testing.T) {
 	start(t, s, r.index, r.opt) // the owner itself may start again
 }
 
+// The mark is on the store's disk before the index says that the prefix is claimed. Else a loss of power takes the mark, and
+// the index refuses to start without it.
+func TestTheMarkIsSyncedBeforeTheClaim(t *testing.T) {
+	m, db := objstoretest.NewMem(), index.NewMem()
+	opt := options(t, store{Bucket: m, Signer: m}, db)
+	broken := errors.New("the disk is gone")
+	opt.Sync = func(context.Context) error { return broken }
+	if _, err := engine.Open(t.Context(), opt); !errors.Is(err, broken) {
+		t.Fatalf("a claim that was not synced: %v", err)
+	}
+	if err := m.Delete(t.Context(), "index/owner.json"); err != nil { // which the power took
+		t.Fatal(err)
+	}
+	opt.Sync = nil
+	e, err := engine.Open(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+}
+
 func TestTakeOverFences(t *testing.T) {
 	s, db := memStore(t), index.NewMem()
 	opt := options(t, s, db)

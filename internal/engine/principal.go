@@ -70,6 +70,13 @@ type ListModels struct {
 	Cursor string
 }
 
+// ListTensors narrows a list of a file's tensors.
+type ListTensors struct {
+	Path   string // of the file
+	Limit  int    // 1 … 1000
+	Cursor string
+}
+
 // ListFiles narrows a list of a version's files.
 type ListFiles struct {
 	URLs   bool // with a signed request each

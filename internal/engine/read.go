@@ -67,7 +67,7 @@ func (e *Engine) showVersions(ctx context.Context, versions ...index.Version) ([
 		shown = append(shown, ballast.VersionInfo{
 			Key: v.Key().String(), Scope: v.Scope, Name: v.Name, Version: v.Version, Status: v.Status, Stage: v.Stage,
 			Digest: v.Digest, ObjectKey: ballast.BlobKey(v.Scope, v.Digest), Size: v.Size, Files: v.Files, Assurance: v.Assurance,
-			Aliases: aliases[i], Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
+			Weights: v.Weights, Aliases: aliases[i], Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
 			RetiredBy: v.RetiredBy, RetiredAt: v.RetiredAt, Revision: v.Revision,
 		})
 	}
@@ -142,7 +142,7 @@ func (e *Engine) Files(ctx context.Context, p Principal, ref ballast.Ref, l List
 	}
 	digestText, path, paged := strings.Cut(after, " ")
 	if paged && digestText != v.Digest.String() {
-		return ballast.FilesPage{}, ballast.Errorf(ballast.CodeGone, "the reference now means another version than when the list began; begin again, or name the version")
+		return ballast.FilesPage{}, errMoved()
 	}
 	begin, _ := slices.BinarySearchFunc(files, path, func(f ballast.File, p string) int { return strings.Compare(f.Path, p) })
 	page := ballast.FilesPage{Key: v.Key().String(), Digest: v.Digest, Files: []ballast.FileInfo{}}
@@ -168,11 +168,28 @@ func (e *Engine) File(ctx context.Context, p Principal, ref ballast.Ref, path st
 	if err != nil {
 		return ballast.FileInfo{}, err
 	}
+	f, err := fileAt(v, files, path)
+	if err != nil {
+		return ballast.FileInfo{}, err
+	}
+	return e.file(ctx, v.Scope, f, true, false)
+}
+
+// fileAt finds a file of a version by its path. Errors: not_found.
+func fileAt(v index.Version, files []ballast.File, path string) (ballast.File, error) {
 	i, ok := slices.BinarySearchFunc(files, path, func(f ballast.File, p string) int { return strings.Compare(f.Path, p) })
 	if !ok {
-		return ballast.FileInfo{}, ballast.Errorf(ballast.CodeNotFound, "%s has no file %q", v.Key(), path)
+		return ballast.File{}, ballast.Errorf(ballast.CodeNotFound, "%s has no file %q", v.Key(), path)
 	}
-	return e.file(ctx, v.Scope, files[i], true, false)
+	return files[i], nil
+}
+
+func errMoved() error {
+	return ballast.Errorf(ballast.CodeGone, "the reference now means another version than when the list began; begin again, or name the version")
+}
+
+func errBytesGone(path string) *ballast.Error {
+	return ballast.Errorf(ballast.CodeIntegrity, "%s: its bytes are missing from the registry; its operator has to run fsck", path)
 }
 
 func (e *Engine) file(ctx context.Context, scope ballast.Scope, f ballast.File, urls, parts bool) (ballast.FileInfo, error) {
@@ -186,7 +203,7 @@ func (e *Engine) file(ctx context.Context, scope ballast.Scope, f ballast.File, 
 		return info, err
 	}
 	if b.State != index.BlobVerified {
-		return info, ballast.Errorf(ballast.CodeIntegrity, "%s: its bytes are missing from the registry; its operator has to run fsck", f.Path)
+		return info, errBytesGone(f.Path)
 	}
 	if parts {
 		if err := e.addParts(ctx, id, b, &info); err != nil {

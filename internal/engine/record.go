@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -43,6 +42,7 @@ type Record struct {
 	Size         int64             `json:"size"`
 	Files        int               `json:"files"`
 	Assurance    ballast.Assurance `json:"assurance"`
+	Weights      *ballast.Weights  `json:"weights,omitempty"`
 	Metadata     ballast.Metadata  `json:"metadata"`
 	CreatedBy    string            `json:"created_by"`
 	CreatedAt    ballast.Time      `json:"created_at"`
@@ -137,7 +137,7 @@ func (k RecordKey) nextRecord(v index.Version) (bytes []byte, mac string, err er
 	r := Record{
 		Schema: recordSchema, Number: v.Records + 1, Scope: v.Scope, Name: v.Name, Version: v.Version,
 		Digest: v.Digest, ManifestSize: v.ManifestSize, Size: v.Size, Files: v.Files, Assurance: v.Assurance,
-		Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt,
+		Weights: v.Weights, Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt,
 	}
 	switch v.Status {
 	case ballast.StatusSealed:
@@ -165,7 +165,8 @@ func (k RecordKey) nextRecord(v index.Version) (bytes []byte, mac string, err er
 var errRecord = errors.New("engine: not a record of this version")
 
 // openRecord reads a record that lies under path, which names k and n. previous is the HMAC of record n−1, "" for the
-// first. Errors wrap errRecord: an unknown key id, a wrong HMAC, or a body that disagrees with the path.
+// first. Errors wrap errRecord: an unknown key id, a wrong HMAC, a schema or kind that is not known, or a body that
+// disagrees with the path.
 func (k RecordKey) openRecord(path string, want ballast.Key, n int, b []byte, previous string) (r Record, mac string, err error) {
 	var s sealedRecord
 	if err := ballast.StrictUnmarshal(b, &s); err != nil {
@@ -181,25 +182,11 @@ func (k RecordKey) openRecord(path string, want ballast.Key, n int, b []byte, pr
 	if err := json.Unmarshal(s.Body, &r); err != nil {
 		return r, "", fmt.Errorf("%w: %w", errRecord, err)
 	}
+	if r.Schema != recordSchema || r.Kind != RecordReady && r.Kind != RecordRetired && r.Kind != RecordDeleted && r.Kind != RecordRestored {
+		return r, "", fmt.Errorf("%w: schema %d and kind %q are not known here; a newer program may have written it", errRecord, r.Schema, r.Kind)
+	}
 	if r.Number != n || r.Scope != want.Scope || r.Name.Fold() != want.Name.Fold() || r.Version.Fold() != want.Version.Fold() {
 		return r, "", fmt.Errorf("%w: it speaks of %s record %d", errRecord, ballast.Key{Scope: r.Scope, Name: r.Name, Version: r.Version}, r.Number)
 	}
 	return r, mac, nil
-}
-
-// WriteSecret writes a new file with mode 0600, durably, and refuses to replace one.
-func WriteSecret(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

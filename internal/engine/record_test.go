@@ -14,7 +14,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 )
 
-func recordVersion(t *testing.T) index.Version {
+func recordVersion(t testing.TB) index.Version {
 	name, err := ballast.ParseName("Llama/Tiny")
 	if err != nil {
 		t.Fatal(err)

@@ -157,8 +157,11 @@ func (e *Engine) hasAllParts(ctx context.Context, u index.Upload, f ballast.File
 		return true, nil // Complete was sent; what came of it is decided while finishing
 	}
 	_, all, err := e.allParts(ctx, u, f, b)
-	if errors.Is(err, objstore.ErrNoSuchUpload) {
+	switch {
+	case errors.Is(err, objstore.ErrNoSuchUpload):
 		return false, nil
+	case err == nil && all:
+		return true, e.room(ctx, f.Size) // said now, while there is somebody to hear it
 	}
 	return all, storeError(err)
 }

@@ -28,6 +28,7 @@ const (
 	ReturnVerify
 	Verified
 	Lied
+	Inspect
 	Reference
 	Seal
 	Ready
@@ -62,6 +63,7 @@ const (
 
 	// What makes the store's acknowledged writes durable.
 
+	SyncOwner  // before the prefix is claimed
 	SyncBytes  // before blobs are verified
 	SyncSeal   // before a version is sealed
 	SyncRecord // before a version is ready
@@ -87,12 +89,12 @@ func names() [steps]string {
 		MultipartOpened: "multipart-opened", MultipartLost: "multipart-lost", StoredByPut: "stored-by-put",
 		StoredByMultipart: "stored-by-multipart", Tainted: "tainted", Accept: "accept", Completing: "completing", BeginCopy: "begin-copy",
 		LeaseVerify: "lease-verify", RenewVerify: "renew-verify", ReturnVerify: "return-verify", Verified: "verified",
-		Lied: "lied", Reference: "reference", Seal: "seal", Ready: "ready", Recorded: "recorded",
+		Lied: "lied", Inspect: "inspect", Reference: "reference", Seal: "seal", Ready: "ready", Recorded: "recorded",
 		Patch: "patch", Promote: "promote", Rollback: "rollback", Retire: "retire", Delete: "delete", DropEvents: "drop-events", Reopen: "reopen", Settle: "settle",
 		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
 		DeleteAlias: "delete-alias", PutToken: "put-token", DeleteToken: "delete-token", PutOwner: "put-owner",
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",
 		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", CopyObject: "copy-object", DeleteObject: "delete-object",
-		SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",
+		SyncOwner: "sync-owner", SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",
 	}
 }

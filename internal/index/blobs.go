@@ -1,7 +1,9 @@
 package index
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -203,6 +205,9 @@ func parseBlobID(k []byte) (id BlobID, err error) {
 	}
 	if id.Digest, err = ballast.ParseSHA256(hex); err != nil {
 		return id, badKey(k, err)
+	}
+	if !bytes.Equal(k, blobKey(k[0], id.Scope, id.Digest)) {
+		return id, badKey(k, errors.New("it does not end as keys do"))
 	}
 	return id, nil
 }

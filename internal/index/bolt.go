@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"runtime/debug"
@@ -46,8 +45,8 @@ func (b *Bolt) View(ctx context.Context, fn func(Tx) error) error {
 
 // Update runs fn, on the caller's goroutine, after those that came first, and commits what it wrote together with them.
 //
-// After a commit that failed, but for want of disk space, no more is written until the file is opened anew: what of the
-// commit reached the disk is then unknown, and so is what later commits would build on.
+// After a commit that failed, but for want of disk space (ErrFull), no more is written until the file is opened anew
+// (ErrFailed): what of the commit reached the disk is then unknown, and so is what later commits would build on.
 func (b *Bolt) Update(ctx context.Context, fn func(Tx) error) error {
 	if err := b.gate.enter(); err != nil {
 		return err
@@ -166,6 +165,3 @@ func boltGuard(call func()) (err error) {
 	call()
 	return nil
 }
-
-// errBoltFailed marks a store that a failed commit closed for writing.
-var errBoltFailed = errors.New("index: closed for writing until reopened, since a commit failed")

@@ -388,3 +388,20 @@ func TestBoltDamagedPages(t *testing.T) {
 		t.Error("want some of both")
 	}
 }
+
+// A new index is made under another name, of which nothing stays.
+func TestBoltNewFileStandsAlone(t *testing.T) {
+	dir := t.TempDir()
+	s, err := index.OpenBolt(filepath.Join(dir, "index.db"), index.BoltOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "index.db" {
+		t.Fatalf("the folder of a new index holds %v, %v", entries, err)
+	}
+	if info, err := entries[0].Info(); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("mode of a new index: %v, %v", info.Mode(), err)
+	}
+}

@@ -91,10 +91,11 @@ func (b *Bolt) commit(g *boltGroup) (err error) {
 	}
 	// After an error of Commit this finds the transaction ended; after a panic in it, it frees the writer's lock.
 	_ = boltGuard(func() { _ = g.tx.Rollback() })
-	if !errors.Is(err, syscall.ENOSPC) {
-		b.failed = fmt.Errorf("%w: %w", errBoltFailed, err)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: commit: %w", ErrFull, err)
 	}
-	return fmt.Errorf("index: commit: %w", err)
+	b.failed = fmt.Errorf("%w: %w", ErrFailed, err)
+	return b.failed
 }
 
 func boltApply(tx *bbolt.Tx, writes *txTree) (err error) {

@@ -212,7 +212,7 @@ func TestBoltCommitFails(t *testing.T) {
 			t.Errorf("got %v, want that of the commit", err)
 		}
 	}
-	if err := b.Update(t.Context(), func(Tx) error { return nil }); !errors.Is(err, errBoltFailed) {
+	if err := b.Update(t.Context(), func(Tx) error { return nil }); !errors.Is(err, ErrFailed) {
 		t.Errorf("Update after a failed commit: got %v", err)
 	}
 	if err := b.View(t.Context(), func(tx Tx) error { _, err := tx.Get([]byte("kept")); return err }); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -50,10 +51,15 @@ func (o BoltOptions) mmapSize() int {
 	return int(size)
 }
 
-// OpenBolt opens the index in the file at path, or creates it with mode 0600. It answers ErrLocked while another process
+// OpenBolt opens the index in the file at path, or creates it with mode 0600, whole or not at all. It answers ErrLocked while another process
 // holds the file, and ErrNewer for a file of a newer program, which it leaves as it is. A file that is cut short or is
 // no index is refused.
 func OpenBolt(path string, opt BoltOptions) (*Bolt, error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		if err := boltMake(path, opt); err != nil {
+			return nil, fmt.Errorf("index: making %q: %w", path, err)
+		}
+	}
 	db, err := boltOpenFile(path, opt)
 	if err != nil {
 		return nil, fmt.Errorf("index: open %q: %w", path, err)
@@ -90,6 +96,8 @@ func boltOpenFile(path string, opt BoltOptions) (db *bbolt.DB, err error) {
 		return nil, boltLockedBy(path)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
 		return nil, fmt.Errorf("the file is no index, or is damaged: %w", err)
+	case err != nil && !errors.As(err, new(*fs.PathError)): // bbolt says "file size too small", and of what
+		return nil, fmt.Errorf("the file is cut short or damaged: %w", err)
 	}
 	return db, err
 }
@@ -101,10 +109,9 @@ func boltLockedBy(path string) error {
 	return ErrLocked
 }
 
-// boltCheckFormat checks that the file is whole and of a layout that this program knows, and writes the layout of a new one.
+// boltCheckFormat checks that the file is whole and of a layout that this program knows.
 func boltCheckFormat(db *bbolt.DB) error {
-	isNew := false
-	err := db.View(func(tx *bbolt.Tx) error {
+	return db.View(func(tx *bbolt.Tx) error {
 		info, err := os.Stat(db.Path())
 		if err != nil {
 			return err
@@ -112,16 +119,8 @@ func boltCheckFormat(db *bbolt.DB) error {
 		if info.Size() < tx.Size() {
 			return fmt.Errorf("%w: the file is cut short: %d bytes of at least %d", ErrCorrupt, info.Size(), tx.Size())
 		}
-		first, _ := tx.Cursor().First()
-		if isNew = first == nil; isNew {
-			return nil
-		}
 		return boltCheckSchema(tx)
 	})
-	if err != nil || !isNew {
-		return err
-	}
-	return boltCreate(db)
 }
 
 func boltCheckSchema(tx *bbolt.Tx) error {
@@ -139,21 +138,43 @@ func boltCheckSchema(tx *bbolt.Tx) error {
 	return nil
 }
 
-func boltCreate(db *bbolt.DB) error {
-	err := db.Update(func(tx *bbolt.Tx) error {
-		if _, err := tx.CreateBucket(boltDataBucket); err != nil {
-			return err
-		}
-		meta, err := tx.CreateBucket(boltMetaBucket)
-		if err != nil {
-			return err
-		}
-		return meta.Put(boltSchemaKey, strconv.AppendInt(nil, boltSchema, 10))
-	})
-	if err != nil || db.NoSync {
+// boltMake makes an empty index. The file gets its name when it is whole and on disk: a loss of power may keep the name of
+// a file and nothing of what was written to it, and an empty file is refused. One that another process made meanwhile stays.
+func boltMake(path string, opt BoltOptions) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".index-*") // 0600
+	if err != nil {
 		return err
 	}
-	return boltSyncFolder(filepath.Dir(db.Path()))
+	defer os.Remove(f.Name())
+	if err := f.Close(); err != nil {
+		return err
+	}
+	db, err := bbolt.Open(f.Name(), 0o600, &bbolt.Options{NoSync: opt.NoSync})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(db.Update(boltLayout), db.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if opt.NoSync {
+		return nil
+	}
+	return boltSyncFolder(filepath.Dir(path))
+}
+
+// boltLayout writes what boltCheckSchema looks for.
+func boltLayout(tx *bbolt.Tx) error {
+	if _, err := tx.CreateBucket(boltDataBucket); err != nil {
+		return err
+	}
+	meta, err := tx.CreateBucket(boltMetaBucket)
+	if err != nil {
+		return err
+	}
+	return meta.Put(boltSchemaKey, strconv.AppendInt(nil, boltSchema, 10))
 }
 
 // boltSyncFolder makes the new file's name outlast a loss of power.

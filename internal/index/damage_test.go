@@ -80,6 +80,20 @@ func TestDamagedVersionsDoNotHideOthers(t *testing.T) {
 	})
 }
 
+// TestADamagedVersionIsKnown: it is not one that the index has never heard of.
+func TestADamagedVersionIsKnown(t *testing.T) {
+	onDamaged(t, func(t *testing.T, w *world, harm func(...[]byte)) {
+		bad := w.publish("acme::m::1", "1").Key()
+		harm(index.VersionKey(bad))
+		if ok, err := w.KnowsRecord(w.ctx, bad, 1); !ok || err != nil {
+			t.Errorf("%t, %v", ok, err)
+		}
+		if ok, err := w.KnowsRecord(w.ctx, vkey("acme::m::2"), 1); ok || err != nil {
+			t.Errorf("one that never was: %t, %v", ok, err)
+		}
+	})
+}
+
 // TestDamagedNamesDoNotHideOthers, and yet shadow the same name of the global scope.
 func TestDamagedNamesDoNotHideOthers(t *testing.T) {
 	onDamaged(t, func(t *testing.T, w *world, harm func(...[]byte)) {

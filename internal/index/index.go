@@ -18,13 +18,14 @@ import (
 type Index struct {
 	store  Store
 	now    func() time.Time
+	run    string // tells this Index from those that had the store before
 	damage func(ctx context.Context, key []byte, err error)
 	scan   int // what one page of a filtered list looks at
 }
 
 // Open runs the migrations that a store lacks. The Index takes over the store; now is the clock.
 func Open(ctx context.Context, store Store, now func() time.Time, options ...Option) (*Index, error) {
-	x := &Index{store: store, now: now, damage: func(context.Context, []byte, error) {}, scan: maxScanned}
+	x := &Index{store: store, now: now, run: uuid.NewString(), damage: func(context.Context, []byte, error) {}, scan: maxScanned}
 	for _, set := range options {
 		set(x)
 	}
@@ -65,6 +66,11 @@ func (x *Index) Owner(ctx context.Context) (o Owner, err error) {
 		return err
 	})
 	return o, err
+}
+
+// Writable returns nil when the store takes writes. It writes nothing.
+func (x *Index) Writable(ctx context.Context) error {
+	return x.store.Update(ctx, func(Tx) error { return nil })
 }
 
 // SaveIntent records the epoch that is about to be written to the bucket, or that it was, and whether the prefix is

@@ -14,6 +14,7 @@ import (
 type VerifyJob struct {
 	Upload     string       `json:"upload,omitempty"` // whose part list was completed: a lie fails this upload
 	Worker     string       `json:"worker,omitempty"`
+	Run        string       `json:"run,omitempty"` // of the Index that leased it; one that was killed holds nothing
 	LeaseUntil ballast.Time `json:"lease_until,omitzero"`
 }
 
@@ -33,7 +34,8 @@ func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, uploa
 	return err
 }
 
-// LeaseVerify gives a worker the first job that nobody works on. ok is false when there is none.
+// LeaseVerify gives a worker the first job that nobody works on. A lease of an Index that is no more holds nobody up: one
+// at a time has the store. ok is false when there is none.
 func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Duration) (id BlobID, b Blob, ok bool, err error) {
 	err = x.skipping(ctx, func(ctx context.Context, fn func(Tx) error) error { return x.update(ctx, failpoint.LeaseVerify, fn) }, func(tx Tx, skip skip) error {
 		ok = false
@@ -43,7 +45,7 @@ func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Durat
 				return err
 			}
 			job := item.value
-			if now.Before(job.LeaseUntil.Time) {
+			if now.Before(job.LeaseUntil.Time) && (job.Worker == "" || job.Run == x.run) {
 				continue
 			}
 			if id, b, err = jobBlob(tx, item.key); err != nil {
@@ -53,7 +55,7 @@ func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Durat
 				continue
 			}
 			ok = true
-			job.Worker, job.LeaseUntil = worker, ballast.At(now.Add(lease))
+			job.Worker, job.Run, job.LeaseUntil = worker, x.run, ballast.At(now.Add(lease))
 			return put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), job)
 		}
 		return nil

@@ -54,6 +54,21 @@ func TestVerifyJobsHaveOneWorker(t *testing.T) {
 	})
 }
 
+// What a process that was killed had leased is given out by the next one at once; a pause is still a pause.
+func TestALeaseEndsWithItsIndex(t *testing.T) {
+	s := index.NewMem()
+	killed := newWorld(t, s)
+	id := killed.stored(killed.open("acme::m"), "x")
+	killed.leased("a", id)
+	next := newWorld(t, s)
+	next.leased("b", id)
+	if held, err := next.RenewVerify(next.ctx, id, "a", verifyLease); held || err != nil {
+		t.Errorf("the dead worker's lease: %t, %v", held, err)
+	}
+	next.ok(next.ReturnVerify(next.ctx, id, "b", time.Minute))
+	newWorld(t, s).wantNoJob("c")
+}
+
 func TestALostLeaseGivesNoVerdict(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		u := w.open("acme::m")

@@ -205,17 +205,22 @@ func servable(tx Tx, v Version, err error) error {
 }
 
 // KnowsRecord reports whether record n of a version may be in the bucket by what the index knows: it is, or is about to
-// be written.
+// be written. A version whose item is damaged the index knew, and passes over: such a version must not stop the registry.
 func (x *Index) KnowsRecord(ctx context.Context, k ballast.Key, n int) (known bool, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		v, ok, err := lookup[Version](tx, versionKey(kindVersion, k.Scope, k.Name, k.Version))
-		if known = ok && n <= v.Records; err != nil || !ok || n != v.Records+1 {
-			return err
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
+		key := versionKey(kindVersion, k.Scope, k.Name, k.Version)
+		v, ok, err := lookup[Version](tx, key)
+		if err != nil {
+			known = true
+			return skip(key, err)
+		}
+		if known = ok && n <= v.Records; !ok || n != v.Records+1 {
+			return nil
 		}
 		known, err = exists(tx, versionKey(kindRecord, k.Scope, k.Name, k.Version))
 		return err
 	})
-	return known, err
+	return known && err == nil, err
 }
 
 // Version returns a version by its key, in whatever state. Errors: ErrNotFound.

@@ -41,9 +41,18 @@ var (
 	ErrClosed = errors.New("index: closed")
 )
 
+// Errors of a commit, from Update.
+var (
+	// ErrFull says that the disk has no room; nothing was written. Updates go on when it has.
+	ErrFull = errors.New("index: no space left on the disk")
+	// ErrFailed says that a commit failed in a way that leaves unknown what of it reached the disk. No Update goes on
+	// before the store is opened anew; Views do.
+	ErrFailed = errors.New("index: closed for writing until reopened, since a commit failed")
+)
+
 // Store is an ordered key-value store with transactions.
 //
-// Consistency: transactions are serializable, and an Update that began after another returned sees its effect.
+// Consistency: transactions are serializable, and one that began after an Update returned sees its effect.
 //
 // Durability: when Update returns nil its writes survive a crash of the process and a loss of power. When it returns
 // an error from fn, or ErrTooLarge, nothing was written. Another error (a full disk, say) leaves the outcome to be read back.

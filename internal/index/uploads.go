@@ -40,6 +40,8 @@ type Accepted struct {
 	Metadata     ballast.Metadata `json:"metadata"`
 	Referenced   bool             `json:"referenced"`
 	Reread       bool             `json:"reread"` // a blob among them was verified by re-reading
+	Inspected    bool             `json:"inspected,omitempty"`
+	Weights      *ballast.Weights `json:"weights,omitempty"` // since it was inspected, when they are known
 	// From is the scope whose blobs are copied where this upload's own scope lacks them. Zero: its client sends them.
 	From ballast.Scope `json:"from,omitzero"`
 }

@@ -37,6 +37,7 @@ type Version struct {
 	Size         int64             `json:"size"`
 	Files        int               `json:"files"`
 	Assurance    ballast.Assurance `json:"assurance"`
+	Weights      *ballast.Weights  `json:"weights,omitempty"` // when they are known
 	Metadata     ballast.Metadata  `json:"metadata"`
 	CreatedBy    string            `json:"created_by"`
 	CreatedAt    ballast.Time      `json:"created_at"`
@@ -55,6 +56,24 @@ type Version struct {
 // Key returns the version's key.
 func (v Version) Key() ballast.Key {
 	return ballast.Key{Scope: v.Scope, Name: v.Name, Version: v.Version}
+}
+
+// Inspected notes what the headers of an accepted upload's files say, nil when that is not known. What was noted first
+// stays. Errors: lease_lost when the upload ended.
+func (x *Index) Inspected(ctx context.Context, id string, w *ballast.Weights) error {
+	_, err := x.updateUpload(ctx, failpoint.Inspect, id, func(_ Tx, u *Upload) error {
+		if u.Status != ballast.UploadVerifying {
+			return ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", id, u.Status)
+		}
+		if u.Sealed || u.Accepted.Inspected {
+			return nil
+		}
+		accepted := *u.Accepted
+		accepted.Inspected, accepted.Weights = true, w
+		u.Accepted = &accepted
+		return nil
+	})
+	return err
 }
 
 // Reference notes, for one chunk of at most MaxWants digests, that the manifest of an accepted upload uses these blobs.
@@ -174,7 +193,7 @@ func newVersion(u Upload, name ballast.Name, now ballast.Time) Version {
 	}
 	return Version{
 		Scope: u.Scope, Name: name, Version: u.Version, Status: ballast.StatusSealed, Stage: ballast.StageNone,
-		Digest: a.Manifest, ManifestSize: a.ManifestSize, Size: a.Size, Files: a.Files, Assurance: assurance,
+		Digest: a.Manifest, ManifestSize: a.ManifestSize, Size: a.Size, Files: a.Files, Assurance: assurance, Weights: a.Weights,
 		Metadata: a.Metadata, CreatedBy: u.CreatedBy, CreatedAt: now, UpdatedAt: now, Revision: 1, Upload: u.ID,
 	}
 }

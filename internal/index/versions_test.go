@@ -114,6 +114,41 @@ func TestARefusedRecordSealsNothing(t *testing.T) {
 	})
 }
 
+// TestWhatIsInsideIsNotedOnce: what the record is made of does not change between two runs of a finisher.
+func TestWhatIsInsideIsNotedOnce(t *testing.T) {
+	first, second := &ballast.Weights{Format: "gguf", Tensors: 1, DTypes: map[string]int64{"F32": 4}}, &ballast.Weights{Format: "gguf", Tensors: 2}
+	onBoth(t, func(t *testing.T, w *world) {
+		u := w.open("acme::m::1")
+		w.want(ballast.CodeLeaseLost, w.Inspected(w.ctx, u.ID, first))
+		u = w.accept(u, "x", ballast.Metadata{})
+		w.ok(w.Inspected(w.ctx, u.ID, first))
+		w.ok(w.Inspected(w.ctx, u.ID, second))
+		v, err := w.Seal(w.ctx, u.ID, record)
+		if err != nil || v.Weights == nil || v.Weights.Tensors != 1 || v.Weights.DTypes["F32"] != 4 {
+			t.Errorf("sealed %+v, %v", v.Weights, err)
+		}
+		w.ok(w.Inspected(w.ctx, u.ID, second))
+		if got := w.get(u.ID); got.Accepted.Weights.Tensors != 1 {
+			t.Errorf("noted %+v after the seal", got.Accepted.Weights)
+		}
+
+		unknown := w.accept(w.open("acme::m::2"), "y", ballast.Metadata{})
+		w.ok(w.Inspected(w.ctx, unknown.ID, nil))
+		w.ok(w.Inspected(w.ctx, unknown.ID, second))
+		if got := w.get(unknown.ID); !got.Accepted.Inspected || got.Accepted.Weights != nil {
+			t.Errorf("noted %+v", got.Accepted)
+		}
+
+		again := w.accept(w.open("acme::m::3"), "z", ballast.Metadata{})
+		w.ok(w.Inspected(w.ctx, again.ID, first))
+		w.ok(w.Reopen(w.ctx, again.ID, lease))
+		if got := w.get(again.ID); got.Accepted != nil {
+			t.Errorf("taken back, it still has %+v", got.Accepted)
+		}
+		w.want(ballast.CodeNotFound, w.Inspected(w.ctx, "none", first))
+	})
+}
+
 func TestReferencesNeedVerifiedBlobs(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		u := w.open("acme::m")

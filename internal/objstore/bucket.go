@@ -17,8 +17,8 @@ import (
 	"github.com/ballast-registry/ballast"
 )
 
-// Answers of the store that callers decide on. Anything else, and everything a driver does not recognise, is returned
-// wrapped and matches none of these: an unknown answer never reads as absent.
+// Answers of the store that callers decide on. What a driver does not recognise matches ErrUnknown at most: an unknown
+// answer never reads as absent.
 var (
 	// ErrNotFound: the store said that the object is not there (404). A 403 is ErrDenied, never this.
 	ErrNotFound = errors.New("objstore: object not found")
@@ -34,6 +34,9 @@ var (
 	ErrDenied = errors.New("objstore: access denied")
 	// ErrUnavailable: timeout, connection failure, throttling or 5xx. A write that ended so may have happened.
 	ErrUnavailable = errors.New("objstore: store unavailable")
+	// ErrUnknown: there was an answer, and it is none that the driver knows. It says nothing about what was asked, and may
+	// come from something on the way to the store.
+	ErrUnknown = errors.New("objstore: answer not understood")
 	// ErrBadKey: the key has an empty, "." or ".." segment, begins or ends with "/", holds a control character, or is
 	// longer than 1024 bytes. Some stores collapse such keys, so they never leave the process.
 	ErrBadKey = errors.New("objstore: unusable key")

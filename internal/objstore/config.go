@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -77,7 +78,8 @@ type Config struct {
 	Put     *Identity // signs PUTs and parts; nil means Service
 	Get     *Identity // signs GETs; nil means Service
 
-	HTTPClient *http.Client // nil means one with bounded waits
+	HTTPClient *http.Client     // nil means one with bounded waits
+	Now        func() time.Time // the clock of signed requests and of the probe; nil means time.Now
 }
 
 // LogValue implements slog.LogValuer.

@@ -35,7 +35,8 @@ var codes = map[string]error{
 	"NotImplemented":             nil,
 }
 
-// classify adds the sentinel that an answer of the store stands for. What it does not recognise it returns as it is.
+// classify adds the sentinel that an answer of the store stands for. What is no answer and not recognised it returns as
+// it is.
 func classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -43,7 +44,10 @@ func classify(ctx context.Context, err error) error {
 	if sentinel := sentinelOf(err); sentinel != nil {
 		return fmt.Errorf("%w: %w", sentinel, err)
 	}
-	if ctx.Err() != nil && statusOf(err) == 0 {
+	switch {
+	case statusOf(err) != 0:
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
 	}
 	return err

@@ -41,7 +41,7 @@ func (s *S3) whyNoHead(ctx context.Context, key string, err error) error {
 	switch {
 	case getErr == nil:
 		out.Body.Close()
-		return err // HEAD alone is refused: not understood
+		return classify(ctx, err) // HEAD alone is refused: not understood
 	case code(getErr) == "InvalidRequest" || code(getErr) == "InvalidArgument":
 		return fmt.Errorf("%w: %w", ErrUnreadable, getErr)
 	}
@@ -64,13 +64,18 @@ func fullSHA256(out *s3.HeadObjectOutput) digest.Digest {
 	return decodeSHA256(value)
 }
 
-// decodeSHA256 reads the value of x-amz-checksum-sha256; "" when it is none.
+// decodeSHA256 reads the value of x-amz-checksum-sha256; "" when it is none. The decoder passes over line ends and loose
+// bits, so only the one spelling of a checksum counts.
 func decodeSHA256(value string) digest.Digest {
 	raw, err := base64.StdEncoding.DecodeString(value)
 	if err != nil || len(raw) != 32 {
 		return ""
 	}
-	return ballast.DigestFromSum([32]byte(raw))
+	d := ballast.DigestFromSum([32]byte(raw))
+	if ballast.ChecksumHeader(d) != value {
+		return ""
+	}
+	return d
 }
 
 // oddities names what makes an object other than plain bytes.

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/smithy-go/encoding/httpbinding"
 
@@ -220,7 +219,7 @@ func (p *prober) forge(ctx context.Context, id *identity, key string) (ballast.S
 	if err != nil {
 		return ballast.SignedRequest{}, err
 	}
-	now := time.Now().UTC()
+	now := p.s.now().UTC()
 	u := p.s.private.object(p.s.prefix + key)
 	query := url.Values{
 		"X-Amz-Algorithm":     {"AWS4-HMAC-SHA256"},

@@ -25,7 +25,7 @@ func (p *prober) clock(ctx context.Context) (observation, error) {
 	if err != nil {
 		return failed(err)
 	}
-	sent := time.Now()
+	sent := p.s.now()
 	resp, err := p.client.Do(r)
 	if err != nil {
 		return failed(p.noAnswer(err))
@@ -35,7 +35,7 @@ func (p *prober) clock(ctx context.Context) (observation, error) {
 	if err != nil {
 		return held("the store's answers have no Date")
 	}
-	middle := sent.Add(time.Since(sent) / 2)
+	middle := sent.Add(p.s.now().Sub(sent) / 2)
 	p.report.ClockOffset = date.Add(time.Second / 2).Sub(middle).Round(time.Second) // Date drops the fraction
 	if p.report.ClockOffset.Abs() > clockLimit {
 		return broken("the store's clock is off by %v", p.report.ClockOffset)

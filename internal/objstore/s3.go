@@ -55,7 +55,10 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 	s := &S3{
 		bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region,
 		service: newIdentity(cfg.Service.String(), loaded),
-		signer:  newV4Signer(), now: time.Now, copyPart: copyPartSize,
+		signer:  newV4Signer(), now: cfg.Now, copyPart: copyPartSize,
+	}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	if s.prefix != "" {
 		s.prefix += "/"
@@ -208,8 +211,8 @@ func (s *S3) Get(ctx context.Context, key string, opt ReadOptions) (io.ReadClose
 // wholeSize is the object's size: of a range, what follows the slash in Content-Range.
 func wholeSize(length int64, contentRange string) int64 {
 	if _, total, ok := strings.Cut(contentRange, "/"); ok {
-		if n, err := strconv.ParseInt(total, 10, 64); err == nil {
-			return n
+		if n, err := strconv.ParseUint(total, 10, 63); err == nil {
+			return int64(n)
 		}
 	}
 	return length

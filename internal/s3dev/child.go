@@ -115,7 +115,7 @@ func runGateway(ctx context.Context, cmd command, address string, keys Keys, att
 	}
 	opt.SetNewDirPerm(0o700)
 	opt.SetNewFilePerm(0o600)
-	backend, err := posix.New(objectsFolder(cmd.Data), attributes, opt)
+	backend, err := posix.New(objectsFolder(cmd.Data), bytesFirst{attributes}, opt)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func loadOrMakeKeys(file string) (Keys, error) {
 	return ReadKeys(file)
 }
 
-// makeKeys writes a new pair to file, whole or not at all. A file that another process made meanwhile stays.
+// makeKeys writes a new pair to file, whole and to stay or not at all. A file that another process made meanwhile stays.
 func makeKeys(file string) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".s3.credentials-*") // 0600
 	if err != nil {
@@ -59,7 +59,11 @@ func makeKeys(file string) (err error) {
 	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return nil
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // ReadKeys reads the default profile of a file in the AWS shared-credentials format. An absent file is fs.ErrNotExist.

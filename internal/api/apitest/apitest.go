@@ -1,5 +1,6 @@
 // Package apitest holds the answers of the HTTP face to docs/openapi.yaml: [Validate] wraps the handler of a test's
-// server, so that whatever the test asks, each answer is held to the description.
+// server, and [Proxy] stands before a registry that runs in another process, so that whatever the test asks, each answer
+// is held to the description.
 //
 // It is stricter than a client should be: a field, a status, a media type or a route that is not described is reported,
 // because a reader of the description cannot know of it.
@@ -7,7 +8,13 @@ package apitest
 
 import (
 	"bytes"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
 )
 
 // Reporter is the part of testing.TB that hears of answers which are not as described.
@@ -35,6 +42,36 @@ func Validate(t Reporter, h http.Handler) http.Handler {
 			t.Errorf("%s %s: %d: not as docs/openapi.yaml says: %v\n%.1000s", r.Method, r.URL, rec.status, err, rec.body.Bytes())
 		}
 	})
+}
+
+// Proxy starts a proxy before the registry at target, until the test ends, and returns its URL. It passes everything on
+// unchanged and holds each answer to the description; where the registry breaks a connection, so does it.
+func Proxy(t interface {
+	Reporter
+	Cleanup(func())
+}, target string) string {
+	t.Helper()
+	to, err := url.Parse(target)
+	if err != nil {
+		t.Errorf("apitest: %v", err)
+		return target
+	}
+	// A connection a request: a pooled one that the registry closed would look like a failure.
+	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true}
+	forward := &httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host
+		},
+		FlushInterval: -1,
+		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ErrorLog:      log.New(io.Discard, "", 0),
+	}
+	srv := httptest.NewServer(Validate(t, forward))
+	t.Cleanup(srv.Close)
+	// A registry's host name is another one than its store's.
+	return strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)
 }
 
 // recorder keeps a copy of an answer on its way to the client.

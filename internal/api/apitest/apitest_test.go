@@ -127,3 +127,60 @@ func TestAnswersPassThrough(t *testing.T) {
 		t.Errorf("%d %s, %v", resp.StatusCode, body, err)
 	}
 }
+
+// TestProxy: what a registry elsewhere answers goes through as it is, and is reported when it is not as described.
+func TestProxy(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer canned
+		want   string
+	}{
+		"described": {canned{404, asProblem(), notFound}, ""}, "not described": {canned{200, asJSON(), strings.Replace(model, "{", `{"secret":1,`, 1)}, "secret"},
+	} {
+		srv := httptest.NewServer(c.answer)
+		defer srv.Close()
+		to := &recording{T: t}
+		resp, err := http.Get(Proxy(to, srv.URL) + modelPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != c.answer.status || string(body) != c.answer.body {
+			t.Errorf("%s: %d %s, %v", name, resp.StatusCode, body, err)
+		}
+		to.end() // an answer is looked at once it is sent
+		if got := strings.Join(to.reports, "\n"); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: reported %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// TestProxyOfNobody: a registry that is gone looks gone.
+func TestProxyOfNobody(t *testing.T) {
+	srv := httptest.NewServer(http.NotFoundHandler())
+	srv.Close()
+	resp, err := http.Get(Proxy(t, srv.URL) + modelPath)
+	if err == nil {
+		resp.Body.Close()
+		t.Errorf("answered %d", resp.StatusCode)
+	}
+}
+
+// recording is a test that keeps what it is told, until it ends.
+type recording struct {
+	*testing.T
+	reports
+	cleanups []func()
+}
+
+func (*recording) Helper() {}
+
+func (r *recording) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
+
+func (r *recording) end() {
+	for _, f := range r.cleanups {
+		f()
+	}
+}
+
+func (r *recording) Errorf(format string, args ...any) { r.reports.Errorf(format, args...) }

@@ -16,6 +16,7 @@ var controls = map[fault][]string{
 	"commits failures":       {"rollback", "failures beside successes", "history", "model"},
 	"views wait":             {"view beside an update"},
 	"views move":             {"update beside a view"},
+	"views lag":              {"get put delete", "history"},
 	"views write":            {"read only"},
 	"runs twice":             {"fn runs again", "counters"},
 	"context ignored":        {"context done before", "context done in fn", "failures beside successes"},

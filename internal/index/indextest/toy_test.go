@@ -22,6 +22,7 @@ type toy struct {
 	mu       sync.Mutex
 	changed  *sync.Cond // when state, updating, open or closed changes
 	state    map[string]string
+	before   map[string]string // state as it was before the last Update
 	updating bool
 	open     int // transactions
 	closed   bool
@@ -51,6 +52,9 @@ func (s *toy) begin(ctx context.Context, update bool) (map[string]string, error)
 		return nil, err
 	}
 	s.updating = s.updating || update
+	if !update && s.fault == "views lag" && s.before != nil {
+		return s.before, nil
+	}
 	if update && s.fault != "dirty views" && s.fault != "no rollback" || s.fault == "views move" {
 		return maps.Clone(s.state), nil
 	}
@@ -65,7 +69,7 @@ func (s *toy) end(update bool, state map[string]string) {
 		s.updating = false
 	}
 	if state != nil {
-		s.state = state
+		s.before, s.state = s.state, state
 	}
 	s.changed.Broadcast()
 }

@@ -11,7 +11,8 @@
 //
 // The line tags is for guards that are built with some; subtests may be named, as in TestMatrix/killed.
 //
-// Its sections old and new hold the text to replace, which must occur once, and what to put there.
+// What stands behind the test is passed to it. The sections old and new hold the text to replace, which must occur once,
+// and what to put there.
 package main
 
 import (
@@ -71,6 +72,7 @@ type mutant struct {
 	file, old, new string
 	pkg, test      string
 	tags           string
+	flags          []string
 }
 
 // try returns nil when the guard fails on the mutant, and only on it.
@@ -95,6 +97,8 @@ func try(ctx context.Context, file string) error {
 	out, err := m.goTest(ctx, overlay, append(guard, "-count=1")...)
 	var exit *exec.ExitError
 	switch {
+	case strings.Contains(string(out), "panic: test timed out"):
+		return fmt.Errorf("TIMED OUT %s, which is no verdict", m.test)
 	case errors.As(err, &exit):
 		return m.innocent(ctx, guard)
 	case err != nil:
@@ -114,7 +118,7 @@ func (m mutant) innocent(ctx context.Context, guard []string) error {
 }
 
 func (m mutant) goTest(ctx context.Context, overlay string, args ...string) ([]byte, error) {
-	args = append([]string{"test", "-tags=" + m.tags}, append(args, m.pkg)...)
+	args = slices.Concat([]string{"test", "-tags=" + m.tags}, args, []string{m.pkg}, m.flags)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = os.Environ()
 	if overlay != "" { // in GOFLAGS, so that a test which builds the real binary gets the mutant too
@@ -134,7 +138,9 @@ func parse(file string) (mutant, error) {
 			m.file = strings.TrimSpace(v)
 		}
 		if v, ok := strings.CutPrefix(line, "test: "); ok {
-			m.pkg, m.test, _ = strings.Cut(strings.TrimSpace(v), " ")
+			if words := strings.Fields(v); len(words) > 1 {
+				m.pkg, m.test, m.flags = words[0], words[1], words[2:]
+			}
 		}
 		if v, ok := strings.CutPrefix(line, "tags: "); ok {
 			m.tags = strings.TrimSpace(v)
