@@ -24,7 +24,7 @@ import (
 
 const (
 	machineSteps      = 10_000 // of one run, all machines together
-	machineStepsShort = 1_500
+	machineStepsShort = 4_000
 	machineCheckEvery = 40 // steps between two looks at everything
 )
 
