@@ -32,6 +32,7 @@ type walkOrder struct {
 	OneIdentity              bool
 	// Where to stop, and how: at no step, by a kill -9, or, with Held, by saying so in that file and standing still.
 	Step   string
+	Behind string // the first time after this step; empty: from the beginning
 	Moment failpoint.Moment
 	Held   string
 	// Check looks at what is there instead of walking. After a whole walk everything must be published.
@@ -42,7 +43,7 @@ func newWalkOrder(t *testing.T, s *testenv.Store, r row) walkOrder {
 	return walkOrder{
 		Dir: t.TempDir(), Aside: t.TempDir(), Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, OneIdentity: s.OneIdentity,
 		Keys: [3][2]string{{s.Service.ID, s.Service.Secret}, {s.Put.ID, s.Put.Secret}, {s.Get.ID, s.Get.Secret}},
-		Step: r.step.String(), Moment: r.moment,
+		Step: r.step.String(), Behind: r.behind.String(), Moment: r.moment,
 	}
 }
 
@@ -89,7 +90,11 @@ func TestCrashWalk(t *testing.T) {
 		order.reports().add(key, f)
 	}
 	if order.Step != "" {
-		w.stop, _ = w.once(row{must(failpoint.ParseStep(order.Step)), order.Moment}, func(context.Context) error {
+		at := row{step: must(failpoint.ParseStep(order.Step)), moment: order.Moment}
+		if order.Behind != "" {
+			at.behind = must(failpoint.ParseStep(order.Behind))
+		}
+		w.stop, _ = w.once(at, func(context.Context) error {
 			if order.Held == "" {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}

@@ -23,17 +23,36 @@ import (
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
-// row is a moment at which the registry is stopped.
+// row is a moment at which the registry is stopped: the first time that a step is taken after another one was. Every walk
+// begins with Migrate, so that behind the zero Step is from the beginning.
 type row struct {
 	step   failpoint.Step
 	moment failpoint.Moment
+	behind failpoint.Step
 }
 
-func (r row) String() string { return r.step.String() + "/" + string(r.moment) }
+// name tells the rows of one moment apart.
+func (r row) name() string {
+	if r.behind == failpoint.Migrate {
+		return r.step.String()
+	}
+	return r.step.String() + "-behind-" + r.behind.String()
+}
 
+func (r row) String() string { return r.name() + "/" + string(r.moment) }
+
+// rows are each step, and once more the steps that end a version: from the first of them on it only goes forward.
 func rows() (all []row) {
+	add := func(s, behind failpoint.Step) {
+		all = append(all, row{s, failpoint.Before, behind}, row{s, failpoint.After, behind})
+	}
 	for _, s := range failpoint.Steps() {
-		all = append(all, row{s, failpoint.Before}, row{s, failpoint.After})
+		add(s, failpoint.Migrate)
+	}
+	for _, end := range []failpoint.Step{failpoint.Retire, failpoint.Delete} {
+		for _, s := range []failpoint.Step{failpoint.PutRecord, failpoint.SyncRecord, failpoint.Recorded} {
+			add(s, end)
+		}
 	}
 	return all
 }
@@ -49,7 +68,7 @@ func (w *walk) once(r row, act func(context.Context) error) (hook failpoint.Hook
 		if stored, _ := w.times(failpoint.StoredByMultipart); s == failpoint.LeaseVerify && stored == 0 || s == failpoint.DropEvents && !w.drops() {
 			return nil
 		}
-		if !struck.CompareAndSwap(false, true) {
+		if before, _ := w.times(r.behind); before == 0 || !struck.CompareAndSwap(false, true) {
 			return nil
 		}
 		return act(ctx)
@@ -94,18 +113,21 @@ func (c *crashTable) add(way string, r row) {
 	if c.n[column] == nil {
 		c.n[column] = map[string]int{}
 	}
-	c.n[column][r.step.String()]++
+	c.n[column][r.name()]++
 }
 
 // print shows the table. There is no zero in it unless rows were left out: each row fails when its step is not met.
 func (c *crashTable) print(t *testing.T) {
 	columns := []string{"error/before", "error/after", "cancelled/before", "cancelled/after", "killed/before", "killed/after"}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%-20s %s\n", "step", strings.Join(columns, "  "))
-	for _, s := range failpoint.Steps() {
-		fmt.Fprintf(&b, "%-20s ", s)
+	fmt.Fprintf(&b, "\n%-27s %s\n", "step", strings.Join(columns, "  "))
+	for _, r := range rows() {
+		if r.moment == failpoint.After {
+			continue
+		}
+		fmt.Fprintf(&b, "%-27s ", r.name())
 		for _, column := range columns {
-			fmt.Fprintf(&b, " %*d ", len(column), c.n[column][s.String()])
+			fmt.Fprintf(&b, " %*d ", len(column), c.n[column][r.name()])
 		}
 		b.WriteByte('\n')
 	}

@@ -337,9 +337,11 @@ func distinctFiles(files []ballast.File) func(yield func(ballast.File) bool) {
 }
 
 // drawPush does all that an honest client does.
-func (m *machine) drawPush() step {
+func (m *machine) drawPush() step { return m.push(m.anyVersion()) }
+
+func (m *machine) push(label ballast.Version) step {
 	p := m.actor(acme)
-	req := ballast.CreateUpload{Name: m.anyName(), Version: m.anyVersion(), Attempt: fmt.Sprintf("attempt-of-push-%d", m.steps)}
+	req := ballast.CreateUpload{Name: m.anyName(), Version: label, Attempt: fmt.Sprintf("attempt-of-push-%d", m.steps)}
 	var id string
 	m.seen.add("push", "")
 	if m.do(m.create(p, req, &id)); m.upload(id) == nil {

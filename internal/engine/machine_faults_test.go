@@ -194,7 +194,7 @@ func (m *machine) drawOutage() step {
 		},
 		want: func() ballast.Code { m.outage = true; return "" },
 	})
-	return m.drawPush()
+	return m.push(ballast.Version{}) // a label that is free, so that something is sealed
 }
 
 // endOutage lets what was sealed or ended roll forward.

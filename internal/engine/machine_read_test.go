@@ -227,7 +227,7 @@ type page struct {
 
 func (m *machine) drawFiles() step {
 	ref := m.anyRef()
-	if sealed := slices.DeleteFunc(m.all(), func(v *modelVersion) bool { return v.status != ballast.StatusSealed }); len(sealed) > 0 && m.oneIn(2) {
+	if sealed := slices.DeleteFunc(m.all(), func(v *modelVersion) bool { return v.status != ballast.StatusSealed }); len(sealed) > 0 && !m.oneIn(4) {
 		k := pick(m, "sealed version", sealed).key
 		ref = ballast.Ref{Scope: k.Scope, Name: k.Name, Version: k.Version}
 	}

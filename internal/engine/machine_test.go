@@ -24,7 +24,7 @@ import (
 
 const (
 	machineSteps      = 10_000 // of one run, all machines together
-	machineStepsShort = 3_000
+	machineStepsShort = 4_000
 	machineCheckEvery = 40 // steps between two looks at everything
 )
 
