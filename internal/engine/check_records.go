@@ -111,7 +111,7 @@ func rebuilds(r Record, v index.Version) bool {
 		same = sameJSON(r.Metadata, v.Metadata)
 	}
 	return same && r.Digest == v.Digest && r.Size == v.Size && r.Files == v.Files && r.CreatedBy == v.CreatedBy &&
-		r.CreatedAt == v.CreatedAt && r.Name == v.Name && r.Version == v.Version
+		r.CreatedAt == v.CreatedAt && r.Name == v.Name && r.Version == v.Version && sameJSON(r.Weights, v.Weights)
 }
 
 func sameJSON(a, b any) bool {

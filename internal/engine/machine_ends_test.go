@@ -221,7 +221,7 @@ func (e modelEvent) String() string {
 func (e modelEvent) heardBy(p engine.Principal) bool {
 	switch {
 	case e.token != "":
-		return roleIn(p, e.scope) >= ballast.Admin
+		return max(roleIn(p, e.scope), roleIn(p, ballast.Global)) >= ballast.Admin
 	case e.of != nil:
 		return roleIn(p, e.of.key.Scope) >= ballast.Reader
 	}
