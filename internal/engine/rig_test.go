@@ -3,10 +3,12 @@ package engine_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,6 +47,9 @@ func realStore(t *testing.T, s *testenv.Store) store {
 	}
 	return store{s3, objstoretest.CheckSigner(t, s3), func(t *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int {
 		res, err := objstoretest.Send(t.Context(), http.DefaultClient, req, body, extra)
+		if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+			return unheard
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,6 +57,10 @@ func realStore(t *testing.T, s *testenv.Store) store {
 		return res.StatusCode
 	}}
 }
+
+// unheard stands for a refusal that came while the body was still being sent: the embedded store then closes the
+// connection, and whether the client reads its answer first is a race.
+const unheard = 0
 
 // eachStore runs a test on the fake that polices the contract and on both real stores.
 func eachStore(t *testing.T, test func(t *testing.T, s store)) {
