@@ -110,7 +110,7 @@ func TestStops(t *testing.T) {
 // tourNeeds are the programs of others that each tour of the README takes, beside a shell. The Python tour goes on with
 // what the tour before it exported.
 var tourNeeds = map[string][]string{
-	"cli": nil, "curl": {"curl", "jq", "openssl"}, "aws": {"aws", "jq"}, "python": {"aws", "boto3"},
+	"cli": nil, "curl": {"curl", "jq", "openssl"}, "aws": {"aws", "jq"}, "python": {"aws", "boto3"}, "catalogue": nil,
 }
 
 // TestReadme types the README's tours, in their order and in one shell, beside a `ballast serve` with nothing but its
