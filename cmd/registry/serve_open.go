@@ -242,6 +242,7 @@ func (s *serving) serve(ctx context.Context) error {
 		})
 		g.Go(func() error {
 			<-running.Done()
+			s.engine.Hurry()
 			drain(server, cut)
 			return nil
 		})

@@ -286,7 +286,7 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 			return showEvents(nil, next), nil
 		case <-ctx.Done():
 			return showEvents(nil, next), nil
-		case <-e.ctx.Done():
+		case <-e.hurry.Done():
 			return showEvents(nil, next), nil
 		}
 	}

@@ -60,7 +60,9 @@ type Engine struct {
 	work sync.WaitGroup
 	ctx  context.Context // of background work, ends with Close
 
-	surveyed chan struct{} // closed once the index was seen to know every version of the bucket
+	surveyed chan struct{}   // closed once the index was seen to know every version of the bucket
+	hurry    context.Context // of requests that wait for something to happen; ends with Hurry or Close
+	rush     context.CancelFunc
 }
 
 // Open claims the prefix for the index, rolls forward what an earlier run left behind, and starts the background work.
@@ -90,6 +92,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e.inspecting, e.listing = newSlots(inspectsAtOnce), newSlots(listsAtOnce)
 	e.manifests = manifestCache{max: e.limits.ManifestCache}
 	e.ctx, e.stop = context.WithCancel(context.Background())
+	e.hurry, e.rush = context.WithCancel(e.ctx)
 	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, sync: e.sync, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify, life: e.ctx}
 	e.bucket, e.signer = fencedBucket{opt.Bucket, e.owner}, fencedSigner{opt.Signer, e.owner}
 	err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log)
@@ -153,6 +156,10 @@ func (e *Engine) loop(name string, every time.Duration, bell bell, task func(con
 		}
 	})
 }
+
+// Hurry makes whoever waits for an upload or an event get the answer that there is now, from here on: the service is about
+// to stop.
+func (e *Engine) Hurry() { e.rush() }
 
 // Close stops the background work and waits for it. What it leaves unfinished is finished by the next start. The index
 // stays open.

@@ -206,7 +206,8 @@ func (p Principal) isAdmin() bool {
 	return false
 }
 
-// RevokeToken removes a token at once. Errors: not_found, also for one that the principal does not administer.
+// RevokeToken removes a token at once. Errors: not_found, also for one that the principal does not administer;
+// precondition for the last one that administers global.
 func (e *Engine) RevokeToken(ctx context.Context, p Principal, id string) error {
 	t, ok, err := e.index.Token(ctx, id)
 	if err != nil {

@@ -100,7 +100,7 @@ func (e *Engine) await(ctx context.Context, id string, wait time.Duration, stop 
 			return u, nil
 		case <-ctx.Done():
 			return u, nil
-		case <-e.ctx.Done():
+		case <-e.hurry.Done():
 			return u, nil
 		}
 	}

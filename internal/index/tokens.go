@@ -69,13 +69,42 @@ func (x *Index) Tokens(ctx context.Context, after string, limit int, see func(To
 	return page, next, err
 }
 
-// DeleteToken removes a token; an absent one is success.
+// DeleteToken removes a token; an absent one is success. Errors: precondition for the last one that administers global:
+// nobody could mint another.
 func (x *Index) DeleteToken(ctx context.Context, id, by string) error {
 	return x.update(ctx, failpoint.DeleteToken, func(tx Tx) error {
 		t, ok, err := lookup[Token](tx, key(kindToken, id))
 		if err != nil || !ok {
 			return err
 		}
+		if err := notTheLast(tx, t); err != nil {
+			return err
+		}
 		return errors.Join(tx.Delete(key(kindToken, id)), x.emit(tx, Event{By: by, Kind: ballast.EventTokenGone, Scope: t.home(), Token: id}))
 	})
+}
+
+// notTheLast refuses the only token that administers global. One that cannot be read counts for none.
+func notTheLast(tx Tx, t Token) error {
+	if !t.administersGlobal() {
+		return nil
+	}
+	for item, err := range tx.Scan([]byte{kindToken}, nil, false) {
+		if err != nil {
+			continue
+		}
+		if other, err := decode[Token](item.Key, item.Value); err == nil && other.ID != t.ID && other.administersGlobal() {
+			return nil
+		}
+	}
+	return ballast.Errorf(ballast.CodePrecondition, "token %s is the last one that administers global; mint another with global=admin first", t.ID)
+}
+
+func (t Token) administersGlobal() bool {
+	for _, g := range t.Grants {
+		if g.Scope == ballast.Global && g.Role >= ballast.Admin {
+			return true
+		}
+	}
+	return false
 }
