@@ -94,3 +94,20 @@ func AliasOfKey(k ballast.Key, a ballast.Alias) []byte {
 func ByDigestKey(k ballast.Key, d digest.Digest) []byte {
 	return byDigestKey(k.Scope, k.Name, d, k.Version)
 }
+
+// Bare is an Index on a store as it is, without migrations.
+func Bare(s Store) *Index { return &Index{store: s} }
+
+// Migrations are the names in the ledger.
+func (x *Index) Migrations(ctx context.Context) (ledger []string, err error) {
+	err = x.store.View(ctx, func(tx Tx) (err error) {
+		ledger, err = get[[]string](tx, metaMigrations)
+		return err
+	})
+	return ledger, err
+}
+
+// SetMigrations replaces the ledger.
+func (x *Index) SetMigrations(ctx context.Context, ledger ...string) error {
+	return x.store.Update(ctx, func(tx Tx) error { return put(tx, metaMigrations, ledger) })
+}
