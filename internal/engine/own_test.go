@@ -1,13 +1,16 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"sync"
 	"testing"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 )
 
@@ -78,4 +81,34 @@ func TestAbortedWhileCommitIsChecked(t *testing.T) {
 	})
 	_, err := r.Commit(t.Context(), writer, u.ID, ballast.CommitRequest{Files: f.files()})
 	wantCode(t, err, ballast.CodeLeaseLost)
+}
+
+// A manifest that is not in the bucket, or is another there, is an error of its own and never an empty or absent version.
+func TestALostManifestIsTold(t *testing.T) {
+	for what, harm := range map[string]func(m *objstoretest.Mem, key string){
+		"missing": func(m *objstoretest.Mem, key string) {
+			if err := m.Delete(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"changed": func(m *objstoretest.Mem, key string) {
+			m.Alter(key, func(_ *objstore.Object, body []byte) []byte {
+				return bytes.Replace(body, []byte("config"), []byte("konfig"), 1)
+			})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m, r := memRig(t, nil)
+			v := r.mustPush(t, writer, "m:1", small("a"))
+			r.Close()     // and with it go the file lists that it keeps
+			r.lost = true // the invariants do not hold from here on
+			harm(m, v.ObjectKey)
+			r = start(t, r.store, r.index, options(t, r.store, r.index))
+			r.lost = true
+			_, err := r.Files(t.Context(), reader, ref("m:1"), engine.ListFiles{URLs: true, Limit: 10})
+			wantCode(t, err, ballast.CodeIntegrity)
+			_, err = r.File(t.Context(), reader, ref("m:1"), "config.json")
+			wantCode(t, err, ballast.CodeIntegrity)
+		})
+	}
 }
