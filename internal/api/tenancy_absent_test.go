@@ -2,9 +2,11 @@ package api
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -266,4 +268,27 @@ func (s changesAndRefuses) SetAlias(c ctx, p principal, scope ballast.Scope, nam
 		_, _ = s.Engine.SetAlias(c, asOwner(scope), scope, name, alias, v, ifMatch)
 	}
 	return a, err
+}
+
+// TestCallersSideBySide: who asks is of the request, and not of the one before or beside it.
+func TestCallersSideBySide(t *testing.T) {
+	w := newTenancy(t, sound, acme, them, ballast.Global)
+	var all sync.WaitGroup
+	for _, c := range callers()[2:] {
+		all.Go(func() {
+			for range 20 {
+				a := w.as(c, "GET", "/v1/whoami", "")
+				var who ballast.Whoami
+				if err := json.Unmarshal(a.body, &who); err != nil || who.Scope != c.home || len(who.Grants) != 1 || who.Grants[0].Role != c.role {
+					t.Errorf("%s is %s, %v", c, a.body, err)
+				}
+				var v ballast.VersionInfo
+				a = w.as(c, "GET", "/v1/models/subject/versions/1", "")
+				if err := json.Unmarshal(a.body, &v); err != nil || v.Scope != c.home {
+					t.Errorf("%s reads %s, %v", c, a.body, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
