@@ -62,11 +62,11 @@ func (w *twins) mentions() [][3]string {
 	return [][3]string{
 		{"GET", mine + "/versions/" + digest, ""},
 		{"GET", mine + "/versions/" + digest + "/files?urls=true", ""},
-		{"GET", "/v1/models/subject/versions/" + digest + "/files/w", ""},
+		{"GET", "/v1/models/subject/versions/" + digest + "/files/text", ""},
 		{"GET", "/v1/models/them::subject/versions/" + digest, ""},
 		{"GET", "/v1/models/them::subject/versions/latest/files?urls=true", ""},
 		{"GET", "/v1/models/them::subject/versions/@champion", ""},
-		{"GET", "/v1/models/them::subject/versions/@production/files/w", ""},
+		{"GET", "/v1/models/them::subject/versions/@production/files/text", ""},
 		{"GET", "/v1/models/them::subject/versions?status=all", ""},
 		{"GET", mine + "/versions?base=them::subject:1", ""},
 		{"GET", "/v1/versions?base=them::subject:1", ""},

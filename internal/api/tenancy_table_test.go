@@ -58,6 +58,7 @@ func tenancyRows() []tenancyRow {
 		{route: "GET " + version + "/files", least: ballast.Reader, query: "?urls=true"},
 		{route: "GET " + version + "/files/{path}", least: ballast.Reader},
 		{route: "HEAD " + version + "/files/{path}", least: ballast.Reader},
+		{route: "GET " + version + "/tensors/{path}", least: ballast.Reader},
 		{route: "GET " + version + "/children", least: ballast.Reader},
 		{route: "GET " + model + "/production", least: ballast.Reader},
 		{route: "GET " + model + "/aliases", least: ballast.Reader},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -95,7 +96,7 @@ func (w *tenancy) subject(scope ballast.Scope, name string) subject {
 	admin := w.admins[scope]
 	p := w.m.principal(w.t, admin)
 	for i := range 3 {
-		w.m.publish(w.t, admin, fmt.Sprintf("%s:%d", name, i+1), ballast.Metadata{}, map[string]string{"w": fmt.Sprintf("%s of %s, %d", name, scope, i)})
+		w.m.publish(w.t, admin, fmt.Sprintf("%s:%d", name, i+1), ballast.Metadata{}, weightFiles(fmt.Sprintf("%s of %s, %d", name, scope, i)))
 		if i < 2 {
 			own := engine.Own{Ref: must(ballast.ParseRef(fmt.Sprintf("%s:%d", name, i+1)))}
 			if _, err := w.m.Promote(w.t.Context(), p, own, ""); err != nil {
@@ -109,6 +110,12 @@ func (w *tenancy) subject(scope ballast.Scope, name string) subject {
 	return s
 }
 
+// weightFiles is a file of safetensors that holds no tensor but says what it is of, and a text.
+func weightFiles(of string) map[string]string {
+	header := fmt.Sprintf(`{"__metadata__":{"of":%q}}`, of)
+	return map[string]string{"w.safetensors": string(binary.LittleEndian.AppendUint64(nil, uint64(len(header)))) + header, "text": of}
+}
+
 // request writes the request of a row about a subject; unqualified names leave the scope to the caller's own.
 func (r tenancyRow) request(s subject, qualified bool) (method, path, body string) {
 	method, path, _ = strings.Cut(r.route, " ")
@@ -119,7 +126,7 @@ func (r tenancyRow) request(s subject, qualified bool) (method, path, body strin
 	if r.names == aToken {
 		id = s.token
 	}
-	path = strings.NewReplacer("{id}", id, "{name}", name, "{ref}", "3", "{path}", "w", "{alias}", "champion").Replace(path)
+	path = strings.NewReplacer("{id}", id, "{name}", name, "{ref}", "3", "{path}", "w.safetensors", "{alias}", "champion").Replace(path)
 	if strings.Contains(r.query, "%s") {
 		path += fmt.Sprintf(r.query, s.scope)
 	} else {

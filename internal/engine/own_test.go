@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -110,5 +111,35 @@ func TestALostManifestIsTold(t *testing.T) {
 			_, err = r.File(t.Context(), reader, ref("m:1"), "config.json")
 			wantCode(t, err, ballast.CodeIntegrity)
 		})
+	}
+}
+
+// What is read is found by its key: no read lists the bucket, and objects that nobody published change nothing.
+func TestReadsListNothing(t *testing.T) {
+	m, r := memRig(t, nil)
+	v := r.mustPush(t, writer, "m:1", small("a"))
+	r.Close()
+	r.lost = true // what nobody published lies under the prefix from here on
+	m.Plant(strings.TrimSuffix(v.ObjectKey, v.Digest.Encoded())+strings.Repeat("0", 64), []byte("nobody published this"))
+	r = start(t, r.store, r.index, options(t, r.store, r.index))
+	r.lost = true
+	waitFor(t, "the start has looked at the bucket", func() bool { return r.Ready(t.Context()) == nil })
+	r.mustPush(t, writer, "n:1", small("b")) // what a start lists of the bucket is behind it
+	listed := m.Calls(objstoretest.OpList)
+	must(r.Version(t.Context(), reader, ref("m")))
+	must(r.File(t.Context(), reader, ref("m@"+v.Digest.String()), "config.json"))
+	if got := r.pull(t, reader, "m:1"); len(got) != len(small("a")) {
+		t.Errorf("%d files", len(got))
+	}
+	if n := m.Calls(objstoretest.OpList) - listed; n != 0 {
+		t.Errorf("%d lists", n)
+	}
+	for _, err := range m.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m.Calls(objstoretest.OpList) == listed {
+		t.Error("control: a list is not counted")
 	}
 }
