@@ -1,7 +1,9 @@
 package index
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"math"
 
 	"github.com/opencontainers/go-digest"
@@ -110,4 +112,18 @@ func (x *Index) Migrations(ctx context.Context) (ledger []string, err error) {
 // SetMigrations replaces the ledger.
 func (x *Index) SetMigrations(ctx context.Context, ledger ...string) error {
 	return x.store.Update(ctx, func(tx Tx) error { return put(tx, metaMigrations, ledger) })
+}
+
+// Rewrite replaces text in a stored value, where it must occur once.
+func (x *Index) Rewrite(ctx context.Context, key []byte, from, to string) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		b, err := tx.Get(key)
+		if err != nil {
+			return err
+		}
+		if bytes.Count(b, []byte(from)) != 1 {
+			return fmt.Errorf("%s does not occur once in %s", from, b)
+		}
+		return tx.Put(key, bytes.Replace(b, []byte(from), []byte(to), 1))
+	})
 }
