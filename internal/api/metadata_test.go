@@ -22,7 +22,7 @@ const everyField = `{"model_type":"llm","task":"text-generation","backend":"vllm
  "input_dim":9007199254740993,"output_dim":0,"num_parameters":9223372036854775807,"num_training_examples":-1,
  "dataset_id":"ds/1","config_hash":"b5bb9d80",
  "config":{"z":null,"a":[1,1.0,1e2,12345678901234567890.10,-0],"nested":{"":{"":[]}},"text":"\u0000\ud83d\ude00<>&"},
- "extra":[true,0.1000,100000000000000000000000000]}`
+ "extra":[true,0.1000,1e400,100000000000000000000000000]}`
 
 // TestMetadataRoundTrip: what is said of a version comes back as it was said, to the digit, in an answer, in a list, of a
 // copy, and after a change of something else.
