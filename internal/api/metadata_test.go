@@ -75,3 +75,25 @@ func tree(t *testing.T, text string) (v map[string]any) {
 	}
 	return v
 }
+
+// TestAVersionWithoutFiles is ready at once and read like any other; what asks for bytes is told that there are none.
+func TestAVersionWithoutFiles(t *testing.T) {
+	m := newMemory(t, engine.Limits{})
+	f := newFace(t, m)
+	f.token = m.token(t, "ci", "acme=maintainer").Token
+	at := f.send("POST", "/v1/uploads", `{"name":"m","version":"1","attempt":"0123456789abcdef"}`).wantStatus(t, http.StatusCreated).Header.Get("Location")
+	f.send("POST", at+"/commit", `{"files":[],"metadata":{"task":"ner"}}`).wantStatus(t, http.StatusOK)
+	const version = "/v1/models/m/versions/1"
+	if v := decode[ballast.VersionInfo](t, f.send("GET", version, "").wantStatus(t, http.StatusOK)); v.Status != ballast.StatusReady || v.Files != 0 || v.Metadata.Task != "ner" {
+		t.Errorf("it is %+v", v)
+	}
+	if e := f.send("GET", version+"/files?urls=true", "").problem(t, ballast.CodePrecondition); !strings.Contains(e.Detail, "acme::m::1 has no files") {
+		t.Errorf("refused with %q", e.Detail)
+	}
+	f.send("GET", version+"/files", "").wantStatus(t, http.StatusOK)
+	f.send("GET", version+"/files/w", "").problem(t, ballast.CodeNotFound)
+	f.send("POST", version+"/copy", `{"name":"n","version":"1"}`).wantStatus(t, http.StatusOK)
+	f.send("POST", version+"/promote", "").wantStatus(t, http.StatusOK)
+	f.send("POST", version+"/retire", "").wantStatus(t, http.StatusOK)
+	f.send("GET", version+"/files?urls=true", "").problem(t, ballast.CodeRetired)
+}
