@@ -25,6 +25,17 @@ const (
 	StatusLost    Status = "lost"    // a rebuild found bytes missing; a push of the same files heals it
 )
 
+// UnmarshalText implements encoding.TextUnmarshaler. A status that is none of the five is an error: to take it for one of
+// them would serve, or hide, what somebody decided otherwise.
+func (s *Status) UnmarshalText(text []byte) error {
+	switch got := Status(text); got {
+	case StatusSealed, StatusReady, StatusRetired, StatusDeleted, StatusLost:
+		*s = got
+		return nil
+	}
+	return Errorf(CodeInvalid, "status %s: it is one of sealed, ready, retired, deleted, lost", quote(string(text)))
+}
+
 // Stage is what people decided about a version, whatever its status.
 type Stage string
 

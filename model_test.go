@@ -84,3 +84,24 @@ func TestVersionInfoOnTheWire(t *testing.T) {
 		t.Error(cmp.Diff(want, got))
 	}
 }
+
+// TestUnknownTask: the refusal lists what is known, the registry's own six among it.
+func TestUnknownTask(t *testing.T) {
+	own := []string{"text_embedding", "image_embedding", "audio_embedding", "classification", "ner", "regression"}
+	for _, task := range []string{"flying", "NER", "ner ", "text-embedding"} {
+		err := (&ballast.Metadata{Task: task}).Check()
+		if ballast.CodeOf(err) != ballast.CodeInvalid {
+			t.Errorf("%q: %v", task, err)
+			continue
+		}
+		_, list, _ := strings.Cut(err.Error(), "use one of ")
+		if listed := strings.Split(list, ", "); !slices.Equal(listed, ballast.Tasks()) {
+			t.Errorf("%q: the refusal lists %q", task, listed)
+		}
+	}
+	for _, task := range own {
+		if !slices.Contains(ballast.Tasks(), task) {
+			t.Errorf("%s is not known", task)
+		}
+	}
+}

@@ -23,7 +23,9 @@ func StrictUnmarshal(b []byte, v any) error {
 	if _, err := dec.Token(); err != io.EOF {
 		return Errorf(CodeInvalid, "JSON: something follows the value")
 	}
-	return checkKeys(json.NewDecoder(bytes.NewReader(b)), reflect.TypeOf(v))
+	keys := json.NewDecoder(bytes.NewReader(b))
+	keys.UseNumber() // where any JSON is kept, a number may be beyond a float64
+	return checkKeys(keys, reflect.TypeOf(v))
 }
 
 // checkKeys reads one value, which the decoder has taken for a t, and looks at the keys of its objects. The decoder

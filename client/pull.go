@@ -57,12 +57,15 @@ func (c *Client) Pull(ctx context.Context, o PullOptions) (PullResult, error) {
 	if err != nil {
 		return PullResult{}, err
 	}
+	if v.Files == 0 {
+		return PullResult{}, ballast.Errorf(ballast.CodePrecondition, "%s has no files: it was published for what is said of it, and there is nothing to pull; `ballast show` prints it", v.Key)
+	}
 	files, err := c.checkedFiles(ctx, v)
 	if err != nil {
 		return PullResult{}, err
 	}
 	wanted := selected(files, match)
-	if len(wanted) == 0 && len(files) > 0 {
+	if len(wanted) == 0 {
 		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "--include and --exclude leave nothing of the %d files of %s to fetch; `ballast show` lists them", len(files), v.Key)
 	}
 	if err := os.MkdirAll(o.Dir, 0o777); err != nil {

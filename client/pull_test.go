@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
@@ -309,5 +310,31 @@ func TestA404OfSomethingBetweenIsNoLoss(t *testing.T) {
 		if _, err := w.pull(c, "m", t.TempDir(), client.PullOptions{}); ballast.CodeOf(err) != want {
 			t.Errorf("%q: %v, want %s", body, err, want)
 		}
+	}
+}
+
+// TestPullOfAVersionWithoutFiles: such a version is there to be read about, and an empty folder would look like a model.
+func TestPullOfAVersionWithoutFiles(t *testing.T) {
+	w := newWorld(t, testenv.Embedded(t))
+	c := w.as("acme=writer")
+	u, err := c.CreateUpload(t.Context(), ballast.CreateUpload{Name: ref(t, "m").Name, Version: ref(t, "m:1").Version, Attempt: "0123456789abcdef"})
+	w.must(err)
+	u, err = c.Commit(t.Context(), u.ID, ballast.CommitRequest{Files: []ballast.File{}, Metadata: ballast.Metadata{Task: "ner"}})
+	w.must(err)
+	for !u.Status.Settled() {
+		u, err = c.Upload(t.Context(), u.ID, 10*time.Second)
+		w.must(err)
+	}
+	if v, err := c.Version(t.Context(), ref(t, "m")); err != nil || v.Status != ballast.StatusReady || v.Files != 0 || v.Metadata.Task != "ner" {
+		t.Errorf("version %+v, %v", v, err)
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	_, err = w.pull(c, "m", dir, client.PullOptions{})
+	wantCode(t, err, ballast.CodePrecondition)
+	if !strings.Contains(err.Error(), "acme::m::1 has no files") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("an empty folder was made for nothing")
 	}
 }

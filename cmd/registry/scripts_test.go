@@ -27,6 +27,7 @@ import (
 //	exits CODE COMMAND…   runs a command and compares its exit code
 //	onejson               stdout of the last command is exactly one JSON document
 //	hold REF              opens an upload that holds the label and leaves it
+//	nofiles REF           publishes a version without files
 //	weights FILE…         writes a safetensors or GGUF file of two tensors, 6 parameters
 func TestScripts(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
@@ -54,7 +55,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv(envToken, string(token))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "onejson": oneJSON, "hold": hold, "weights": writeWeights},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "onejson": oneJSON, "hold": hold, "nofiles": noFiles, "weights": writeWeights},
 	})
 }
 
@@ -122,12 +123,31 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: hold REF")
 	}
-	ref, err := ballast.ParseRef(args[0])
+	openUpload(ts, args[0])
+}
+
+func noFiles(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: nofiles REF")
+	}
+	c, u := openUpload(ts, args[0])
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	u, err := c.Commit(ctx, u.ID, ballast.CommitRequest{Files: []ballast.File{}, Metadata: ballast.Metadata{Task: "ner"}})
+	for err == nil && !u.Status.Settled() {
+		u, err = c.Upload(ctx, u.ID, 10*time.Second)
+	}
+	ts.Check(err)
+}
+
+func openUpload(ts *testscript.TestScript, target string) (*client.Client, ballast.Upload) {
+	ref, err := ballast.ParseRef(target)
 	ts.Check(err)
 	c, err := client.New(client.Options{URL: ts.Getenv(envURL), Token: client.Token(ts.Getenv(envToken))})
 	ts.Check(err)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	_, err = c.CreateUpload(ctx, ballast.CreateUpload{Name: ref.Name, Version: ref.Version, Attempt: "held-by-a-dead-publisher"})
+	u, err := c.CreateUpload(ctx, ballast.CreateUpload{Name: ref.Name, Version: ref.Version, Attempt: "held-by-a-dead-publisher"})
 	ts.Check(err)
+	return c, u
 }

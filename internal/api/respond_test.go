@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
 )
 
 func TestEveryCodeReachesTheClient(t *testing.T) {
@@ -211,4 +213,39 @@ func TestReadiness(t *testing.T) {
 	if a := f.send("GET", "/openapi.yaml", "", "Authorization", ""); !strings.HasPrefix(string(a.body), "openapi: 3.1.") {
 		t.Errorf("%.40s", a.body)
 	}
+}
+
+// blocked is a service whose calls all wait for the lock of somebody who never lets go.
+type blocked struct {
+	*stub
+	entered, held chan struct{}
+}
+
+func (b blocked) Authenticate(context.Context, string) (engine.Principal, error) {
+	close(b.entered)
+	<-b.held
+	return engine.Principal{}, nil
+}
+
+func (b blocked) Ready(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestHealthTakesNoLock: it answers while nothing else does.
+func TestHealthTakesNoLock(t *testing.T) {
+	b := blocked{&stub{}, make(chan struct{}), make(chan struct{})}
+	f := newFace(t, b)
+	stuck := make(chan answer, 1)
+	go func() { stuck <- f.send("GET", "/v1/models", "") }()
+	<-b.entered
+	f.send("GET", "/healthz", "").wantStatus(t, http.StatusOK)
+	f.send("GET", "/healthz", "", "Authorization", "Bearer of nothing").wantStatus(t, http.StatusOK)
+	select {
+	case a := <-stuck:
+		t.Errorf("the control was answered: %d", a.StatusCode)
+	default:
+	}
+	close(b.held)
+	<-stuck
 }

@@ -1,13 +1,17 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 )
 
@@ -78,4 +82,64 @@ func TestAbortedWhileCommitIsChecked(t *testing.T) {
 	})
 	_, err := r.Commit(t.Context(), writer, u.ID, ballast.CommitRequest{Files: f.files()})
 	wantCode(t, err, ballast.CodeLeaseLost)
+}
+
+// A manifest that is not in the bucket, or is another there, is an error of its own and never an empty or absent version.
+func TestALostManifestIsTold(t *testing.T) {
+	for what, harm := range map[string]func(m *objstoretest.Mem, key string){
+		"missing": func(m *objstoretest.Mem, key string) {
+			if err := m.Delete(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"changed": func(m *objstoretest.Mem, key string) {
+			m.Alter(key, func(_ *objstore.Object, body []byte) []byte {
+				return bytes.Replace(body, []byte("config"), []byte("konfig"), 1)
+			})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m, r := memRig(t, nil)
+			v := r.mustPush(t, writer, "m:1", small("a"))
+			r.Close()     // and with it go the file lists that it keeps
+			r.lost = true // the invariants do not hold from here on
+			harm(m, v.ObjectKey)
+			r = start(t, r.store, r.index, options(t, r.store, r.index))
+			r.lost = true
+			_, err := r.Files(t.Context(), reader, ref("m:1"), engine.ListFiles{URLs: true, Limit: 10})
+			wantCode(t, err, ballast.CodeIntegrity)
+			_, err = r.File(t.Context(), reader, ref("m:1"), "config.json")
+			wantCode(t, err, ballast.CodeIntegrity)
+		})
+	}
+}
+
+// What is read is found by its key: no read lists the bucket, and objects that nobody published change nothing.
+func TestReadsListNothing(t *testing.T) {
+	m, r := memRig(t, nil)
+	v := r.mustPush(t, writer, "m:1", small("a"))
+	r.Close()
+	r.lost = true // what nobody published lies under the prefix from here on
+	m.Plant(strings.TrimSuffix(v.ObjectKey, v.Digest.Encoded())+strings.Repeat("0", 64), []byte("nobody published this"))
+	r = start(t, r.store, r.index, options(t, r.store, r.index))
+	r.lost = true
+	waitFor(t, "the start has looked at the bucket", func() bool { return r.Ready(t.Context()) == nil })
+	r.mustPush(t, writer, "n:1", small("b")) // what a start lists of the bucket is behind it
+	listed := m.Calls(objstoretest.OpList)
+	must(r.Version(t.Context(), reader, ref("m")))
+	must(r.File(t.Context(), reader, ref("m@"+v.Digest.String()), "config.json"))
+	if got := r.pull(t, reader, "m:1"); len(got) != len(small("a")) {
+		t.Errorf("%d files", len(got))
+	}
+	if n := m.Calls(objstoretest.OpList) - listed; n != 0 {
+		t.Errorf("%d lists", n)
+	}
+	for _, err := range m.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m.Calls(objstoretest.OpList) == listed {
+		t.Error("control: a list is not counted")
+	}
 }

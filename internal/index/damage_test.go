@@ -2,6 +2,7 @@ package index_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -268,5 +269,30 @@ func TestNoReportOfAFault(t *testing.T) {
 	}
 	if len(w.damaged) != 0 {
 		t.Errorf("reported: %q", w.damaged)
+	}
+}
+
+// TestUnknownStates: what a stored version says of its state is one of the known words, or the version is unreadable; it
+// never reads as something else.
+func TestUnknownStates(t *testing.T) {
+	for field, known := range map[string]string{"status": "ready", "stage": "none"} {
+		for _, to := range []string{"", "Ready", "available", "loaded"} {
+			w := newWorld(t, index.NewMem())
+			k := w.publish("acme::m::1", "x").Key()
+			w.publish("acme::m::2", "y")
+			old, changed := fmt.Sprintf(`"%s":%q`, field, known), fmt.Sprintf(`"%s":%q`, field, to)
+			w.ok(w.Rewrite(w.ctx, index.VersionKey(k), old, old)) // the control: as it is, it is read
+			if got := w.resolve(reader, "m:1"); got != "acme::m::1" {
+				t.Fatalf("control: %s", got)
+			}
+			w.ok(w.Rewrite(w.ctx, index.VersionKey(k), old, changed))
+			if _, err := w.Resolve(w.ctx, reader, must(ballast.ParseRef("m:1"))); !errors.Is(err, index.ErrCorrupt) {
+				t.Errorf("%s: %v", changed, err)
+			}
+			if got := w.resolve(reader, "m:2"); got != "acme::m::2" {
+				t.Errorf("%s: another version is %s", changed, got)
+			}
+			w.damaged = nil
+		}
 	}
 }

@@ -1,7 +1,9 @@
 package index
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"math"
 
 	"github.com/opencontainers/go-digest"
@@ -93,4 +95,35 @@ func AliasOfKey(k ballast.Key, a ballast.Alias) []byte {
 }
 func ByDigestKey(k ballast.Key, d digest.Digest) []byte {
 	return byDigestKey(k.Scope, k.Name, d, k.Version)
+}
+
+// Bare is an Index on a store as it is, without migrations.
+func Bare(s Store) *Index { return &Index{store: s} }
+
+// Migrations are the names in the ledger.
+func (x *Index) Migrations(ctx context.Context) (ledger []string, err error) {
+	err = x.store.View(ctx, func(tx Tx) (err error) {
+		ledger, err = get[[]string](tx, metaMigrations)
+		return err
+	})
+	return ledger, err
+}
+
+// SetMigrations replaces the ledger.
+func (x *Index) SetMigrations(ctx context.Context, ledger ...string) error {
+	return x.store.Update(ctx, func(tx Tx) error { return put(tx, metaMigrations, ledger) })
+}
+
+// Rewrite replaces text in a stored value, where it must occur once.
+func (x *Index) Rewrite(ctx context.Context, key []byte, from, to string) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		b, err := tx.Get(key)
+		if err != nil {
+			return err
+		}
+		if bytes.Count(b, []byte(from)) != 1 {
+			return fmt.Errorf("%s does not occur once in %s", from, b)
+		}
+		return tx.Put(key, bytes.Replace(b, []byte(from), []byte(to), 1))
+	})
 }
