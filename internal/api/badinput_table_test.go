@@ -15,6 +15,12 @@ func badRequests() map[string]badRequest {
 	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badIDs()} {
 		maps.Copy(all, some)
 	}
+	for name, r := range maps.Clone(all) { // a text of 1 MiB is more than some bodies may hold, and a shorter one is refused for itself
+		list := strings.HasSuffix(r.path, "/blobs") || strings.HasSuffix(r.path, "/commit")
+		if shorter := strings.Replace(r.body, strings.Repeat("a", mib), strings.Repeat("a", mib/10), 1); !list && r.code == "" && shorter != r.body {
+			all[name], all[name+" less 90%"] = r.as(ballast.CodeTooLarge), badRequest{r.method, r.path, shorter, r.header, r.code}
+		}
+	}
 	return all
 }
 

@@ -246,8 +246,17 @@ func (q *query) scope() (scope ballast.Scope) {
 	return scope
 }
 
-// readBody decodes a JSON body of at most ballast.MaxBodyBytes: UTF-8, one value, no unknown fields.
-func readBody(c echo.Context, v any) error {
+// maxShortBody is for bodies without a list of files or blobs: the greatest metadata, each character of it escaped, and
+// more. Decoded, a body of short names takes twenty times its bytes, and any token may send one.
+const maxShortBody = 256 << 10
+
+// readBody decodes a JSON body of at most maxShortBody: UTF-8, one value, no unknown fields.
+func readBody(c echo.Context, v any) error { return readBodyOf(c, v, maxShortBody) }
+
+// readLongBody is readBody up to ballast.MaxBodyBytes.
+func readLongBody(c echo.Context, v any) error { return readBodyOf(c, v, ballast.MaxBodyBytes) }
+
+func readBodyOf(c echo.Context, v any, limit int64) error {
 	r := c.Request()
 	if media, _, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); err != nil || media != echo.MIMEApplicationJSON {
 		return ballast.Errorf(ballast.CodeInvalid, "send the body with Content-Type: application/json")
@@ -255,9 +264,9 @@ func readBody(c echo.Context, v any) error {
 	if coding := r.Header.Get(echo.HeaderContentEncoding); coding != "" && coding != "identity" {
 		return ballast.Errorf(ballast.CodeInvalid, "Content-Encoding %q: send the body as it is", cut(coding))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response().Writer, r.Body, ballast.MaxBodyBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response().Writer, r.Body, limit))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return ballast.Errorf(ballast.CodeTooLarge, "the body is larger than %d bytes; send less in one request", ballast.MaxBodyBytes)
+		return ballast.Errorf(ballast.CodeTooLarge, "the body is larger than %d bytes; send less in one request", limit)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ballast.Errorf(ballast.CodeInvalid, "the body did not arrive in time").Because(err)

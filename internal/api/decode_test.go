@@ -51,6 +51,26 @@ func TestRefusedBodies(t *testing.T) {
 	f.send("POST", "/v1/uploads", bodies["POST /v1/uploads"], "Content-Type", "application/json; charset=utf-8").wantStatus(t, http.StatusOK)
 }
 
+// TestShortBodies: what has no list takes the greatest metadata, however it is written, and not the bodies of lists, which
+// cost twenty times as much when they are decoded.
+func TestShortBodies(t *testing.T) {
+	s := &stub{}
+	f := newFace(t, s)
+	fits := `{"metadata":{"description":"` + strings.Repeat(`\u0061`, ballast.MaxMetadataBytes) + `"}}`
+	f.send("PATCH", "/v1/models/m/versions/1", fits).wantStatus(t, http.StatusOK)
+	s.last = nil
+	many := `{"metadata":{` + strings.TrimSuffix(strings.Repeat(`"a":1,`, 100_000), ",") + `}}`
+	f.send("PATCH", "/v1/models/m/versions/1", many).problem(t, ballast.CodeTooLarge)
+	if s.last != nil {
+		t.Errorf("a refused body reached the service: %v", s.last)
+	}
+	files := make([]string, 10_000)
+	for i := range files {
+		files[i] = fmt.Sprintf(`{"path":"%d","size":1,"sha256":"%064x"}`, i, i)
+	}
+	f.send("POST", "/v1/uploads/u1/commit", `{"files":[`+strings.Join(files, ",")+`]}`).wantStatus(t, http.StatusAccepted)
+}
+
 // TestChunkedBodyIsBounded: a body that announces no length is cut off all the same.
 func TestChunkedBodyIsBounded(t *testing.T) {
 	f := newFace(t, &stub{})

@@ -48,6 +48,20 @@ func (r *rig) pushOn(t *testing.T, p engine.Principal, base, target string) (bal
 	return r.commit(t, p, u.ID, f.files(), ballast.Metadata{BaseModel: base})
 }
 
+// TestGlobalBasesAreGlobal: what everybody reads does not name, or follow the retirement of, what is a tenant's.
+func TestGlobalBasesAreGlobal(t *testing.T) {
+	r := newRig(t, memStore(t))
+	r.mustPush(t, writer, "m:1", small("a"))
+	r.mustPush(t, admin, "g:1", small("g"))
+	_, err := r.pushOn(t, publisher, "acme::m:1", "global::child:1")
+	wantCode(t, err, ballast.CodePrecondition)
+	for target, base := range map[string]string{"acme::child:1": "acme::m:1", "global::child:2": "global::g:1", "acme::child:2": "global::g:1"} {
+		if _, err := r.pushOn(t, publisher, base, target); err != nil {
+			t.Errorf("%s on %s: %v", target, base, err)
+		}
+	}
+}
+
 // changes are all that a principal can do to a version, each with the role that it needs.
 func (r *rig) changes(t *testing.T, p engine.Principal, of string) map[string]func() error {
 	return map[string]func() error{

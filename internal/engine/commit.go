@@ -74,7 +74,7 @@ func (e *Engine) accept(ctx context.Context, p Principal, u index.Upload, req ba
 	if err := req.Metadata.Check(); err != nil {
 		return err
 	}
-	if err := e.fixBase(ctx, p, &req.Metadata); err != nil {
+	if err := e.fixBase(ctx, p, u.Scope, &req.Metadata); err != nil {
 		return err
 	}
 	if err := e.index.Renew(ctx, u.ID, e.limits.Lease); err != nil {
@@ -99,8 +99,9 @@ func (e *Engine) accept(ctx context.Context, p Principal, u index.Upload, req ba
 	return err
 }
 
-// fixBase replaces the reference to a base model by the exact key of a version that is ready and visible.
-func (e *Engine) fixBase(ctx context.Context, p Principal, m *ballast.Metadata) error {
+// fixBase replaces the reference to a base model by the exact key of a version that is ready and visible. A global version's
+// base is global: everybody reads its key, and hears when it is retired.
+func (e *Engine) fixBase(ctx context.Context, p Principal, scope ballast.Scope, m *ballast.Metadata) error {
 	if m.BaseModel == "" {
 		return nil
 	}
@@ -114,6 +115,9 @@ func (e *Engine) fixBase(ctx context.Context, p Principal, m *ballast.Metadata) 
 	}
 	if err != nil {
 		return err
+	}
+	if scope == ballast.Global && base.Scope != ballast.Global {
+		return ballast.Errorf(ballast.CodePrecondition, "base model %s: not everybody who reads global sees it; copy it to global first, or publish in scope %s", base.Key(), base.Scope)
 	}
 	if depth, err := e.index.Depth(ctx, base); err != nil || depth >= index.MaxLineage {
 		return cmp.Or(err, error(ballast.Errorf(ballast.CodePrecondition, "base model %s: %d bases stand behind it already; at most %d may", base.Key(), depth, index.MaxLineage)))

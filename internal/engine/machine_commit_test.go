@@ -153,7 +153,7 @@ func (m *machine) accept(p engine.Principal, u *modelUpload, c commit, manifest 
 	if c.metadata != "" {
 		return nil, c.metadata
 	}
-	base, code := m.base(p, c.Metadata.BaseModel)
+	base, code := m.base(p, u.scope, c.Metadata.BaseModel)
 	if code != "" {
 		return nil, code
 	}
@@ -200,7 +200,7 @@ func (m *machine) fail(u *modelUpload, code ballast.Code) {
 }
 
 // base is the exact key of a ready version that may have children.
-func (m *machine) base(p engine.Principal, text string) (string, ballast.Code) {
+func (m *machine) base(p engine.Principal, scope ballast.Scope, text string) (string, ballast.Code) {
 	if text == "" {
 		return "", ""
 	}
@@ -215,7 +215,7 @@ func (m *machine) base(p engine.Principal, text string) (string, ballast.Code) {
 	if code != "" {
 		return "", code
 	}
-	if len(m.bases(v)) >= index.MaxLineage {
+	if scope == ballast.Global && v.key.Scope != ballast.Global || len(m.bases(v)) >= index.MaxLineage {
 		return "", ballast.CodePrecondition
 	}
 	return v.key.String(), ""

@@ -15,7 +15,8 @@ import (
 	"github.com/ballast-registry/ballast/internal/weights"
 )
 
-// What reading headers may cost. A header of the greatest size takes some 75 MiB, so few are read at once, by whomever.
+// What reading headers may cost. A header of the greatest size, made to be dear, takes some 160 MiB, so few are read at
+// once, by whomever.
 const (
 	maxHeaderBytes  = 32 << 20
 	maxHeaderFiles  = 1000      // of one version

@@ -23,9 +23,11 @@ type VersionList struct {
 }
 
 // maxScanned bounds what one page of a filtered list looks at: a version is one, and one more for each scannedBytes.
+// maxPageBytes bounds what it holds, as stored: an answer is in memory several times over, and many may be asked for at once.
 const (
 	maxScanned   = 10_000
 	scannedBytes = 4 << 10
+	maxPageBytes = 2 << 20
 )
 
 // collector fills a page with what keep admits, and stops when the page is full or enough was looked at.
@@ -33,6 +35,7 @@ type collector struct {
 	keep  func(Version) bool
 	limit int
 	left  int // what may still be looked at
+	bytes int // of what is on the page
 
 	page []Version
 	last mark
@@ -48,10 +51,12 @@ type mark struct {
 // take looks at the version at a place, which is size bytes as stored. It reports false once the page is done.
 func (c *collector) take(place []byte, v Version, size int) bool {
 	if c.keep(v) {
-		if c.done = len(c.page) == c.limit; c.done {
+		full := len(c.page) == c.limit || len(c.page) > 0 && c.bytes+size > maxPageBytes
+		if c.done = full; c.done {
 			return false
 		}
 		c.page = append(c.page, v)
+		c.bytes += size
 	}
 	return c.pass(mark{bytes.Clone(place), v.Version}, size)
 }

@@ -202,6 +202,38 @@ func TestCatalogLooksAtABoundedNumber(t *testing.T) {
 	})
 }
 
+// TestCatalogPagesAreBoundedInBytes: a page of long versions ends early, and the pages together hold each once.
+func TestCatalogPagesAreBoundedInBytes(t *testing.T) {
+	const versions, pageBytes = 80, 2 << 20
+	long := ballast.Metadata{Description: strings.Repeat("d", 30<<10)}
+	onBoth(t, func(t *testing.T, w *world) {
+		for i := range versions {
+			v, err := w.Seal(w.ctx, w.accept(w.open(fmt.Sprintf("acme::m::%d", i+1)), fmt.Sprint(i), long).ID, record)
+			if err == nil {
+				_, err = w.Ready(w.ctx, v.Key())
+			}
+			w.ok(err)
+		}
+		for _, order := range []ballast.VersionOrder{ballast.OrderName, ballast.OrderOldest, ballast.OrderNewest} {
+			seen, pages := map[string]bool{}, 0
+			for after := []byte(nil); pages == 0 || after != nil; pages++ {
+				page, next, err := w.AllVersions(w.ctx, index.VersionList{Scopes: reader.Scopes, Order: order, After: after, Limit: 1000, Keep: ready})
+				w.ok(err)
+				if size := len(page) * len(long.Description); len(page) == 0 || size > pageBytes {
+					t.Fatalf("%s: a page of %d versions, %d bytes", order, len(page), size)
+				}
+				for _, v := range page {
+					seen[v.Key().String()] = true
+				}
+				after = next
+			}
+			if len(seen) != versions || pages < 2 {
+				t.Errorf("%s: %d versions on %d pages", order, len(seen), pages)
+			}
+		}
+	})
+}
+
 // TestCatalogPlaces: a place is taken only in the form in which a list answers it.
 func TestCatalogPlaces(t *testing.T) {
 	w := newWorld(t, index.NewMem())

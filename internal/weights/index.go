@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/transform"
 )
 
 // maxShards is how many shards an index may name: more files than a version holds.
@@ -21,7 +18,7 @@ func readIndex(ctx context.Context, src Source, limit int64) ([]string, error) {
 		return nil, bad("has %d bytes; of an index %d are read", src.Size, limit)
 	}
 	c := newCursor(ctx, src, src.Size)
-	dec := json.NewDecoder(transform.NewReader(c, encoding.UTF8Validator))
+	dec := newDecoder(c)
 	if first, err := firstOf(c); err != nil || first != '{' {
 		return nil, err
 	}

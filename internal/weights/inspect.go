@@ -2,6 +2,7 @@ package weights
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -93,7 +94,7 @@ type inspection struct {
 	files    map[string]File   // by path
 	problems map[string]string // by path
 	partial  bool              // the sum would lack something
-	named    map[string]bool   // shards by path
+	named    map[string]bool   // shards that are there, by path
 	indexed  map[string]bool   // folders with an index of safetensors shards
 	read     int               // files
 	bytes    atomic.Int64      // of what was read
@@ -148,10 +149,12 @@ func (in *inspection) readIndexes(ctx context.Context) error {
 		for _, s := range shards {
 			shard := path.Join(path.Dir(p), s)
 			safetensors := FormatOf(shard) == ballast.FormatSafetensors
-			if in.named[shard] = true; safetensors {
+			if safetensors {
 				in.indexed[path.Dir(p)] = true
 			}
-			if _, ok := in.files[shard]; !ok {
+			if _, ok := in.files[shard]; ok {
+				in.named[shard] = true
+			} else {
 				missing = append(missing, quote(s))
 				in.partial = in.partial || safetensors
 			}
@@ -176,7 +179,7 @@ func lacks(missing []string) string {
 
 // sum reads the headers of files, sorted by path, and adds up those that count.
 func (in *inspection) sum(ctx context.Context, files []File, format string, counts map[string]bool) (*ballast.Weights, error) {
-	s := summing{w: &ballast.Weights{Format: format, DTypes: map[string]int64{}}, seen: map[[2]string]bool{}}
+	s := summing{w: &ballast.Weights{Format: format, DTypes: map[string]int64{}}, seen: map[[sha256.Size]byte]bool{}}
 	files = slices.DeleteFunc(files, func(f File) bool { return !in.within(f.Path) })
 	for files := range slices.Chunk(files, max(in.limits.Parallel, 1)) {
 		headers, err := in.readAll(ctx, files)
@@ -220,7 +223,7 @@ func (in *inspection) readAll(ctx context.Context, files []File) ([]*Header, err
 // summing adds tensors up.
 type summing struct {
 	w    *ballast.Weights
-	seen map[[2]string]bool // folder and name
+	seen map[[sha256.Size]byte]bool // hashes of folder and name, which are long and many
 }
 
 // add counts the tensors of one file. It returns why that cannot be done, if so.
@@ -231,7 +234,7 @@ func (s *summing) add(p string, tensors []ballast.TensorInfo, counts bool) (prob
 	s.w.Files++
 	folder := path.Dir(p)
 	for _, t := range tensors {
-		at := [2]string{folder, t.Name}
+		at := sha256.Sum256([]byte(folder + "\x00" + t.Name))
 		if s.seen[at] {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -144,6 +145,48 @@ func TestInspectLimits(t *testing.T) {
 	huge := weightstest.SafetensorsOf(`{"a":{"dtype":"NEW","shape":[9223372036854775807],"data_offsets":[0,1]},"b":{"dtype":"NEW","shape":[1],"data_offsets":[1,1]}}`, make([]byte, 1))
 	if r, err := inspect(map[string][]byte{"m.safetensors": huge}, nil); err != nil || r.Weights != nil || len(r.Problems) != 1 {
 		t.Errorf("more parameters than fit: %v, %v", r, err)
+	}
+}
+
+// TestInspectRemembersNoNames: what many files make the reader remember of them is not as long as they make it.
+func TestInspectRemembersNoNames(t *testing.T) {
+	const files, perFile = 8, 1000
+	long := strings.Repeat("n", 4000)
+	var list []weights.File
+	for i := range files {
+		var shards []string
+		header := []string{}
+		for j := range perFile {
+			shards = append(shards, fmt.Sprintf("%d-%d-%s", i, j, long))
+			header = append(header, fmt.Sprintf(`"%d-%d-%s":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`, i, j, long))
+		}
+		index, tensors := weightstest.Index(shards...), weightstest.SafetensorsOf("{"+strings.Join(header, ",")+"}", nil)
+		list = append(list,
+			weights.File{Path: fmt.Sprintf("%d/x.index.json", i), Source: source(index)},
+			weights.File{Path: fmt.Sprintf("w/%d.safetensors", i), Source: source(tensors)})
+	}
+	held, most := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}, uint64(0)
+	before := held()
+	for i := range list { // whenever a file is begun, what was kept of those before it is live
+		inner := list[i].ReadAt
+		list[i].ReadAt = func(ctx context.Context, p []byte, off int64) error {
+			if off == 0 {
+				most = max(most, held())
+			}
+			return inner(ctx, p, off)
+		}
+	}
+	r, err := weights.Inspect(t.Context(), list, weights.Limits{Files: 100, Header: 32 << 20, Parallel: 1})
+	if err != nil || len(r.Problems) != files {
+		t.Fatalf("%d problems, %v", len(r.Problems), err)
+	}
+	if kept := int64(most) - int64(before); kept > 16<<20 {
+		t.Errorf("of %d MiB of names, %d MiB were kept", 2*files*perFile*len(long)>>20, kept>>20)
 	}
 }
 

@@ -5,11 +5,9 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"slices"
-
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/transform"
 
 	"github.com/ballast-registry/ballast"
 )
@@ -56,8 +54,7 @@ func readSafetensors(c *cursor) ([]ballast.TensorInfo, error) {
 	if first, err := c.need1(); err != nil || first != '{' {
 		return nil, orElse(c.failed, bad("is no safetensors file: its header does not begin with \"{\""))
 	}
-	dec := json.NewDecoder(transform.NewReader(c, encoding.UTF8Validator))
-	tensors, err := decodeSafetensors(dec)
+	tensors, err := decodeSafetensors(newDecoder(c))
 	if err != nil {
 		return nil, orElse(c.failed, err)
 	}
@@ -132,8 +129,11 @@ func object(dec *json.Decoder, value func(key string) error) error {
 }
 
 func notJSON(err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		return bad("holds JSON of another shape")
+	case errors.Is(err, ErrFormat):
+		return err
 	}
 	return bad("does not hold valid JSON: %v", err)
 }
@@ -142,6 +142,9 @@ func notJSON(err error) error {
 func skipTexts(dec *json.Decoder) error {
 	return object(dec, func(string) error {
 		t, err := dec.Token()
+		if errors.Is(err, ErrFormat) {
+			return err
+		}
 		if _, text := t.(string); err != nil || !text {
 			return bad("has a __metadata__ that is not an object of texts")
 		}

@@ -362,6 +362,39 @@ func TestHeaderLimit(t *testing.T) {
 	}
 }
 
+// TestOnePieceIsBounded: what a decoder has to hold at once is not as long as the header.
+func TestOnePieceIsBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, filler, after string
+		what                  string // of the refusal
+	}{
+		"a text":            {`{"__metadata__":{"a":"`, "a", `"}}`, "more than"},
+		"a name":            {`{"`, "a", `":{}}`, "more than"},
+		"an entry":          {`{"a":{"x":"`, "a", `"}}`, "more than"},
+		"a list":            {`{"a":{"x":[`, "0,", `0]}}`, "more than"},
+		"blanks":            {`{`, " ", `}`, "more than"},
+		"blanks at the end": {`{}`, " ", ``, "follows"},
+	} {
+		for mib, refused := range map[int]bool{1: false, 24: true} {
+			if !refused && c.what == "more than" && name != "blanks" {
+				continue // refused for what it says
+			}
+			n := mib << 20 / len(c.filler)
+			b := weightstest.SafetensorsOf(c.before+strings.Repeat(c.filler, n)+c.after, nil)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := weights.Read(t.Context(), safetensors, source(b), weights.MaxHeaderBytes)
+			runtime.ReadMemStats(&after)
+			if refused != errors.Is(err, weights.ErrFormat) || refused && !strings.Contains(err.Error(), c.what) {
+				t.Errorf("%s of %d MiB: %v", name, mib, err)
+			}
+			if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 {
+				t.Errorf("%s of %d MiB: %d MiB were allocated", name, mib, got>>20)
+			}
+		}
+	}
+}
+
 // TestSourceErrors: a store that does not answer says nothing about the file.
 func TestSourceErrors(t *testing.T) {
 	down := errors.New("the store is down")
