@@ -3,6 +3,7 @@ package crash_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -28,8 +29,8 @@ func TestCutsAtSteps(t *testing.T) {
 	base := newImage(t)
 	cuts := 0
 	for i, step := range stepsToCut(t) {
-		for _, moment := range []string{"before", "after"} {
-			t.Run(step.String()+" "+moment, func(t *testing.T) {
+		for _, moment := range moments() {
+			t.Run(fmt.Sprintf("%s %s", step, moment), func(t *testing.T) {
 				commit := []string{"commit=300", "commit=5", "commit=1"}[i%3]
 				cutAtStep(t, binary, copyImage(t, base), commit, walkOrder{Aside: t.TempDir(), Step: step.String(), Moment: moment})
 				cuts++
@@ -38,6 +39,8 @@ func TestCutsAtSteps(t *testing.T) {
 	}
 	t.Logf("%d cuts at steps", cuts)
 }
+
+func moments() []failpoint.Moment { return []failpoint.Moment{failpoint.Before, failpoint.After} }
 
 func stepsToCut(t *testing.T) []failpoint.Step {
 	if text := os.Getenv(cutsVariable); text != "" && must[int](t)(strconv.Atoi(text)) >= 100 {
@@ -48,9 +51,9 @@ func stepsToCut(t *testing.T) []failpoint.Step {
 
 // walkOrder is what TestCrashWalk of internal/engine reads.
 type walkOrder struct {
-	Dir, Aside         string
-	Step, Moment, Held string
-	Check, Walked      bool
+	Dir, Aside, Step, Held string
+	Moment                 failpoint.Moment
+	Check, Walked          bool
 }
 
 // cutAtStep cuts a walk, then has what is left looked at, walked again, and looked at again.

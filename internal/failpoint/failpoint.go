@@ -5,6 +5,24 @@
 // and no name of a step is in the binary.
 package failpoint
 
+// Moment is where in a step it can be stopped.
+type Moment string
+
+// The moments.
+const (
+	Before Moment = "before" // nothing was written yet
+	After  Moment = "after"  // the write has returned
+)
+
+// Variables of a process with the tag that cannot be handed a hook.
+const (
+	// Variable says where to stop: <step>:<before|after>:<kill|hold|error>, and :<n> for the nth time that it is met (the
+	// first, if left out). Kill ends the process at once; hold appends a line to the file named by HeldVariable and never
+	// returns; error fails the step.
+	Variable     = "BALLAST_FAILPOINT"
+	HeldVariable = "BALLAST_FAILPOINT_HELD"
+)
+
 // Step is a change that can be stopped.
 type Step int
 

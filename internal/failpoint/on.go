@@ -14,15 +14,6 @@ import (
 	"syscall"
 )
 
-// Moment is where in a step a hook is called.
-type Moment string
-
-// The moments.
-const (
-	Before Moment = "before" // nothing was written yet
-	After  Moment = "after"  // the write has returned
-)
-
 // Hook is called at each moment of each step, by whichever goroutine takes it. An error takes the place of what the step
 // returns; before the write it also keeps it from happening.
 type Hook func(ctx context.Context, s Step, m Moment) error
@@ -54,15 +45,6 @@ func Do(ctx context.Context, s Step, write func(context.Context) error) error {
 	}
 	return err
 }
-
-// Variables of a process that cannot be handed a hook.
-const (
-	// Variable says where to stop: <step>:<before|after>:<kill|hold|error>, and :<n> for the nth time that it is met (the
-	// first, if left out). Kill ends the process at once; hold appends a line to the file named by HeldVariable and never
-	// returns; error fails the step.
-	Variable     = "BALLAST_FAILPOINT"
-	HeldVariable = "BALLAST_FAILPOINT_HELD"
-)
 
 // ErrInjected is the error of a step that was made to fail by the environment.
 var ErrInjected = errors.New("failpoint: made to fail")
