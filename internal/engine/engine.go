@@ -51,7 +51,7 @@ type Engine struct {
 	blobs                                          keyLocks      // one at a time for a blob's multipart
 	changed                                        broadcast     // something moved that an upload may wait for
 	reading                                        readProgress  // bytes re-read so far
-	finishing                                      finishers     // one goroutine an accepted commit
+	finishing                                      finishers     // one goroutine a thing that has to be finished
 	manifests                                      manifestCache // parsed file lists
 	inspecting, listing                            slots         // headers being read, to publish and on request
 	reapBell, releaseBell, reclaimBell, verifyBell bell
