@@ -89,7 +89,7 @@ func (s *server) listAllVersions(c echo.Context, p engine.Principal) error {
 	if err != nil && q.err == nil {
 		q.err = err
 	}
-	l := engine.ListAllVersions{Scope: q.scope(), Prefix: q.text("prefix", maxPrefixBytes), Order: order, ListVersions: q.list()}
+	l := engine.ListAllVersions{Scope: q.scope(), Prefix: q.prefix(), Order: order, ListVersions: q.list()}
 	if q.err != nil {
 		return q.err
 	}

@@ -190,6 +190,7 @@ func TestRefusedPaths(t *testing.T) {
 		"/v1/versions?" + strings.Repeat("tag=x&", 33):                ballast.CodeInvalid,
 		"/v1/versions?tags=x":                                         ballast.CodeInvalid,
 		"/v1/versions?base=a::b::c::1":                                ballast.CodeInvalid,
+		"/v1/versions?prefix=a/b/c":                                   ballast.CodeInvalid,
 		"/v1/versions?order=created":                                  ballast.CodeInvalid,
 		"/v1/versions?metric.f1=0.9":                                  ballast.CodeInvalid,
 		"/v1/versions?metric.f1.gt=0.9":                               ballast.CodeInvalid,
