@@ -14,14 +14,9 @@ const (
 	After  Moment = "after"  // the write has returned
 )
 
-// Variables of a process with the tag that cannot be handed a hook.
-const (
-	// Variable says where to stop: <step>:<before|after>:<kill|hold|error>, and :<n> for the nth time that it is met (the
-	// first, if left out). Kill ends the process at once; hold appends a line to the file named by HeldVariable and never
-	// returns; error fails the step.
-	Variable     = "BALLAST_FAILPOINT"
-	HeldVariable = "BALLAST_FAILPOINT_HELD"
-)
+// Variable says to a process with the tag, which cannot be handed a hook, where to stop: <step>:<before|after>:<kill|error>,
+// and :<n> for the nth time that it is met (the first, if left out). Kill ends the process at once; error fails the step.
+const Variable = "BALLAST_FAILPOINT"
 
 // Step is a change that can be stopped.
 type Step int
