@@ -188,6 +188,8 @@ func TestRefusedPaths(t *testing.T) {
 		"/v1/versions?task=ner&task=ner":                              ballast.CodeInvalid,
 		"/v1/versions?tag=":                                           ballast.CodeInvalid,
 		"/v1/versions?" + strings.Repeat("tag=x&", 33):                ballast.CodeInvalid,
+		"/v1/versions?tag=" + strings.Repeat("x", 1025):               ballast.CodeInvalid,
+		"/v1/versions?metric." + strings.Repeat("x", 1024) + ".gte=0": ballast.CodeInvalid,
 		"/v1/versions?tags=x":                                         ballast.CodeInvalid,
 		"/v1/versions?base=a::b::c::1":                                ballast.CodeInvalid,
 		"/v1/versions?prefix=a/b/c":                                   ballast.CodeInvalid,
