@@ -121,14 +121,9 @@ func (s *Store) newBucket(t testing.TB, versioned bool) {
 // Embedded returns a new bucket of the embedded store.
 func Embedded(t testing.TB) *Store {
 	t.Helper()
-	server := process.embedded.get(t, startEmbedded)
-	keys := objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}
-	s := &Store{
-		Name: "embedded", Endpoint: server.Endpoint, Region: server.Region, Server: server, OneIdentity: true,
-		Root: keys, Service: keys, Put: keys, Get: keys,
-	}
+	s := storeOf(process.embedded.get(t, startEmbedded))
 	s.newBucket(t, false)
-	folder := filepath.Join(filepath.Dir(server.CredentialsFile), "s3", s.Bucket)
+	folder := filepath.Join(filepath.Dir(s.Server.CredentialsFile), "s3", s.Bucket)
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	return s
 }
@@ -136,24 +131,45 @@ func Embedded(t testing.TB) *Store {
 // EmbeddedIn runs an embedded store on the data folder of a registry that has ended, until the test ends.
 func EmbeddedIn(t testing.TB, data string) *Store {
 	t.Helper()
-	if !process.running {
-		t.Fatal("testenv: TestMain must call testenv.Main")
-	}
-	server, err := s3dev.Start(context.WithoutCancel(t.Context()), s3dev.Options{
-		Data:   data,
-		Listen: "127.0.0.1:0",
-		Env:    []string{childVariable + "=" + t.TempDir()},
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
+	s, err := StartEmbeddedIn(t, data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(server.Close)
+	t.Cleanup(s.Server.Close)
+	return s
+}
+
+// StartEmbeddedIn is EmbeddedIn where a folder that no store can be started on is a finding, and another one is to be
+// started on it before the test ends: whoever has the store closes its Server.
+func StartEmbeddedIn(t testing.TB, data string) (*Store, error) {
+	t.Helper()
+	if !process.running {
+		t.Fatal("testenv: TestMain must call testenv.Main")
+	}
+	server, err := startServer(context.WithoutCancel(t.Context()), data, t.TempDir())
+	if err != nil {
+		return nil, err
+	}
+	return storeOf(server), nil
+}
+
+// storeOf is the bucket that a server makes, and its one identity.
+func storeOf(server *s3dev.Server) *Store {
 	keys := objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}
 	return &Store{
 		Name: "embedded", Endpoint: server.Endpoint, Region: server.Region, Bucket: server.Bucket, Server: server, OneIdentity: true,
 		Root: keys, Service: keys, Put: keys, Get: keys,
 	}
+}
+
+// startServer has this test binary be the store's process, which removes the folder mortal when it ends.
+func startServer(ctx context.Context, data, mortal string) (*s3dev.Server, error) {
+	return s3dev.Start(ctx, s3dev.Options{
+		Data:   data,
+		Listen: "127.0.0.1:0",
+		Env:    []string{childVariable + "=" + mortal},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
 }
 
 func startEmbedded() (*s3dev.Server, error) {
@@ -162,12 +178,7 @@ func startEmbedded() (*s3dev.Server, error) {
 		return nil, fmt.Errorf("testenv: folder for the embedded store: %w", err)
 	}
 	atEnd(func() { _ = os.RemoveAll(folder) })
-	server, err := s3dev.Start(context.Background(), s3dev.Options{
-		Data:   folder,
-		Listen: "127.0.0.1:0",
-		Env:    []string{childVariable + "=" + folder},
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
+	server, err := startServer(context.Background(), folder, folder)
 	if err != nil {
 		return nil, err
 	}

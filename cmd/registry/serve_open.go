@@ -21,6 +21,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/api"
+	"github.com/ballast-registry/ballast/internal/atomicfile"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -208,7 +209,7 @@ func (s *serving) room(_ context.Context, size int64) error {
 
 // saveAdminToken writes the first token of an index to its file. A file of that name belonged to an index that is gone.
 func (s *serving) saveAdminToken(token string) error {
-	if err := engine.ReplaceSecret(filepath.Join(s.data, tokenFile), token+"\n"); err != nil {
+	if err := atomicfile.Replace(filepath.Join(s.data, tokenFile), token+"\n"); err != nil {
 		return fmt.Errorf("admin token: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/internal/atomicfile"
 )
 
 // The environment variables of the client.
@@ -123,16 +124,7 @@ func (a *app) saveConfig(c config) (path string, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("settings: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".config-*") // mode 0600
-	if err != nil {
-		return "", fmt.Errorf("settings: %w", err)
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := atomicfile.Replace(path, string(b)+"\n"); err != nil {
 		return "", fmt.Errorf("settings: %w", err)
 	}
 	return path, nil

@@ -12,7 +12,7 @@ import (
 	"github.com/ballast-registry/ballast/client"
 	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/objstore"
-	"github.com/ballast-registry/ballast/internal/s3dev"
+	"github.com/ballast-registry/ballast/testenv"
 )
 
 // verdict is what a cut has done.
@@ -119,15 +119,12 @@ func invariants(t *testing.T, data string) error {
 			return nil
 		}
 	}
-	server, err := s3dev.Start(t.Context(), s3dev.Options{Data: data, Listen: "127.0.0.1:0", Env: []string{storeVariable + "=1"}})
+	store, err := testenv.StartEmbeddedIn(t, data)
 	if err != nil {
 		return err
 	}
-	defer server.Close() // at once: the next service needs the folder
-	bucket, err := objstore.Open(t.Context(), objstore.Config{
-		Endpoint: server.Endpoint, Bucket: server.Bucket, Region: server.Region, PathStyle: true,
-		Service: objstore.Identity{Keys: objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}},
-	})
+	defer store.Server.Close() // at once: the next service needs the folder
+	bucket, err := objstore.Open(t.Context(), store.Config())
 	if err != nil {
 		return err
 	}

@@ -76,9 +76,9 @@ func loadSteps() []failpoint.Step {
 func (k *killing) kill(t *testing.T) (atStep bool) {
 	p := program{}
 	if atStep = k.rnd.IntN(2) == 0; atStep {
-		step, moment := loadSteps()[k.rnd.IntN(len(loadSteps()))], []string{"before", "after"}[k.rnd.IntN(2)]
+		step, moment := loadSteps()[k.rnd.IntN(len(loadSteps()))], moments()[k.rnd.IntN(2)]
 		order := fmt.Sprintf("%s:%s:kill:%d", step, moment, 1+k.rnd.IntN(4))
-		p = program{binary: testenv.FailpointBinary(t), env: []string{failpointVariable + "=" + order}}
+		p = program{binary: testenv.FailpointBinary(t), env: []string{failpoint.Variable + "=" + order}}
 		t.Log(order)
 	}
 	s, err := p.launch(t.Context(), t, k.data)
@@ -104,9 +104,6 @@ func (k *killing) kill(t *testing.T) (atStep bool) {
 	}
 	return atStep
 }
-
-// failpointVariable is failpoint.Variable, which this build has not.
-const failpointVariable = "BALLAST_FAILPOINT"
 
 // killBusy kills the service as soon as somebody pushes.
 func (k *killing) killBusy(ctx context.Context, s *service) {

@@ -12,22 +12,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ballast-registry/ballast/internal/s3dev"
 	"github.com/ballast-registry/ballast/testenv"
 )
 
 const (
-	storeVariable     = "BALLAST_POWERLOSS_S3DEV"  // the process is an embedded store that a check started
 	namespaceVariable = "BALLAST_POWERLOSS_MOUNTS" // the process has mounts of its own
 	// requirePrograms is what CI sets so that nothing is left out for what the machine lacks.
 	requirePrograms = "BALLAST_REQUIRE_PROGRAMS"
 )
 
 func TestMain(m *testing.M) {
-	switch {
-	case os.Getenv(storeVariable) != "":
-		os.Exit(s3dev.Child())
-	case os.Geteuid() == 0 && os.Getenv(namespaceVariable) == "":
+	if os.Geteuid() == 0 && os.Getenv(namespaceVariable) == "" { // never in the process of a store: that inherits it
 		if code, err := runApart(); err == nil {
 			os.Exit(code)
 		}

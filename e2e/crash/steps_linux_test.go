@@ -2,12 +2,11 @@ package crash_test
 
 import (
 	"bufio"
-	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
@@ -28,16 +28,18 @@ func TestCutsAtSteps(t *testing.T) {
 	base := newImage(t)
 	cuts := 0
 	for i, step := range stepsToCut(t) {
-		for _, moment := range []string{"before", "after"} {
-			t.Run(step.String()+" "+moment, func(t *testing.T) {
+		for _, moment := range moments() {
+			t.Run(fmt.Sprintf("%s %s", step, moment), func(t *testing.T) {
 				commit := []string{"commit=300", "commit=5", "commit=1"}[i%3]
-				cutAtStep(t, binary, copyImage(t, base), commit, walkOrder{Aside: t.TempDir(), Step: step.String(), Moment: moment})
+				cutAtStep(t, binary, copyImage(t, base), commit, enginetest.CrashWalk{Aside: t.TempDir(), Step: step.String(), Moment: moment})
 				cuts++
 			})
 		}
 	}
 	t.Logf("%d cuts at steps", cuts)
 }
+
+func moments() []failpoint.Moment { return []failpoint.Moment{failpoint.Before, failpoint.After} }
 
 func stepsToCut(t *testing.T) []failpoint.Step {
 	if text := os.Getenv(cutsVariable); text != "" && must[int](t)(strconv.Atoi(text)) >= 100 {
@@ -46,15 +48,8 @@ func stepsToCut(t *testing.T) []failpoint.Step {
 	return []failpoint.Step{failpoint.SyncOwner, failpoint.SyncBytes, failpoint.Verified, failpoint.SyncSeal, failpoint.Seal, failpoint.PutRecord, failpoint.SyncRecord, failpoint.Ready}
 }
 
-// walkOrder is what TestCrashWalk of internal/engine reads.
-type walkOrder struct {
-	Dir, Aside         string
-	Step, Moment, Held string
-	Check, Walked      bool
-}
-
 // cutAtStep cuts a walk, then has what is left looked at, walked again, and looked at again.
-func cutAtStep(t *testing.T, binary, image, commit string, order walkOrder) {
+func cutAtStep(t *testing.T, binary, image, commit string, order enginetest.CrashWalk) {
 	t.Helper()
 	t.Run("power", func(t *testing.T) {
 		d, device := serveDisk(t, image, rand.New(rand.NewPCG(1, rand.Uint64())), func() {})
@@ -106,13 +101,12 @@ func heldFile(t *testing.T, d *disk) string {
 }
 
 // startWalk starts the process; what it prints goes to the file out.
-func startWalk(t *testing.T, binary string, order walkOrder) (walk *exec.Cmd, out string) {
+func startWalk(t *testing.T, binary string, order enginetest.CrashWalk) (walk *exec.Cmd, out string) {
 	t.Helper()
-	text := must[[]byte](t)(json.Marshal(order))
 	f := must[*os.File](t)(os.CreateTemp(t.TempDir(), "walk-*"))
 	defer f.Close()
 	walk = exec.Command(binary, "-test.run=^TestCrashWalk$", "-test.timeout=5m")
-	walk.Env = slices.Concat(os.Environ(), []string{"BALLAST_TEST_CRASH_WALK=" + string(text)})
+	walk.Env = must[[]string](t)(order.Environ())
 	walk.Stdout, walk.Stderr = f, f
 	walk.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	check(t, walk.Start())

@@ -34,6 +34,9 @@ func filterQuery(c echo.Context, known ...string) *query {
 			if len(all) > 1 && !repeats {
 				q.fail("the query parameter %q is given %d times", cut(key), len(all))
 			}
+			if len(key) > maxFilterBytes || slices.ContainsFunc(all, func(value string) bool { return len(value) > maxFilterBytes }) {
+				q.fail("%s: longer than %d bytes", cut(key), maxFilterBytes)
+			}
 			continue
 		}
 		q.know(key, append(filterParams(), known...), paramTag, "metric.NAME.gte", "metric.NAME.lte")
@@ -41,7 +44,7 @@ func filterQuery(c echo.Context, known ...string) *query {
 	return q
 }
 
-const maxFilterBytes = 1 << 10 // of one value
+const maxFilterBytes = 1 << 10 // of one value, and of the name of a metric with what stands around it
 
 // list reads the parameters that lists of versions share.
 func (q *query) list() engine.ListVersions {
@@ -89,7 +92,7 @@ func (s *server) listAllVersions(c echo.Context, p engine.Principal) error {
 	if err != nil && q.err == nil {
 		q.err = err
 	}
-	l := engine.ListAllVersions{Scope: q.scope(), Prefix: q.text("prefix", maxPrefixBytes), Order: order, ListVersions: q.list()}
+	l := engine.ListAllVersions{Scope: q.scope(), Prefix: q.prefix(), Order: order, ListVersions: q.list()}
 	if q.err != nil {
 		return q.err
 	}

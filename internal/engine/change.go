@@ -186,7 +186,7 @@ func (e *Engine) end(ctx context.Context, p Principal, own Own, do ending) (info
 		}
 	}
 	if errors.Is(err, index.ErrPending) {
-		busy := ballast.Errorf(ballast.CodeBusy, "%s: an earlier change of it is still being recorded in the bucket", k)
+		busy := ballast.Errorf(ballast.CodeBusy, "%s: an earlier change of it is still being recorded in the bucket; try again", k)
 		busy.RetryAfter = busyRetry
 		return info, false, busy
 	}

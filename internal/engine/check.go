@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -226,14 +227,7 @@ func (c *checker) hash(ctx context.Context, id index.BlobID, b index.Blob) error
 	if err != nil {
 		return err
 	}
-	r := hash.NewReader(body, id.Digest, b.Size)
-	buf := make([]byte, 64<<10)
-	for err == nil {
-		_, err = r.Read(buf)
-	}
-	if err.Error() == "EOF" {
-		err = nil
-	}
+	_, err = io.Copy(io.Discard, hash.NewReader(body, id.Digest, b.Size))
 	return errors.Join(err, body.Close())
 }
 

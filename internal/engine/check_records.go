@@ -83,9 +83,22 @@ func (c *checker) chain(ctx context.Context, v index.Version, objects []string) 
 	if waits && len(objects) == v.Records && !add(v.Records+1, pending) {
 		return
 	}
-	if says := (map[RecordKind][]ballast.Status{RecordReady: {ballast.StatusReady, ballast.StatusSealed, ballast.StatusLost}, RecordRetired: {ballast.StatusRetired}, RecordDeleted: {ballast.StatusDeleted}})[last]; mac != v.RecordMAC || !slices.Contains(says, v.Status) {
+	if mac != v.RecordMAC || !slices.Contains(statuses(last), v.Status) {
 		c.report(InvariantRebuild, "%s is %s and the last of its records says %s", k, v.Status, last)
 	}
+}
+
+// statuses are those of a version whose chain ends with a kind of record.
+func statuses(kind RecordKind) []ballast.Status {
+	switch kind {
+	case RecordReady:
+		return []ballast.Status{ballast.StatusSealed, ballast.StatusReady, ballast.StatusLost}
+	case RecordRetired:
+		return []ballast.Status{ballast.StatusRetired}
+	case RecordDeleted:
+		return []ballast.Status{ballast.StatusDeleted}
+	}
+	return nil
 }
 
 // followers are the kinds that may stand behind a kind in a chain; behind "" stands the first.

@@ -4,9 +4,7 @@ package engine_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,37 +12,21 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/testenv"
 )
 
-// walkVariable makes a run of this test binary a process that walks, or looks at what a walk has left: a walkOrder as JSON.
-// The tests that cut the power use it too.
-const walkVariable = "BALLAST_TEST_CRASH_WALK"
-
-type walkOrder struct {
-	Dir   string // of the index
-	Aside string // folder of what no crash takes away: what was reported ready, the clock
-	// The store. Without an endpoint the process brings its own, on Dir, and syncs index and store.
-	Endpoint, Region, Bucket string
-	Keys                     [3][2]string // id and secret of service, put and get: objstore.Keys hide theirs
-	OneIdentity              bool
-	// Where to stop, and how: at no step, by a kill -9, or, with Held, by saying so in that file and standing still.
-	Step   string
-	Behind string // the first time after this step; empty: from the beginning
-	Moment failpoint.Moment
-	Held   string
-	// Check looks at what is there instead of walking. After a whole walk everything must be published.
-	Check, Walked bool
-}
+// walkOrder is a CrashWalk in this test binary.
+type walkOrder struct{ enginetest.CrashWalk }
 
 func newWalkOrder(t *testing.T, s *testenv.Store, r row) walkOrder {
-	return walkOrder{
+	return walkOrder{enginetest.CrashWalk{
 		Dir: t.TempDir(), Aside: t.TempDir(), Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, OneIdentity: s.OneIdentity,
 		Keys: [3][2]string{{s.Service.ID, s.Service.Secret}, {s.Put.ID, s.Put.Secret}, {s.Get.ID, s.Get.Secret}},
 		Step: r.step.String(), Behind: r.behind.String(), Moment: r.moment,
-	}
+	}}
 }
 
 func (o walkOrder) store(t *testing.T) *testenv.Store {
@@ -59,14 +41,14 @@ func (o walkOrder) reports() *reports { return &reports{filepath.Join(o.Aside, "
 
 // TestCrashWalk is the body of the processes that walk.
 func TestCrashWalk(t *testing.T) {
-	text := os.Getenv(walkVariable)
-	if text == "" {
+	told, ok, err := enginetest.CrashWalkOf()
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case !ok:
 		t.Skip("it is run by tests of crashes")
 	}
-	var order walkOrder
-	if err := json.Unmarshal([]byte(text), &order); err != nil {
-		t.Fatal(err)
-	}
+	order := walkOrder{told}
 	s := order.store(t)
 	if order.Check {
 		failpoint.Set(nil)
@@ -141,11 +123,7 @@ func killed(t *testing.T, table *crashTable) {
 // run has a process of its own do it.
 func (o walkOrder) run(t *testing.T) ([]byte, error) {
 	t.Helper()
-	text, err := json.Marshal(o)
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashWalk$", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", walkVariable, text))
+	cmd.Env = must(o.Environ())
 	return cmd.CombinedOutput()
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -48,12 +50,12 @@ type Engine struct {
 	limits    Limits
 	owner     *owner
 
-	blobs                                          keyLocks      // one at a time for a blob's multipart
-	changed                                        broadcast     // something moved that an upload may wait for
-	reading                                        readProgress  // bytes re-read so far
-	finishing                                      finishers     // one goroutine an accepted commit
-	manifests                                      manifestCache // parsed file lists
-	inspecting, listing                            slots         // headers being read, to publish and on request
+	blobs                                          keyLocks            // one at a time for a blob's multipart
+	changed                                        broadcast           // something moved that an upload may wait for
+	reading                                        readProgress        // bytes re-read so far
+	finishing                                      finishers           // one goroutine a thing that has to be finished
+	manifests                                      manifestCache       // parsed file lists
+	inspecting, listing                            *semaphore.Weighted // headers being read, to publish and on request
 	reapBell, releaseBell, reclaimBell, verifyBell bell
 
 	stop context.CancelFunc
@@ -89,7 +91,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err := e.limits.check(); err != nil {
 		return nil, err
 	}
-	e.inspecting, e.listing = newSlots(inspectsAtOnce), newSlots(listsAtOnce)
+	e.inspecting, e.listing = semaphore.NewWeighted(inspectsAtOnce), semaphore.NewWeighted(listsAtOnce)
 	e.manifests = manifestCache{max: e.limits.ManifestCache}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.hurry, e.rush = context.WithCancel(e.ctx)

@@ -55,8 +55,8 @@ func (e *Engine) fail(ctx context.Context, u index.Upload, err error) error {
 	return err
 }
 
-// advance makes all blobs verified, reads what is inside, notes that the manifest uses them, and publishes. again asks for another round: the
-// state moved under it.
+// advance makes all blobs verified, reads what is inside, notes that the manifest uses them, and publishes. again asks for
+// another round: the state moved under it.
 func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err error) {
 	files, err := e.files(ctx, u.Scope, u.Accepted.Manifest)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/atomicfile"
 	"github.com/ballast-registry/ballast/internal/index"
 )
 
@@ -107,7 +108,7 @@ func createRecordKey(path string) (RecordKey, error) {
 	if _, err := rand.Read(secret); err != nil {
 		return RecordKey{}, err
 	}
-	if err := WriteSecret(path, recordKeyComment+hex.EncodeToString(secret)+"\n"); err != nil {
+	if err := atomicfile.Create(path, recordKeyComment+hex.EncodeToString(secret)+"\n"); err != nil {
 		return RecordKey{}, fmt.Errorf("engine: record key: %w", err)
 	}
 	return NewRecordKey(secret), nil

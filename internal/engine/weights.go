@@ -26,21 +26,6 @@ const (
 	listsAtOnce     = 1         // requests
 )
 
-// slots bounds how many do a thing at once.
-type slots chan struct{}
-
-func newSlots(n int) slots { return make(slots, n) }
-
-// take waits for a slot and returns its release.
-func (s slots) take(ctx context.Context) (release func(), err error) {
-	select {
-	case s <- struct{}{}:
-		return func() { <-s }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
 // inspect notes what the headers of an accepted upload's files say, so that the version says it of itself and nobody
 // has to be believed. Files that cannot be read are content all the same: the version then says nothing. If we crash
 // before it is noted the next run reads again; afterwards it is fixed.
@@ -48,11 +33,10 @@ func (e *Engine) inspect(ctx context.Context, u index.Upload, files []ballast.Fi
 	if u.Accepted.Inspected || !slices.ContainsFunc(files, func(f ballast.File) bool { return weights.FormatOf(f.Path) != "" }) {
 		return nil
 	}
-	release, err := e.inspecting.take(ctx)
-	if err != nil {
+	if err := e.inspecting.Acquire(ctx, 1); err != nil {
 		return storeError(err)
 	}
-	defer release()
+	defer e.inspecting.Release(1)
 	found, err := inspect(ctx, e.bucket, u.Scope, files, e.index.Blob)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound), errors.Is(err, objstore.ErrPrecondition):
@@ -153,11 +137,10 @@ func (e *Engine) header(ctx context.Context, v index.Version, f ballast.File) (w
 	if err != nil {
 		return weights.Header{}, err
 	}
-	release, err := e.listing.take(ctx)
-	if err != nil {
+	if err := e.listing.Acquire(ctx, 1); err != nil {
 		return weights.Header{}, storeError(err)
 	}
-	defer release()
+	defer e.listing.Release(1)
 	h, err := weights.Read(ctx, format, weights.Source{Size: f.Size, ReadAt: func(ctx context.Context, p []byte, off int64) error {
 		return readBlob(ctx, e.bucket, id, held, p, off)
 	}}, maxHeaderBytes)

@@ -5,6 +5,19 @@
 // and no name of a step is in the binary.
 package failpoint
 
+// Moment is where in a step it can be stopped.
+type Moment string
+
+// The moments.
+const (
+	Before Moment = "before" // nothing was written yet
+	After  Moment = "after"  // the write has returned
+)
+
+// Variable says to a process with the tag, which cannot be handed a hook, where to stop: <step>:<before|after>:<kill|error>,
+// and :<n> for the nth time that it is met (the first, if left out). Kill ends the process at once; error fails the step.
+const Variable = "BALLAST_FAILPOINT"
+
 // Step is a change that can be stopped.
 type Step int
 

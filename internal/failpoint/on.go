@@ -14,15 +14,6 @@ import (
 	"syscall"
 )
 
-// Moment is where in a step a hook is called.
-type Moment string
-
-// The moments.
-const (
-	Before Moment = "before" // nothing was written yet
-	After  Moment = "after"  // the write has returned
-)
-
 // Hook is called at each moment of each step, by whichever goroutine takes it. An error takes the place of what the step
 // returns; before the write it also keeps it from happening.
 type Hook func(ctx context.Context, s Step, m Moment) error
@@ -55,20 +46,11 @@ func Do(ctx context.Context, s Step, write func(context.Context) error) error {
 	return err
 }
 
-// Variables of a process that cannot be handed a hook.
-const (
-	// Variable says where to stop: <step>:<before|after>:<kill|hold|error>, and :<n> for the nth time that it is met (the
-	// first, if left out). Kill ends the process at once; hold appends a line to the file named by HeldVariable and never
-	// returns; error fails the step.
-	Variable     = "BALLAST_FAILPOINT"
-	HeldVariable = "BALLAST_FAILPOINT_HELD"
-)
-
 // ErrInjected is the error of a step that was made to fail by the environment.
 var ErrInjected = errors.New("failpoint: made to fail")
 
 var fromEnvironment = sync.OnceFunc(func() {
-	h, err := parse(os.Getenv(Variable), os.Getenv(HeldVariable))
+	h, err := parse(os.Getenv(Variable))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
@@ -76,7 +58,7 @@ var fromEnvironment = sync.OnceFunc(func() {
 	Set(h)
 })
 
-func parse(order, held string) (Hook, error) {
+func parse(order string) (Hook, error) {
 	if order == "" {
 		return nil, nil
 	}
@@ -92,7 +74,7 @@ func parse(order, held string) (Hook, error) {
 	if err != nil {
 		return nil, err
 	}
-	act, ok := map[string]func(string) error{"kill": kill, "hold": hold, "error": fail}[fields[2]]
+	act, ok := map[string]func() error{"kill": kill, "error": fail}[fields[2]]
 	moment := Moment(fields[1])
 	if !ok || moment != Before && moment != After {
 		return nil, fmt.Errorf("failpoint: %s=%s: no such moment or action", Variable, order)
@@ -102,7 +84,7 @@ func parse(order, held string) (Hook, error) {
 		if s != step || m != moment || met.Add(1) != n {
 			return nil
 		}
-		return act(held)
+		return act()
 	}, nil
 }
 
@@ -116,23 +98,10 @@ func ParseStep(name string) (Step, error) {
 	return 0, fmt.Errorf("failpoint: there is no step %q", name)
 }
 
-func fail(string) error { return ErrInjected }
+func fail() error { return ErrInjected }
 
 // kill ends the process as kill -9 does.
-func kill(string) error {
+func kill() error {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	select {}
-}
-
-func hold(held string) error {
-	f, err := os.OpenFile(held, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
-	if err == nil {
-		_, err = fmt.Fprintln(f, "held")
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "failpoint: cannot say that it holds:", err)
-		os.Exit(2)
-	}
 	select {}
 }

@@ -10,11 +10,11 @@ import (
 
 func TestOrders(t *testing.T) {
 	for order, ok := range map[string]bool{
-		"": true, "seal:before:kill": true, "put-record:after:hold:3": true,
+		"": true, "seal:before:kill": true, "put-record:after:kill:3": true,
 		"seal": false, "seal:before": false, "nothing:before:kill": false, "seal:during:kill": false, "seal:before:stumble": false,
 		"seal:before:kill:0": false, "seal:before:kill:once": false, "seal:before:kill:1:2": false,
 	} {
-		if _, err := parse(order, ""); (err == nil) != ok {
+		if _, err := parse(order); (err == nil) != ok {
 			t.Errorf("%q: %v", order, err)
 		}
 	}
@@ -31,7 +31,7 @@ func TestDoStopsAtTheMoment(t *testing.T) {
 		"seal:after:error:4":   {3, false},
 		"ready:before:error:1": {3, false},
 	} {
-		h, err := parse(order, "")
+		h, err := parse(order)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/ballast-registry/ballast/internal/atomicfile"
 )
 
 // boltSchema is the number of the layout of the file: the buckets below, values with a checksum at their end. What the
@@ -51,9 +53,9 @@ func (o BoltOptions) mmapSize() int {
 	return int(size)
 }
 
-// OpenBolt opens the index in the file at path, or creates it with mode 0600, whole or not at all. It answers ErrLocked while another process
-// holds the file, and ErrNewer for a file of a newer program, which it leaves as it is. A file that is cut short or is
-// no index is refused.
+// OpenBolt opens the index in the file at path, or creates it with mode 0600, whole or not at all. It answers ErrLocked
+// while another process holds the file, and ErrNewer for a file of a newer program, which it leaves as it is. A file that
+// is cut short or is no index is refused.
 func OpenBolt(path string, opt BoltOptions) (*Bolt, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		if err := boltMake(path, opt); err != nil {
@@ -156,13 +158,10 @@ func boltMake(path string, opt BoltOptions) error {
 	if err := errors.Join(db.Update(boltLayout), db.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := atomicfile.Name(f.Name(), path); !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	if opt.NoSync {
-		return nil
-	}
-	return boltSyncFolder(filepath.Dir(path))
+	return nil
 }
 
 // boltLayout writes what boltCheckSchema looks for.
@@ -175,16 +174,4 @@ func boltLayout(tx *bbolt.Tx) error {
 		return err
 	}
 	return meta.Put(boltSchemaKey, strconv.AppendInt(nil, boltSchema, 10))
-}
-
-// boltSyncFolder makes the new file's name outlast a loss of power.
-func boltSyncFolder(name string) error {
-	if runtime.GOOS == "windows" { // has no such call
-		return nil
-	}
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

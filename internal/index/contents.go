@@ -74,7 +74,8 @@ func (x *Index) Contents(ctx context.Context) (c Contents, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {
 		c = Contents{
 			Names: map[NameID]Name{}, Versions: map[string]Version{}, Candidates: map[string]bool{}, ByDigest: map[string]bool{},
-			ByManifest: map[string]bool{}, ByTime: map[string]bool{}, Records: map[string][]byte{}, Production: map[NameID]Production{}, History: map[NameID][]ballast.Promotion{}, Children: map[string]bool{},
+			ByManifest: map[string]bool{}, ByTime: map[string]bool{}, Records: map[string][]byte{},
+			Production: map[NameID]Production{}, History: map[NameID][]ballast.Promotion{}, Children: map[string]bool{},
 			Aliases: map[AliasID]Alias{}, AliasOf: map[string]bool{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
 			Releasing: map[string]bool{}, Holds: map[string]string{}, Blobs: map[BlobID]Blob{}, Pins: map[BlobID]map[string]int64{},
 			PinsOf: map[string]map[digest.Digest]bool{}, References: map[BlobID]map[digest.Digest]bool{}, Queue: map[BlobID]VerifyJob{}, Reclaim: map[BlobID]bool{},

@@ -13,7 +13,7 @@ import (
 
 // Event is the stored form of one change. It holds what changed and the names of the fields, no values.
 type Event struct {
-	Number  int64             `json:"number"` // ascending in the order of the commits, with gaps
+	Number  int64             `json:"number"` // from 1, one more for each, in the order of the commits
 	Epoch   int64             `json:"epoch"`  // of the prefix when it was written
 	At      ballast.Time      `json:"at"`
 	By      string            `json:"by"`

@@ -8,8 +8,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"github.com/ballast-registry/ballast/internal/atomicfile"
 )
 
 // Keys are the store's one identity.
@@ -36,34 +37,18 @@ func loadOrMakeKeys(file string) (Keys, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return keys, err
 	}
-	if err := makeKeys(file); err != nil {
+	if err := makeKeys(file); err != nil && !errors.Is(err, fs.ErrExist) { // one that another process made meanwhile stays
 		return Keys{}, fmt.Errorf("s3dev: making %s: %w", file, err)
 	}
 	return ReadKeys(file)
 }
 
-// makeKeys writes a new pair to file, whole and to stay or not at all. A file that another process made meanwhile stays.
-func makeKeys(file string) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".s3.credentials-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
+// makeKeys writes a new pair to file.
+func makeKeys(file string) error {
 	id := "BALLAST" + rand.Text()[:13] // 65 random bits, in the 20 characters that AWS tools expect
 	secret := rand.Text() + rand.Text()[:14]
-	_, err = fmt.Fprintf(tmp, "# The keys of the embedded store. Keep them: clients of its S3 endpoint use them too.\n%s\n%s = %s\n%s = %s\n",
-		profileLine, idField, id, secretField, secret)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return atomicfile.Create(file, fmt.Sprintf("# The keys of the embedded store. Keep them: clients of its S3 endpoint use them too.\n%s\n%s = %s\n%s = %s\n",
+		profileLine, idField, id, secretField, secret))
 }
 
 // ReadKeys reads the default profile of a file in the AWS shared-credentials format. An absent file is fs.ErrNotExist.
