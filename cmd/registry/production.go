@@ -28,12 +28,17 @@ func (p *promoteCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	before, unread := c.Provenance(ctx, ref)
 	v, err := c.Promote(ctx, ref, p.Reason, p.Revision)
 	if err != nil {
 		return err
 	}
 	if p.JSON {
 		return a.json(v)
+	}
+	if unread == nil && before.Key == v.Key && before.Revision == v.Revision {
+		fmt.Fprintf(a.stdout, "%s  in production already; nothing was changed\n", v.Key)
+		return nil
 	}
 	fmt.Fprintf(a.stdout, "%s  in production\n", v.Key)
 	last, ok := a.lastPromotion(ctx, c, v)

@@ -64,6 +64,13 @@ func (s *setCmd) patch(ctx context.Context, c *client.Client, ref ballast.Ref, s
 	if len(s.Tag)+len(s.Untag) == 0 {
 		return c.Patch(ctx, ref, ballast.PatchVersion{Metadata: said}, s.Revision)
 	}
+	if ref.Scope.IsZero() { // a change falls back to no other scope, and so neither does what it reads
+		me, err := c.Whoami(ctx)
+		if err != nil {
+			return ballast.VersionInfo{}, err
+		}
+		ref.Scope = me.Scope
+	}
 	for try := 1; ; try++ {
 		v, err := c.Provenance(ctx, ref)
 		if err != nil {
