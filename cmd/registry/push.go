@@ -46,7 +46,7 @@ type pushCmd struct {
 	Metric      map[string]float64 `mapsep:"none" placeholder:"NAME=NUMBER" help:"A measured number. Repeatable."`
 	Meta        string             `type:"existingfile" placeholder:"FILE" help:"Metadata as JSON; other flags go on top."`
 	Alias       string             `help:"Point this alias at the version once it is ready."`
-	Strict      bool               `help:"Refuse weight files that are not what their names say, and an index whose shards are not all there, before anything is sent."`
+	Strict      bool               `help:"Refuse safetensors and GGUF files that are not what their names say, and an index whose shards or tensors are not all there, before anything is sent."`
 	Takeover    bool               `help:"Abort the open upload that holds the version."`
 	PartSize    string             `placeholder:"SIZE" help:"Part size of large files, 5MiB to 5GiB. Default 64MiB."`
 
