@@ -58,7 +58,7 @@ const maxCounted = 1000
 // refusedToo says how many versions are refused since their base is. Retiring is done by then: that they cannot be
 // listed is said and is no failure.
 func (a *app) refusedToo(ctx context.Context, c *client.Client, v ballast.VersionInfo) {
-	n := 0
+	n, more := 0, ""
 	for child, err := range c.Children(ctx, exactly(v)) {
 		if err != nil {
 			fmt.Fprintln(a.stderr, "what was made from it cannot be listed:", harmless(ballast.AsError(err).Detail))
@@ -68,6 +68,7 @@ func (a *app) refusedToo(ctx context.Context, c *client.Client, v ballast.Versio
 			n++
 		}
 		if n == maxCounted {
+			more = " or more"
 			break
 		}
 	}
@@ -75,7 +76,7 @@ func (a *app) refusedToo(ctx context.Context, c *client.Client, v ballast.Versio
 	case n == 1:
 		fmt.Fprintf(a.stdout, "1 version made from it is refused too: ballast children %s\n", exactly(v))
 	case n > 1:
-		fmt.Fprintf(a.stdout, "%d versions made from it are refused too: ballast children %s\n", n, exactly(v))
+		fmt.Fprintf(a.stdout, "%d%s versions made from it are refused too: ballast children %s\n", n, more, exactly(v))
 	}
 }
 
