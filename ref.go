@@ -115,7 +115,22 @@ func parseLocalRef(scope Scope, s string) (r Ref, err error) {
 	if r.Name, err = ParseName(name); err != nil {
 		return Ref{}, err
 	}
-	return r.withSelector(selector)
+	if r, err = r.withSelector(selector); err != nil && scope.IsZero() && s[len(name)] == ':' {
+		return Ref{}, scopeHint(name, selector, err)
+	}
+	return r, err
+}
+
+// scopeHint adds to the refusal of name:rest that a scope takes two colons, where rest can be what follows one.
+func scopeHint(name, rest string, refused error) error {
+	scope, err := ParseScope(name)
+	if err != nil {
+		return refused
+	}
+	if _, err := parseLocalRef(scope, rest); err != nil {
+		return refused
+	}
+	return Errorf(CodeInvalid, "%s; if %s is a scope, write %s::%s", AsError(refused).Detail, scope, scope, rest)
 }
 
 // withSelector fills in what follows the name: "", "latest", a version, "@alias", "@sha256:…" or "sha256:…".

@@ -135,3 +135,24 @@ func TestParseRefIn(t *testing.T) {
 		}
 	}
 }
+
+// TestScopeHint: one colon after a scope is a slip that is named; what cannot be one is not.
+func TestScopeHint(t *testing.T) {
+	for text, hint := range map[string]string{
+		"acme:llama/tiny":       "if acme is a scope, write acme::llama/tiny",
+		"acme:llama/tiny:1.0.0": "if acme is a scope, write acme::llama/tiny:1.0.0",
+		"acme:tiny@champion":    "if acme is a scope, write acme::tiny@champion",
+		"a/b:tiny":              "",
+		"acme:ti ny":            "",
+		"acme::tiny:b:c":        "",
+	} {
+		_, err := ballast.ParseRef(text)
+		if err == nil {
+			t.Errorf("%q is taken", text)
+			continue
+		}
+		if got := err.Error(); (hint == "") == strings.Contains(got, "is a scope") || !strings.Contains(got, hint) {
+			t.Errorf("%q: %s; want the hint %q", text, got, hint)
+		}
+	}
+}

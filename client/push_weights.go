@@ -28,10 +28,12 @@ func (p *push) look(ctx context.Context) error {
 	}
 	for _, problem := range found.Problems {
 		p.warnings = append(p.warnings, problem.String())
-		p.note("warning: " + problem.String())
 	}
 	if p.o.Strict && len(p.warnings) > 0 {
 		return refuse(p.warnings)
+	}
+	for _, w := range p.warnings {
+		p.note("warning: " + w)
 	}
 	p.countParameters(found.Weights)
 	return nil

@@ -58,6 +58,11 @@ func scan(root string, match filter) (folder, error) {
 		return folder{}, err
 	}
 	if len(w.found.sources) == 0 {
+		if match.chooses() {
+			if all, err := scan(root, filter{}); err == nil {
+				return folder{}, ballast.Errorf(ballast.CodeInvalid, "what is to be included and excluded leaves nothing of the %d files in %q; look at --include and --exclude", len(all.sources), root)
+			}
+		}
 		return folder{}, ballast.Errorf(ballast.CodeInvalid, "%q holds no file to push", root)
 	}
 	slices.SortFunc(w.found.sources, func(a, b source) int { return strings.Compare(a.path, b.path) })
@@ -167,6 +172,9 @@ func newFilter(include, exclude []string) (filter, error) {
 	}
 	return filter{include, exclude}, nil
 }
+
+// chooses reports whether the filter can leave anything out.
+func (f filter) chooses() bool { return len(f.include)+len(f.exclude) > 0 }
 
 func (f filter) excludes(rel string) bool { return matchesAny(f.exclude, rel) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/ballast-registry/ballast"
 )
@@ -18,7 +19,7 @@ type aliasCmd struct {
 type aliasSetCmd struct {
 	Alias    string `arg:"" name:"name@alias" help:"As in llama/tiny@champion."`
 	Version  string `arg:"" help:"The version to point at."`
-	Revision int64  `help:"Move it only from this revision, as alias ls shows it."`
+	Revision int64  `placeholder:"N" help:"Move it only from this revision, as alias ls shows it."`
 
 	remote `embed:""`
 }
@@ -30,6 +31,9 @@ func (s *aliasSetCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	version, err := ballast.ParseVersion(s.Version)
+	if whole, other := ballast.ParseRef(s.Version); err != nil && other == nil && !whole.Version.IsZero() {
+		err = ballast.Errorf(ballast.CodeInvalid, "%q: an alias points at a version of its own name; write %s", s.Version, whole.Version)
+	}
 	if err != nil {
 		return err
 	}
@@ -50,7 +54,7 @@ func (s *aliasSetCmd) Run(ctx context.Context, a *app) error {
 
 type aliasRmCmd struct {
 	Alias    string `arg:"" name:"name@alias" help:"As in llama/tiny@champion."`
-	Revision int64  `help:"Remove it only while it has this revision."`
+	Revision int64  `placeholder:"N" help:"Remove it only while it has this revision."`
 
 	remote `embed:""`
 }
@@ -83,7 +87,7 @@ type aliasLsCmd struct {
 
 // Run implements the command.
 func (l *aliasLsCmd) Run(ctx context.Context, a *app) error {
-	scope, name, err := ballast.ParseQualifiedName(l.Name)
+	model, err := parseModel(l.Name)
 	if err != nil {
 		return err
 	}
@@ -91,7 +95,7 @@ func (l *aliasLsCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	aliases, err := c.Aliases(ctx, ballast.Ref{Scope: scope, Name: name})
+	aliases, err := c.Aliases(ctx, model)
 	if err != nil {
 		return err
 	}
@@ -108,6 +112,9 @@ func (l *aliasLsCmd) Run(ctx context.Context, a *app) error {
 // parseAlias parses name@alias.
 func parseAlias(s string) (ballast.Ref, error) {
 	ref, err := ballast.ParseRef(s)
+	if err == nil && strings.HasSuffix(s, "@latest") {
+		return ref, ballast.Errorf(ballast.CodeInvalid, "%q: latest is reserved: it is the highest release, and nobody sets it", s)
+	}
 	if err == nil && ref.Alias.IsZero() {
 		err = ballast.Errorf(ballast.CodeInvalid, "%q: write NAME@ALIAS, as in llama/tiny@champion", s)
 	}

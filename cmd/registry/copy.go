@@ -35,6 +35,7 @@ func (k *cpCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	me, unread := c.Whoami(ctx) // for the registry's clock
 	progress, stop := a.progress(k.Progress)
 	v, err := c.Copy(ctx, client.CopyOptions{From: from, To: to, Progress: progress})
 	stop()
@@ -44,6 +45,10 @@ func (k *cpCmd) Run(ctx context.Context, a *app) error {
 	case k.JSON:
 		return a.json(v)
 	}
-	fmt.Fprintf(a.stdout, "%s  %s\n", v.Key, v.Status)
+	state := string(v.Status)
+	if unread == nil && v.CreatedAt.Before(me.Time.Time) {
+		state = "unchanged"
+	}
+	fmt.Fprintf(a.stdout, "%s  %s\n", v.Key, state)
 	return a.pairs("digest", v.Digest.String(), "files", fmt.Sprintf("%s, %s", count(v.Files, "file"), size(v.Size)))
 }

@@ -89,7 +89,7 @@ func eventLine(e ballast.Event) string {
 	case e.Kind == ballast.EventChanged:
 		about += ": " + strings.Join(e.Fields, ", ")
 	}
-	return harmless(fmt.Sprintf("%s  %s  %-19s  %s  %s", e.Cursor, when(e.At), e.Kind, about, "by "+e.By))
+	return harmless(fmt.Sprintf("%-9s  %s  %-19s  %s  %s", e.Cursor, when(e.At), e.Kind, about, "by "+e.By))
 }
 
 // goneHint says how to begin again.

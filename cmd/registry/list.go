@@ -41,6 +41,9 @@ func (l *lsCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := l.looksLikeVersion(); err != nil {
+		return err
+	}
 	c, err := l.client(a)
 	if err != nil {
 		return err
@@ -57,19 +60,51 @@ func (l *lsCmd) Run(ctx context.Context, a *app) error {
 	}
 	if !filter.IsZero() || l.Order != "" {
 		versions, err := collect(c.AllVersions(ctx, client.ListVersions{Scope: o.Scope, Prefix: o.Prefix, Order: ballast.VersionOrder(l.Order), Filter: filter}))
+		if err == nil && len(versions) == 0 {
+			_, err = modelsOf(ctx, c, o)
+		}
 		if err != nil {
 			return err
 		}
 		return l.versions(a, versions)
 	}
-	models, err := collect(c.Models(ctx, o))
-	if err == nil && len(models) == 0 && o.Prefix != "" {
-		err = ballast.Errorf(ballast.CodeNotFound, "no model is named %q or begins so; `ballast ls` lists all that you may see", o.Prefix)
-	}
+	models, err := modelsOf(ctx, c, o)
 	if err != nil {
 		return err
 	}
 	return l.list(a, models)
+}
+
+// modelsOf lists models. None is not_found where a beginning of names or a scope that the token cannot see was asked for.
+func modelsOf(ctx context.Context, c *client.Client, o client.ListModels) ([]ballast.ModelInfo, error) {
+	models, err := collect(c.Models(ctx, o))
+	if err != nil || len(models) > 0 {
+		return models, err
+	}
+	if !o.Scope.IsZero() && o.Scope != ballast.Global {
+		me, err := c.Whoami(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(me.Grants, func(g ballast.Grant) bool { return g.Scope == o.Scope }) {
+			return nil, ballast.Errorf(ballast.CodeNotFound, "scope %s: not found, or not open to this token, whose own is %s", o.Scope, me.Scope)
+		}
+	}
+	if o.Prefix != "" {
+		return nil, ballast.Errorf(ballast.CodeNotFound, "no model is named %q or begins so; `ballast ls` lists all that you may see", o.Prefix)
+	}
+	return models, nil
+}
+
+// looksLikeVersion refuses what means one version.
+func (l *lsCmd) looksLikeVersion() error {
+	if _, _, err := ballast.ParseQualifiedName(l.Name); err == nil || l.Name == "" {
+		return nil
+	}
+	if _, err := ballast.ParseRef(l.Name); err != nil {
+		return nil // the beginning of names
+	}
+	return ballast.Errorf(ballast.CodeInvalid, "%q: ls takes a name; for one version run `ballast show %s`", l.Name, l.Name)
 }
 
 // filter is what the flags say of versions.
@@ -214,7 +249,7 @@ func (s *showCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	exact := ballast.Ref{Scope: v.Scope, Name: v.Name, Version: v.Version}
+	exact := exactly(v)
 	files, err := collect(c.Files(ctx, exact, client.ListFiles{}))
 	if s.IncludeRetired && ballast.CodeOf(err) == ballast.CodeRetired {
 		fmt.Fprintln(a.stderr, "its files are not served:", harmless(ballast.AsError(err).Detail))
@@ -235,10 +270,10 @@ func (s *showCmd) Run(ctx context.Context, a *app) error {
 	if err := a.version(v); err != nil {
 		return err
 	}
-	if s.Tensors {
+	if s.Tensors && len(tensors) > 0 {
 		return a.tensorTable(tensors)
 	}
-	if len(files) == 0 {
+	if len(files) == 0 || s.Tensors {
 		return nil
 	}
 	rows := make([][]string, len(files))

@@ -13,7 +13,7 @@ import (
 type promoteCmd struct {
 	Ref      string `arg:"" help:"The version, as in llama/tiny:1.2.0."`
 	Reason   string `help:"Why; kept in the history."`
-	Revision int64  `help:"Promote it only from this revision, as show shows it."`
+	Revision int64  `placeholder:"N" help:"Promote it only from this revision, as show shows it."`
 
 	remote `embed:""`
 }
@@ -28,12 +28,17 @@ func (p *promoteCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	before, unread := c.Provenance(ctx, ref)
 	v, err := c.Promote(ctx, ref, p.Reason, p.Revision)
 	if err != nil {
 		return err
 	}
 	if p.JSON {
 		return a.json(v)
+	}
+	if unread == nil && before.Key == v.Key && before.Revision == v.Revision {
+		fmt.Fprintf(a.stdout, "%s  in production already; nothing was changed\n", v.Key)
+		return nil
 	}
 	fmt.Fprintf(a.stdout, "%s  in production\n", v.Key)
 	last, ok := a.lastPromotion(ctx, c, v)
@@ -53,7 +58,7 @@ type rollbackCmd struct {
 
 // Run implements the command.
 func (r *rollbackCmd) Run(ctx context.Context, a *app) error {
-	scope, name, err := ballast.ParseQualifiedName(r.Name)
+	model, err := parseModel(r.Name)
 	if err != nil {
 		return err
 	}
@@ -61,7 +66,7 @@ func (r *rollbackCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	v, err := c.Rollback(ctx, ballast.Ref{Scope: scope, Name: name}, r.Reason)
+	v, err := c.Rollback(ctx, model, r.Reason)
 	if err != nil {
 		return err
 	}
@@ -84,7 +89,7 @@ type productionCmd struct {
 
 // Run implements the command.
 func (p *productionCmd) Run(ctx context.Context, a *app) error {
-	scope, name, err := ballast.ParseQualifiedName(p.Name)
+	ref, err := parseModel(p.Name)
 	if err != nil {
 		return err
 	}
@@ -92,7 +97,6 @@ func (p *productionCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	ref := ballast.Ref{Scope: scope, Name: name}
 	page, err := c.Production(ctx, ref)
 	if err != nil {
 		return err
@@ -123,6 +127,17 @@ func (p *productionCmd) Run(ctx context.Context, a *app) error {
 	return a.table([]string{"NO", "AT", "WHAT", "FROM", "TO", "BY", "REASON"}, rows)
 }
 
+// parseModel parses a name without a version, with a scope or without one.
+func parseModel(text string) (ballast.Ref, error) {
+	scope, name, err := ballast.ParseQualifiedName(text)
+	if err != nil {
+		if ref, other := ballast.ParseRef(text); other == nil {
+			err = ballast.Errorf(ballast.CodeInvalid, "%q: write the name without a version: %s", text, ref.QualifiedName())
+		}
+	}
+	return ballast.Ref{Scope: scope, Name: name}, err
+}
+
 func orDash(v ballast.Version) string {
 	if v.IsZero() {
 		return "-"
@@ -144,13 +159,46 @@ func (a *app) lastPromotion(ctx context.Context, c *client.Client, v ballast.Ver
 	return page.Promotions[0], true
 }
 
-// leftProduction says so when a version is no longer in production and nothing took its place.
-func (a *app) leftProduction(ctx context.Context, c *client.Client, v ballast.VersionInfo) error {
+// leftProduction says so when a version is no longer in production and nothing took its place, and what can.
+func (a *app) leftProduction(ctx context.Context, c *client.Client, v ballast.VersionInfo) {
 	last, ok := a.lastPromotion(ctx, c, v)
-	if ok && last.Kind == ballast.Cleared && last.From == v.Version {
-		fmt.Fprintf(a.stdout, "it left production, where nothing is now; run ballast promote %s:VERSION, or ballast rollback %s --reason …\n", nameOf(v), nameOf(v))
+	if !ok || last.Kind != ballast.Cleared || last.From != v.Version {
+		return
 	}
-	return nil
+	fmt.Fprintf(a.stdout, "it left production, where nothing is now; run ballast promote %s:VERSION", nameOf(v))
+	if back := rollbackTarget(ctx, c, v); !back.IsZero() {
+		fmt.Fprintf(a.stdout, ", or, to put %s there, ballast rollback %s --reason …", back, nameOf(v))
+	}
+	fmt.Fprintln(a.stdout)
+}
+
+// maxTargets bounds how many versions are looked at for a rollback.
+const maxTargets = 10
+
+// rollbackTarget is the version that a rollback would put into production now that nothing is there, as far as a look at
+// the newest few can tell; zero when none is known.
+func rollbackTarget(ctx context.Context, c *client.Client, v ballast.VersionInfo) ballast.Version {
+	looked := map[ballast.Version]bool{{}: true}
+	for p, err := range c.Promotions(ctx, nameOf(v)) {
+		if err != nil || len(looked) > maxTargets {
+			break
+		}
+		if looked[p.To] {
+			continue
+		}
+		looked[p.To] = true
+		ref := nameOf(v)
+		ref.Version = p.To
+		if served, err := c.Version(ctx, ref); err == nil && served.Status == ballast.StatusReady {
+			return p.To
+		}
+	}
+	return ballast.Version{}
+}
+
+// exactly is a version, as a reference.
+func exactly(v ballast.VersionInfo) ballast.Ref {
+	return ballast.Ref{Scope: v.Scope, Name: v.Name, Version: v.Version}
 }
 
 // nameOf is the model of a version, as a reference.

@@ -39,16 +39,16 @@ type pushCmd struct {
 	Path   string `arg:"" type:"path" name:"dir|file" help:"A folder, or one file. Links are followed."`
 	Target string `arg:"" name:"name[:version]" help:"Where to, as in llama/tiny, llama/tiny:1.2.0 or acme::llama/tiny. Without a version the next one, unless nothing changed."`
 
-	Tag         []string           `sep:"none" help:"A tag. Repeatable."`
-	Description string             `help:"What it is."`
-	Task        string             `help:"What it is for, as in text-generation."`
-	Base        string             `placeholder:"REF" help:"The version it was made from."`
-	Metric      map[string]float64 `mapsep:"none" placeholder:"NAME=NUMBER" help:"A measured number. Repeatable."`
-	Meta        string             `type:"existingfile" placeholder:"FILE" help:"Metadata as JSON; other flags go on top."`
-	Alias       string             `help:"Point this alias at the version once it is ready."`
-	Strict      bool               `help:"Refuse weight files that are not what their names say, and an index whose shards are not all there, before anything is sent."`
-	Takeover    bool               `help:"Abort the open upload that holds the version."`
-	PartSize    string             `placeholder:"SIZE" help:"Part size of large files, 5MiB to 5GiB. Default 64MiB."`
+	Tag         []string `sep:"none" help:"A tag. Repeatable."`
+	Description string   `help:"What it is."`
+	Task        string   `help:"What it is for, as in text-generation."`
+	Base        string   `placeholder:"REF" help:"The version it was made from."`
+	Metric      metrics  `placeholder:"NAME=NUMBER" help:"A measured number. Repeatable."`
+	Meta        string   `type:"existingfile" placeholder:"FILE" help:"Metadata as JSON; other flags go on top."`
+	Alias       string   `help:"Point this alias at the version once it is ready."`
+	Strict      bool     `help:"Refuse safetensors and GGUF files that are not what their names say, and an index whose shards or tensors are not all there, before anything is sent."`
+	Takeover    bool     `help:"Abort the open upload that holds the version."`
+	PartSize    string   `placeholder:"SIZE" help:"Part size of large files, 5MiB to 5GiB. Default 64MiB."`
 
 	selection `embed:""`
 	remote    `embed:""`

@@ -11,8 +11,8 @@ import (
 
 // retireCmd takes a version out of service.
 type retireCmd struct {
-	Ref      string `arg:"" help:"The version, as in llama/tiny:1.2.0; without one, latest."`
-	Revision int64  `help:"Retire it only from this revision, as show shows it."`
+	Ref      string `arg:"" help:"The version, as in llama/tiny:1.2.0; latest is not taken."`
+	Revision int64  `placeholder:"N" help:"Retire it only from this revision, as show shows it."`
 
 	remote `embed:""`
 }
@@ -29,6 +29,9 @@ func (r *retireCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if ref.IsLatest() {
+		return ballast.Errorf(ballast.CodeInvalid, "%q: say which: ballast retire %s:VERSION; it is for good", r.Ref, ref.QualifiedName())
+	}
 	c, err := r.client(a)
 	if err != nil {
 		return err
@@ -43,9 +46,38 @@ func (r *retireCmd) Run(ctx context.Context, a *app) error {
 	}
 	fmt.Fprintf(a.stdout, "%s  retired\n", v.Key)
 	if v.Stage == ballast.StageArchived {
-		return a.leftProduction(ctx, c, v)
+		a.leftProduction(ctx, c, v)
 	}
+	a.refusedToo(ctx, c, v)
 	return nil
+}
+
+// maxCounted bounds how many children are counted.
+const maxCounted = 1000
+
+// refusedToo says how many versions are refused since their base is. Retiring is done by then: that they cannot be
+// listed is said and is no failure.
+func (a *app) refusedToo(ctx context.Context, c *client.Client, v ballast.VersionInfo) {
+	n, more := 0, ""
+	for child, err := range c.Children(ctx, exactly(v)) {
+		if err != nil {
+			fmt.Fprintln(a.stderr, "what was made from it cannot be listed:", harmless(ballast.AsError(err).Detail))
+			return
+		}
+		if child.Status == ballast.StatusReady {
+			n++
+		}
+		if n == maxCounted {
+			more = " or more"
+			break
+		}
+	}
+	switch {
+	case n == 1:
+		fmt.Fprintf(a.stdout, "1 version made from it is refused too: ballast children %s\n", exactly(v))
+	case n > 1:
+		fmt.Fprintf(a.stdout, "%d%s versions made from it are refused too: ballast children %s\n", n, more, exactly(v))
+	}
 }
 
 func (a *app) notRecorded(recorded bool) {
@@ -58,7 +90,7 @@ func (a *app) notRecorded(recorded bool) {
 type rmCmd struct {
 	Ref      string `arg:"" help:"The version, as in llama/tiny:1.2.0. What moves, as latest or an alias, is not taken."`
 	IfExists bool   `help:"Succeed when it is not there."`
-	Revision int64  `help:"Delete it only at this revision, as show shows it."`
+	Revision int64  `placeholder:"N" help:"Delete it only at this revision, as show shows it."`
 
 	remote `embed:""`
 }
@@ -76,7 +108,11 @@ func (r *rmCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	recorded, err := c.Delete(ctx, ref, client.DeleteOptions{Revision: r.Revision, IfExists: r.IfExists})
+	recorded, err := c.Delete(ctx, ref, client.DeleteOptions{Revision: r.Revision})
+	absent := r.IfExists && ballast.CodeOf(err) == ballast.CodeNotFound
+	if absent { // unless the scope is what is not there
+		recorded, err = c.Delete(ctx, ref, client.DeleteOptions{IfExists: true})
+	}
 	if err != nil {
 		return referenceHint(err)
 	}
@@ -84,8 +120,8 @@ func (r *rmCmd) Run(ctx context.Context, a *app) error {
 	if r.JSON {
 		return a.json(map[string]any{"deleted": ref.String(), "recorded": recorded})
 	}
-	if r.IfExists {
-		fmt.Fprintf(a.stdout, "%s  not there any more\n", ref)
+	if absent {
+		fmt.Fprintf(a.stdout, "%s  not there\n", ref)
 		return nil
 	}
 	fmt.Fprintf(a.stdout, "%s  deleted\n", ref)

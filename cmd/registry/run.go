@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
@@ -102,12 +103,38 @@ func run(ctx context.Context, args []string, env func(string) string, stdin io.R
 		return exitFailed
 	}
 	kongcompletion.Register(parser)
-	cmd, err := parser.Parse(args)
+	cmd, err := parser.Parse(helpOf(args))
 	if err != nil {
-		err = ballast.Errorf(ballast.CodeInvalid, "%w; see `ballast --help`, or --help behind a command", err)
-		return a.report(ctx, slices.Contains(args, "--json"), err)
+		return a.report(ctx, slices.Contains(args, "--json"), usage(err))
 	}
 	return a.report(ctx, wantsJSON(cmd), cmd.Run())
+}
+
+// helpOf makes --help of no arguments, and of help before a command.
+func helpOf(args []string) []string {
+	switch {
+	case len(args) == 0:
+		return []string{"--help"}
+	case args[0] == "help":
+		return append(slices.Clone(args[1:]), "--help")
+	}
+	return args
+}
+
+// usage is what the command line was refused with, and where the help is that fits. A flag's value that is refused needs
+// none: what it may be is said.
+func usage(err error) error {
+	help := "ballast --help"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		if cmd := parse.Context.Selected(); cmd != nil {
+			help = cmd.FullPath() + " --help"
+		}
+	}
+	if strings.HasPrefix(err.Error(), "--") {
+		return ballast.Errorf(ballast.CodeInvalid, "%w", err)
+	}
+	return ballast.Errorf(ballast.CodeInvalid, "%w; see `%s`", err, help)
 }
 
 // wantsJSON reports whether the command that was chosen got --json.

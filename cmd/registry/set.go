@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,13 +15,13 @@ import (
 // setCmd changes what is said of a version.
 type setCmd struct {
 	Ref    string   `arg:"" help:"The version, as in llama/tiny:1.2.0."`
-	Fields []string `arg:"" optional:"" name:"field=value" help:"As in task=text-generation; config and extra take JSON. The rest stays as it is."`
+	Fields []string `arg:"" optional:"" name:"field=value" help:"As in task=text-generation. Fields: model_type, task, backend, architecture, description, registered_by, input_dim, output_dim, num_parameters, num_training_examples, dataset_id, config_hash, and config and extra, which take JSON. Tasks are the pipeline tags of Hugging Face and six more; an unknown one is answered with the list. The rest stays as it is."`
 
-	Unset    []string           `sep:"none" placeholder:"FIELD" help:"Remove a field, or one metric as metrics.NAME. Repeatable."`
-	Tag      []string           `sep:"none" help:"Add a tag. Repeatable."`
-	Untag    []string           `sep:"none" placeholder:"TAG" help:"Take a tag away. Repeatable."`
-	Metric   map[string]float64 `mapsep:"none" placeholder:"NAME=NUMBER" help:"Add or replace a measured number. Repeatable."`
-	Revision int64              `help:"Change it only from this revision, as show shows it."`
+	Unset    []string `sep:"none" placeholder:"FIELD" help:"Remove a field, or one metric as metrics.NAME. Repeatable."`
+	Tag      []string `sep:"none" help:"Add a tag. Repeatable."`
+	Untag    []string `sep:"none" placeholder:"TAG" help:"Take a tag away. Repeatable."`
+	Metric   metrics  `placeholder:"NAME=NUMBER" help:"Add or replace a measured number. Repeatable."`
+	Revision int64    `placeholder:"N" help:"Change it only from this revision, as show shows it."`
 
 	remote `embed:""`
 }
@@ -64,6 +63,13 @@ func (s *setCmd) patch(ctx context.Context, c *client.Client, ref ballast.Ref, s
 	if len(s.Tag)+len(s.Untag) == 0 {
 		return c.Patch(ctx, ref, ballast.PatchVersion{Metadata: said}, s.Revision)
 	}
+	if ref.Scope.IsZero() { // a change falls back to no other scope, and so neither does what it reads
+		me, err := c.Whoami(ctx)
+		if err != nil {
+			return ballast.VersionInfo{}, err
+		}
+		ref.Scope = me.Scope
+	}
 	for try := 1; ; try++ {
 		v, err := c.Provenance(ctx, ref)
 		if err != nil {
@@ -74,8 +80,7 @@ func (s *setCmd) patch(ctx context.Context, c *client.Client, ref ballast.Ref, s
 		if s.Revision > 0 {
 			revision = s.Revision
 		}
-		exact := ballast.Ref{Scope: v.Scope, Name: v.Name, Version: v.Version}
-		v, err = c.Patch(ctx, exact, ballast.PatchVersion{Metadata: said}, revision)
+		v, err = c.Patch(ctx, exactly(v), ballast.PatchVersion{Metadata: said}, revision)
 		if ballast.CodeOf(err) != ballast.CodePrecondition || s.Revision > 0 || try == setTries {
 			return v, err
 		}
@@ -103,6 +108,9 @@ func (s *setCmd) changes() (changes, error) {
 		if _, twice := said[field]; !ok || twice {
 			return nil, ballast.Errorf(ballast.CodeInvalid, "%q: write FIELD=VALUE, each field once", text)
 		}
+		if field == "stage" {
+			return nil, stageHint(s.Ref, value)
+		}
 		raw, err := fieldValue(field, value)
 		if err != nil {
 			return nil, err
@@ -110,9 +118,6 @@ func (s *setCmd) changes() (changes, error) {
 		said[field] = raw
 	}
 	for name, number := range s.Metric {
-		if math.IsNaN(number) || math.IsInf(number, 0) {
-			return nil, ballast.Errorf(ballast.CodeInvalid, "--metric %s: write a finite number", name)
-		}
 		metrics[name] = encoded(number)
 	}
 	for _, field := range s.Unset {
@@ -145,8 +150,6 @@ func fieldValue(field, value string) (json.RawMessage, error) {
 	switch {
 	case value == "":
 		return nil, ballast.Errorf(ballast.CodeInvalid, "%s=: to remove it, say --unset %s", field, field)
-	case field == "stage":
-		return nil, ballast.Errorf(ballast.CodeInvalid, "stage: use `ballast stage REF %s`", value)
 	case field == "tags":
 		return nil, ballast.Errorf(ballast.CodeInvalid, "tags: add one with --tag %s, take one away with --untag %s", value, value)
 	case field == "metrics":
@@ -165,6 +168,14 @@ func fieldValue(field, value string) (json.RawMessage, error) {
 	return encoded(value), nil
 }
 
+// stageHint says which command moves a version to a stage.
+func stageHint(ref, stage string) error {
+	if stage == string(ballast.StageProduction) {
+		return ballast.Errorf(ballast.CodeInvalid, "production is reached by a promotion: run `ballast promote %s`", ref)
+	}
+	return ballast.Errorf(ballast.CodeInvalid, "stage: use `ballast stage %s %s`", ref, stage)
+}
+
 // encoded is the JSON of what always has one.
 func encoded(v any) json.RawMessage {
 	b, err := json.Marshal(v)
@@ -178,7 +189,7 @@ func encoded(v any) json.RawMessage {
 type stageCmd struct {
 	Ref      string `arg:"" help:"The version, as in llama/tiny:1.2.0."`
 	Stage    string `arg:"" help:"validated, staged, archived or deprecated."`
-	Revision int64  `help:"Move it only from this revision, as show shows it."`
+	Revision int64  `placeholder:"N" help:"Move it only from this revision, as show shows it."`
 
 	remote `embed:""`
 }
@@ -189,12 +200,13 @@ func (s *stageCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	to, err := ballast.ParseStage(s.Stage)
-	if err != nil {
-		return err
-	}
-	if to == ballast.StageProduction {
-		return ballast.Errorf(ballast.CodeInvalid, "production is reached by a promotion: run `ballast promote %s`", ref)
+	to := ballast.Stage(s.Stage)
+	switch to {
+	case ballast.StageValidated, ballast.StageStaged, ballast.StageArchived, ballast.StageDeprecated:
+	case ballast.StageProduction:
+		return stageHint(s.Ref, s.Stage)
+	default:
+		return ballast.Errorf(ballast.CodeInvalid, "stage %q: write validated, staged, archived or deprecated; production is reached by `ballast promote %s`", s.Stage, ref)
 	}
 	c, err := s.client(a)
 	if err != nil {
@@ -209,7 +221,7 @@ func (s *stageCmd) Run(ctx context.Context, a *app) error {
 	}
 	fmt.Fprintf(a.stdout, "%s  %s\n", v.Key, v.Stage)
 	if !v.Stage.Active() {
-		return a.leftProduction(ctx, c, v)
+		a.leftProduction(ctx, c, v)
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func problemOf(err error) *ballast.Error {
 
 // routingProblem is what echo's router had to say.
 func routingProblem(he *echo.HTTPError) *ballast.Error {
-	e := ballast.Errorf(ballast.CodeNotFound, "no such route; /openapi.yaml lists them all")
+	e := ballast.Errorf(ballast.CodeNotFound, "no such route; check the URL: it is the registry's address without a path; /openapi.yaml lists all routes")
 	if he.Code == http.StatusMethodNotAllowed {
 		e = ballast.Errorf(ballast.CodeInvalid, "this route does not know the method; the Allow header lists those it does")
 	}

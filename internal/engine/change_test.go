@@ -214,14 +214,14 @@ func TestChildrenOfTheRetired(t *testing.T) {
 		},
 		"file": func() error { _, err := r.File(t.Context(), reader, ref("m:1"), "config.json"); return err },
 		"base": func() error { _, err := r.File(t.Context(), reader, ref("base:1"), "config.json"); return err },
-		"as a base": func() error {
-			_, err := r.pushOn(t, writer, "m:1", "n:1")
-			return err
-		},
 	} {
 		if e := wantCode(t, read(), ballast.CodeRetired); !strings.Contains(e.Detail, "base::1") {
 			t.Errorf("%s: %q does not name the base", what, e.Detail)
 		}
+	}
+	_, err = r.pushOn(t, writer, "m:1", "n:1") // as any base that cannot be one
+	if e := wantCode(t, err, ballast.CodePrecondition); !strings.Contains(e.Detail, "base model m:1") || !strings.Contains(e.Detail, "base::1 was retired") {
+		t.Errorf("as a base: %q does not name the base", e.Detail)
 	}
 	page := must(r.Children(t.Context(), reader, ref("base:1"), 10, ""))
 	if page.Key != "base::1" || len(page.Children) != 1 || page.Children[0].Key != "acme::m::1" {

@@ -107,13 +107,15 @@ func (e *Engine) fixBase(ctx context.Context, p Principal, scope ballast.Scope, 
 	}
 	ref, err := ballast.ParseRef(m.BaseModel)
 	if err != nil {
-		return err
+		return ballast.Errorf(ballast.CodeInvalid, "base model: %s", ballast.AsError(err).Detail)
 	}
 	base, err := e.resolve(ctx, p, ref)
-	if ballast.CodeOf(err) == ballast.CodeNotFound || err == nil && base.Status != ballast.StatusReady {
+	switch code := ballast.CodeOf(err); {
+	case code == ballast.CodeNotFound || err == nil && base.Status != ballast.StatusReady:
 		return ballast.Errorf(ballast.CodePrecondition, "base model %s: no such ready version; push it first, or name another", ref)
-	}
-	if err != nil {
+	case code == ballast.CodeRetired:
+		return ballast.Errorf(ballast.CodePrecondition, "base model %s: %s; name another", ref, ballast.AsError(err).Detail)
+	case err != nil:
 		return err
 	}
 	if scope == ballast.Global && base.Scope != ballast.Global {

@@ -209,7 +209,7 @@ func (m *machine) base(p engine.Principal, scope ballast.Scope, text string) (st
 		return "", ballast.CodeInvalid
 	}
 	v, code := m.resolve(p, ref)
-	if code == ballast.CodeNotFound || code == "" && v.status != ballast.StatusReady {
+	if code == ballast.CodeNotFound || code == ballast.CodeRetired || code == "" && v.status != ballast.StatusReady {
 		return "", ballast.CodePrecondition
 	}
 	if code != "" {

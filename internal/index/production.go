@@ -50,11 +50,33 @@ func (x *Index) Promote(ctx context.Context, k ballast.Key, c Change, reason str
 			return nil
 		}
 		if !v.Stage.Active() {
-			return ballast.Errorf(ballast.CodePrecondition, "%s is %s and cannot be promoted; from there it can be moved to %s, or rolled back to when it was in production", v.Key(), v.Stage, v.Stage.Next()[0])
+			return unpromotable(tx, v)
 		}
 		return x.intoProduction(tx, &v, ballast.Promotion{Kind: ballast.Promoted, Reason: reason, By: c.By})
 	})
 	return v, err
+}
+
+// unpromotable says where an archived or deprecated version can go. A rollback takes it back only if it was in production.
+func unpromotable(tx Tx, v Version) error {
+	back, looked := "", 0
+	for item, err := range tx.Scan(scopedName(kindHistory, v.Scope, v.Name), nil, true) {
+		if err != nil {
+			return err
+		}
+		how, err := decode[ballast.Promotion](item.Key, item.Value)
+		if err != nil {
+			return err
+		}
+		if looked++; looked > maxRollback {
+			break
+		}
+		if how.To.Fold() == v.Version.Fold() {
+			back = ", or rolled back to, since it was in production"
+			break
+		}
+	}
+	return ballast.Errorf(ballast.CodePrecondition, "%s is %s and cannot be promoted; from there it can be moved to %s%s", v.Key(), v.Stage, v.Stage.Next()[0], back)
 }
 
 // serves refuses a version that the gate would refuse.
@@ -197,8 +219,9 @@ func inProduction(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Versio
 	if err != nil {
 		return Version{}, err
 	}
-	if p.Version.IsZero() {
-		return Version{}, NotFound(ref)
+	if p.Version.IsZero() { // said only of a name that the caller sees
+		name := ballast.Ref{Scope: scope, Name: ref.Name}
+		return Version{}, ballast.Errorf(ballast.CodeNotFound, "nothing is in production under %s; what was: `ballast production %s`", name, name)
 	}
 	return exact(tx, l, scope, ballast.Ref{Scope: scope, Name: ref.Name, Version: p.Version})
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -29,7 +30,8 @@ type Limits struct {
 	Header   int64 // bytes of one header, and of one index
 	Total    int64 // bytes that are read of all of them; 0: no limit
 	Parallel int   // files read side by side; memory grows with it
-	// All reads the weight files that do not count too, for what is wrong with them.
+	// All reads the weight files that do not count too, for what is wrong with them, and looks for the tensors that an
+	// index names in their shards.
 	All bool
 }
 
@@ -55,7 +57,7 @@ type Report struct {
 //
 // Errors are those of the sources; what is wrong with the files is in the report.
 func Inspect(ctx context.Context, files []File, l Limits) (Report, error) {
-	in := &inspection{limits: l, files: map[string]File{}, problems: map[string]string{}, named: map[string]bool{}, indexed: map[string]bool{}}
+	in := &inspection{limits: l, files: map[string]File{}, problems: map[string]string{}, named: map[string]bool{}, indexed: map[string]bool{}, expected: map[string][]expectation{}}
 	for _, f := range files {
 		f.ReadAt = in.budgeted(f.ReadAt)
 		in.files[f.Path] = f
@@ -91,13 +93,14 @@ func Inspect(ctx context.Context, files []File, l Limits) (Report, error) {
 // inspection is one run of Inspect.
 type inspection struct {
 	limits   Limits
-	files    map[string]File   // by path
-	problems map[string]string // by path
-	partial  bool              // the sum would lack something
-	named    map[string]bool   // shards that are there, by path
-	indexed  map[string]bool   // folders with an index of safetensors shards
-	read     int               // files
-	bytes    atomic.Int64      // of what was read
+	files    map[string]File          // by path
+	problems map[string]string        // by path
+	partial  bool                     // the sum would lack something
+	named    map[string]bool          // shards that are there, by path
+	indexed  map[string]bool          // folders with an index of safetensors shards
+	expected map[string][]expectation // of shards, by path
+	read     int                      // files
+	bytes    atomic.Int64             // of what was read
 }
 
 func (in *inspection) report(sum *ballast.Weights) (r Report) {
@@ -134,10 +137,13 @@ func (in *inspection) budgeted(readAt func(context.Context, []byte, int64) error
 // readIndexes reads every *.index.json and notes the shards that it names.
 func (in *inspection) readIndexes(ctx context.Context) error {
 	for p, f := range in.files {
-		if !strings.HasSuffix(strings.ToLower(p), ".index.json") || !in.within(p) {
+		if !mayBeIndex(p) || !in.within(p) {
 			continue
 		}
-		shards, err := readIndex(ctx, f.Source, in.limits.Header)
+		shards, err := readIndex(ctx, f.Source, in.limits.Header, !in.limits.All)
+		if err == nil && shards == nil && isIndex(p) {
+			err = bad("is no index: it is not a JSON object with a weight_map")
+		}
 		if errors.Is(err, ErrFormat) {
 			in.problems[p], in.partial = err.Error(), true
 			continue
@@ -146,7 +152,7 @@ func (in *inspection) readIndexes(ctx context.Context) error {
 			return err
 		}
 		var missing []string
-		for _, s := range shards {
+		for _, s := range slices.Sorted(maps.Keys(shards)) {
 			shard := path.Join(path.Dir(p), s)
 			safetensors := FormatOf(shard) == ballast.FormatSafetensors
 			if safetensors {
@@ -154,6 +160,9 @@ func (in *inspection) readIndexes(ctx context.Context) error {
 			}
 			if _, ok := in.files[shard]; ok {
 				in.named[shard] = true
+				if FormatOf(shard) != "" && in.limits.All {
+					in.expected[shard] = append(in.expected[shard], expectation{p, shards[s]})
+				}
 			} else {
 				missing = append(missing, quote(s))
 				in.partial = in.partial || safetensors
@@ -164,6 +173,30 @@ func (in *inspection) readIndexes(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// expectation is what an index says of one shard.
+type expectation struct {
+	index   string // its path
+	tensors []string
+}
+
+// compare looks in a shard for the tensors that indexes name in it.
+func (in *inspection) compare(shard string, tensors []ballast.TensorInfo) {
+	if len(in.expected[shard]) == 0 {
+		return
+	}
+	held := make(map[string]bool, len(tensors))
+	for _, t := range tensors {
+		held[t.Name] = true
+	}
+	for _, e := range in.expected[shard] {
+		i := slices.IndexFunc(e.tensors, func(name string) bool { return !held[name] })
+		if i >= 0 && in.problems[e.index] == "" {
+			in.problems[e.index] = fmt.Sprintf("names the tensor %s, which its shard %s does not hold", quote(e.tensors[i]), quote(shard))
+		}
+	}
+	delete(in.expected, shard)
 }
 
 func lacks(missing []string) string {
@@ -191,6 +224,7 @@ func (in *inspection) sum(ctx context.Context, files []File, format string, coun
 				in.partial = in.partial || counts[f.Path]
 				continue
 			}
+			in.compare(f.Path, headers[i].Tensors)
 			if what := s.add(f.Path, headers[i].Tensors, counts[f.Path]); what != "" {
 				in.problems[f.Path], in.partial = what, true
 			}

@@ -54,8 +54,9 @@ func TestWhatCounts(t *testing.T) {
 			want: sum(safetensors, 2, 2, map[string]int64{"F32": 7}),
 		},
 		"a tensor in two shards": {
-			files: map[string][]byte{"i.index.json": weightstest.Index("s1.safetensors", "s2.safetensors"), "s1.safetensors": f32("layer.0", 3), "s2.safetensors": f32("layer.0", 3)},
-			want:  sum(safetensors, 2, 1, map[string]int64{"F32": 3}),
+			files:    map[string][]byte{"i.index.json": weightstest.Index("s1.safetensors", "s2.safetensors"), "s1.safetensors": f32("layer.0", 3), "s2.safetensors": f32("layer.0", 3)},
+			want:     sum(safetensors, 2, 1, map[string]int64{"F32": 3}),
+			problems: []string{`i.index.json names the tensor "layer.1", which its shard "s2.safetensors" does not hold`},
 		},
 		"folders of a pipeline": {
 			files: map[string][]byte{"text_encoder/model.safetensors": f32("w", 3), "text_encoder_2/model.safetensors": f32("w", 4)},
@@ -73,6 +74,14 @@ func TestWhatCounts(t *testing.T) {
 			files:    map[string][]byte{"pytorch_model.bin.index.json": weightstest.Index("p1.bin", "p2.bin"), "p1.bin": nil, "model.safetensors": f32("a", 1)},
 			want:     sum(safetensors, 1, 1, map[string]int64{"F32": 1}),
 			problems: []string{`pytorch_model.bin.index.json names a shard that is not there: "p2.bin"`},
+		},
+		"an index without a weight_map": {
+			files:    map[string][]byte{"model.safetensors.index.json": []byte("{}"), "model.safetensors": f32("a", 1)},
+			problems: []string{"model.safetensors.index.json is no index: it is not a JSON object with a weight_map"},
+		},
+		"an index that is no JSON": {
+			files:    map[string][]byte{"pytorch_model.bin.index.json": []byte("x{"), "model.safetensors": f32("a", 1)},
+			problems: []string{"pytorch_model.bin.index.json is no index"},
 		},
 		"a shard of another folder": {
 			files:    map[string][]byte{"sub/model.safetensors.index.json": weightstest.Index("s1.safetensors"), "s1.safetensors": f32("layer.0", 3)},
