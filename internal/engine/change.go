@@ -22,13 +22,11 @@ type Own struct {
 // own returns the key of the version that a change is about. It lies in the scope that the reference names, else in the
 // principal's own, and never in another by fallback. Retired versions are found by their label.
 func (e *Engine) own(ctx context.Context, p Principal, ref ballast.Ref, role ballast.Role) (ballast.Key, error) {
-	ref.Scope = p.scopeOf(ref)
-	if err := p.need(ref.Scope, role); err != nil {
+	scope, err := e.changeable(p, ref.Scope, role)
+	if err != nil {
 		return ballast.Key{}, err
 	}
-	if err := e.owner.verdict(); err != nil {
-		return ballast.Key{}, err
-	}
+	ref.Scope = scope
 	if !ref.Version.IsZero() {
 		return ballast.Key{Scope: ref.Scope, Name: ref.Name, Version: ref.Version}, nil
 	}
@@ -36,12 +34,12 @@ func (e *Engine) own(ctx context.Context, p Principal, ref ballast.Ref, role bal
 	return v.Key(), err
 }
 
-// scopeOf is where a change of what a reference means takes place.
-func (p Principal) scopeOf(ref ballast.Ref) ballast.Scope {
-	if ref.Scope.IsZero() {
+// scopeOf is where a change takes place: in the scope that is named, else in the principal's own.
+func (p Principal) scopeOf(named ballast.Scope) ballast.Scope {
+	if named.IsZero() {
 		return p.Home()
 	}
-	return ref.Scope
+	return named
 }
 
 // Patch changes what people say of a version; its stage takes the role maintainer. Errors: not_found, denied, invalid,
@@ -105,11 +103,11 @@ func (e *Engine) Rollback(ctx context.Context, p Principal, scope ballast.Scope,
 	if err := checkReason(reason, true); err != nil {
 		return ballast.VersionInfo{}, err
 	}
-	k, err := e.own(ctx, p, ballast.Ref{Scope: scope, Name: name, Version: ballast.MajorVersion(1)}, ballast.Maintainer)
+	scope, err := e.changeable(p, scope, ballast.Maintainer)
 	if err != nil {
 		return ballast.VersionInfo{}, err
 	}
-	v, err := e.index.Rollback(ctx, k.Scope, name, p.By(), reason)
+	v, err := e.index.Rollback(ctx, scope, name, p.By(), reason)
 	return e.changedVersion(ctx, v, err)
 }
 
@@ -142,7 +140,7 @@ func (e *Engine) Retire(ctx context.Context, p Principal, own Own) (info ballast
 // that the principal may not write is none. Errors: not_found, denied; referenced with what points at it; precondition.
 func (e *Engine) Delete(ctx context.Context, p Principal, own Own) (info ballast.VersionInfo, recorded bool, err error) {
 	info, recorded, err = e.end(ctx, p, own, e.index.Delete)
-	if ballast.CodeOf(err) == ballast.CodeNotFound && own.IfExists && p.Role(p.scopeOf(own.Ref)) >= ballast.Maintainer {
+	if ballast.CodeOf(err) == ballast.CodeNotFound && own.IfExists && p.Role(p.scopeOf(own.Ref.Scope)) >= ballast.Maintainer {
 		return info, true, nil
 	}
 	if refused := ballast.AsError(err); ballast.CodeOf(err) == ballast.CodeReferenced {

@@ -268,16 +268,19 @@ func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Sco
 	return err
 }
 
-// writable returns the scope of a write: the one that is named, or the principal's own; never another by fallback.
-// Errors: unavailable once the prefix is another's.
+// writable is changeable for a writer.
 func (e *Engine) writable(p Principal, named ballast.Scope) (ballast.Scope, error) {
-	if named.IsZero() {
-		named = p.Home()
+	return e.changeable(p, named, ballast.Writer)
+}
+
+// changeable returns the scope of a change: the one that is named, or the principal's own; never another by fallback.
+// Errors: those of a role that is too weak there; unavailable once the prefix is another's.
+func (e *Engine) changeable(p Principal, named ballast.Scope, role ballast.Role) (ballast.Scope, error) {
+	scope := p.scopeOf(named)
+	if err := p.need(scope, role); err != nil {
+		return scope, err
 	}
-	if err := p.need(named, ballast.Writer); err != nil {
-		return named, err
-	}
-	return named, e.owner.verdict()
+	return scope, e.owner.verdict()
 }
 
 // A cursor is opaque to clients: the base64 of where the next page begins.
