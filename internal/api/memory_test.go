@@ -19,7 +19,7 @@ import (
 // memory is a real engine on stores in memory. Its invariants are checked when the test ends.
 type memory struct {
 	*engine.Engine
-	db    index.Store
+	db    *index.Mem
 	index *index.Index
 	store *objstoretest.Mem
 	admin string // token
@@ -27,7 +27,17 @@ type memory struct {
 
 func newMemory(t *testing.T, limits engine.Limits) *memory {
 	t.Helper()
-	m := &memory{db: index.NewMem(), store: objstoretest.NewMem()}
+	m := openMemory(t, limits, index.NewMem(), objstoretest.NewMem())
+	if _, err := m.EnsureAdmin(t.Context(), func(token string) error { m.admin = token; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// openMemory opens an engine on stores that may hold something already. Whose tokens are good there, the caller knows.
+func openMemory(t *testing.T, limits engine.Limits, db *index.Mem, store *objstoretest.Mem) *memory {
+	t.Helper()
+	m := &memory{db: db, store: store}
 	var err error
 	if m.index, err = index.Open(t.Context(), m.db, time.Now); err != nil {
 		t.Fatal(err)
@@ -36,9 +46,6 @@ func newMemory(t *testing.T, limits engine.Limits) *memory {
 		Index: m.index, Bucket: m.store, Signer: m.store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)),
 		Logger: slog.New(slog.DiscardHandler), Limits: limits,
 	})
-	if _, err := m.EnsureAdmin(t.Context(), func(token string) error { m.admin = token; return nil }); err != nil {
-		t.Fatal(err)
-	}
 	return m
 }
 

@@ -7,13 +7,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/api/apitest"
 	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 	"github.com/ballast-registry/ballast/internal/weights/weightstest"
@@ -67,12 +70,56 @@ func tinyWeights() string {
 	return string(weightstest.Safetensors(weightstest.Tensor("w", "F32", 4, 1), weightstest.Tensor("b", "F16", 2, 1)))
 }
 
-// newPlay opens a registry in which both tenants and global have published something. breaks, which may be nil, puts
-// something in front of its engine.
+// scene is what a play opens on: a registry in which both tenants and global have published something.
+type scene struct {
+	admin      string // token
+	db         *index.Mem
+	store      *objstoretest.Mem
+	acme, them actor
+	secrets    []string
+}
+
+// playLimits keep the waits of a play short.
+var playLimits = engine.Limits{CommitWait: 20 * time.Millisecond, VerifyRetry: 10 * time.Millisecond, ReclaimRetry: 10 * time.Millisecond}
+
+// opening is the scene that each play gets a copy of: to publish it anew costs more than the play itself.
+var opening struct {
+	once sync.Once
+	scene
+}
+
+func (s *scene) build(t *testing.T) {
+	m := newMemory(t, playLimits)
+	ours, theirs := m.token(t, markToken, "acme=admin"), m.token(t, "ci", "them=admin")
+	*s = scene{
+		admin: m.admin, acme: actor{home: "llama/tiny", tokens: []string{ours.Token}}, them: actor{home: "tiny", tokens: []string{theirs.Token}},
+		secrets: []string{markName, markPath, markDescription, markTag, markAlias, markToken, markReason, "tenants/acme/", ours.Token, ours.ID},
+	}
+	s.acme.minted, s.them.minted = []string{m.token(t, "spare", "acme=reader").ID}, []string{m.token(t, "spare", "them=reader").ID}
+	m.publish(t, m.admin, "base:1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
+	m.publish(t, ours.Token, "llama/tiny:1", ballast.Metadata{Description: markDescription, Tags: []string{markTag}}, map[string]string{markPath: contents[1], "config.json": contents[0], weightsPath: tinyWeights()})
+	m.publish(t, ours.Token, markName+":1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
+	m.publish(t, theirs.Token, "tiny:1", ballast.Metadata{}, map[string]string{"config.json": contents[0], weightsPath: tinyWeights()})
+	m.settleCatalogue(t, ours.Token, s.acme.home)
+	m.settleCatalogue(t, theirs.Token, s.them.home)
+	s.acme.uploads = []string{m.open(t, ours.Token, "open:1")}
+	s.them.uploads = []string{m.open(t, theirs.Token, "open:1")}
+	s.secrets = append(s.secrets, s.acme.uploads[0])
+	m.settle(t)
+	s.db, s.store = m.db.Clone(), m.store.Clone()
+}
+
+// newPlay opens a registry on the opening scene. breaks, which may be nil, puts something in front of its engine.
 func newPlay(t *testing.T, breaks func(Service) Service, report func(string, ...any)) *play {
 	t.Helper()
-	m := newMemory(t, engine.Limits{CommitWait: 20 * time.Millisecond, VerifyRetry: 10 * time.Millisecond, ReclaimRetry: 10 * time.Millisecond})
-	p := &play{report: report, memory: m, acme: &actor{home: "llama/tiny"}, them: &actor{home: "tiny"}, nobody: &actor{home: "base", tokens: []string{"", "bal_wrong", m.admin + "x"}}, outcomes: map[string]int{}}
+	opening.once.Do(func() { opening.build(t) })
+	acme, them := opening.acme, opening.them
+	m := openMemory(t, playLimits, opening.db.Clone(), opening.store.Clone())
+	p := &play{report: report, memory: m, acme: &acme, them: &them, nobody: &actor{home: "base", tokens: []string{"", "bal_wrong", opening.admin + "x"}}, outcomes: map[string]int{}}
+	p.secrets = slices.Clone(opening.secrets)
+	for _, a := range []*actor{p.acme, p.them} {
+		a.uploads, a.minted = slices.Clone(a.uploads), slices.Clone(a.minted)
+	}
 	var err error
 	if p.doc, err = apitest.Load(); err != nil {
 		t.Fatal(err)
@@ -82,20 +129,6 @@ func newPlay(t *testing.T, breaks func(Service) Service, report func(string, ...
 		service = breaks(m)
 	}
 	p.handler = New(service, Options{})
-
-	ours, theirs := m.token(t, markToken, "acme=admin"), m.token(t, "ci", "them=admin")
-	p.acme.tokens, p.them.tokens = []string{ours.Token}, []string{theirs.Token}
-	p.acme.minted, p.them.minted = []string{m.token(t, "spare", "acme=reader").ID}, []string{m.token(t, "spare", "them=reader").ID}
-	p.secrets = []string{markName, markPath, markDescription, markTag, markAlias, markToken, markReason, "tenants/acme/", ours.Token, ours.ID}
-	m.publish(t, m.admin, "base:1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
-	m.publish(t, ours.Token, "llama/tiny:1", ballast.Metadata{Description: markDescription, Tags: []string{markTag}}, map[string]string{markPath: contents[1], "config.json": contents[0], weightsPath: tinyWeights()})
-	m.publish(t, ours.Token, markName+":1", ballast.Metadata{}, map[string]string{"config.json": contents[0]})
-	m.publish(t, theirs.Token, "tiny:1", ballast.Metadata{}, map[string]string{"config.json": contents[0], weightsPath: tinyWeights()})
-	m.settleCatalogue(t, ours.Token, p.acme.home)
-	m.settleCatalogue(t, theirs.Token, p.them.home)
-	p.acme.uploads = []string{m.open(t, ours.Token, "open:1")}
-	p.them.uploads = []string{m.open(t, theirs.Token, "open:1")}
-	p.secrets = append(p.secrets, p.acme.uploads[0])
 	return p
 }
 

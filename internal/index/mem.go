@@ -94,6 +94,15 @@ func memRun(t *txn, fn func(Tx) error) (*txn, error) {
 // Close waits for running transactions.
 func (m *Mem) Close() error { return m.gate.close() }
 
+// Clone returns another store with what the last commit left in this one.
+func (m *Mem) Clone() *Mem {
+	m.turn <- struct{}{}
+	defer func() { <-m.turn }()
+	c := &Mem{turn: make(chan struct{}, 1), tree: m.tree.Clone()}
+	c.state.Store(m.tree.Clone())
+	return c
+}
+
 // Corrupt flips a bit in the stored value of key, for tests of what becomes of damaged data. It reports whether the key
 // was there.
 func (m *Mem) Corrupt(key []byte) bool {

@@ -63,6 +63,23 @@ func NewMem() *Mem {
 	}
 }
 
+// Clone returns another store with the objects and multipart uploads of this one, without its faults.
+func (m *Mem) Clone() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &Mem{now: m.now, base: m.base, credits: m.credits, versioned: m.versioned, serial: m.serial, objects: map[string][]*memObject{}, uploads: map[string]*memUpload{}}
+	for key, versions := range m.objects {
+		for _, o := range versions {
+			same := *o
+			c.objects[key] = append(c.objects[key], &same)
+		}
+	}
+	for id, u := range m.uploads {
+		c.uploads[id] = &memUpload{u.MultipartUpload, maps.Clone(u.parts)}
+	}
+	return c
+}
+
 // SetClock makes the store read the time from now.
 func (m *Mem) SetClock(now func() time.Time) {
 	m.mu.Lock()
