@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
@@ -28,6 +29,8 @@ type Service interface {
 
 	// CreateUpload opens an upload; created is false when the same attempt's open upload is the answer.
 	CreateUpload(ctx context.Context, p engine.Principal, req ballast.CreateUpload) (u ballast.Upload, created bool, err error)
+	// CheckUpload returns nil for an upload that the principal may write to, and otherwise what Blobs and Commit would.
+	CheckUpload(ctx context.Context, p engine.Principal, id string) error
 	Blobs(ctx context.Context, p engine.Principal, id string, req ballast.BlobsRequest) (ballast.BlobsResponse, error)
 	// Commit returns the upload done, with its Result, or verifying.
 	Commit(ctx context.Context, p engine.Principal, id string, req ballast.CommitRequest) (ballast.Upload, error)
@@ -88,7 +91,8 @@ type server struct {
 	metrics   metrics
 	version   string
 	now       func() time.Time
-	templates map[string]string // echo's pattern → the route's path as docs/openapi.yaml writes it
+	decoding  *semaphore.Weighted // long bodies
+	templates map[string]string   // echo's pattern → the route's path as docs/openapi.yaml writes it
 }
 
 // New returns the face of a service. It panics when its metrics are already on the registerer.
@@ -99,6 +103,7 @@ func New(service Service, opt Options) http.Handler {
 		metrics:   newMetrics(opt.Registerer),
 		version:   opt.Version,
 		now:       opt.Clock,
+		decoding:  semaphore.NewWeighted(decodesAtOnce),
 		templates: make(map[string]string),
 	}
 	if s.now == nil {

@@ -251,33 +251,58 @@ func (q *query) scope() (scope ballast.Scope) {
 const maxShortBody = 256 << 10
 
 // readBody decodes a JSON body of at most maxShortBody: UTF-8, one value, no unknown fields.
-func readBody(c echo.Context, v any) error { return readBodyOf(c, v, maxShortBody) }
+func readBody(c echo.Context, v any) error {
+	body, err := readRaw(c, maxShortBody)
+	if err != nil {
+		return err
+	}
+	return ballast.StrictUnmarshal(body, v)
+}
 
-// readLongBody is readBody up to ballast.MaxBodyBytes.
-func readLongBody(c echo.Context, v any) error { return readBodyOf(c, v, ballast.MaxBodyBytes) }
+// decodesAtOnce bounds how many long bodies are decoded side by side: one of 4 MiB takes fifteen times that meanwhile.
+const decodesAtOnce = 2
 
-func readBodyOf(c echo.Context, v any, limit int64) error {
+// readLongBody is readBody up to ballast.MaxBodyBytes, for an upload that the principal may write to: nobody else can
+// make the service take so much in.
+func (s *server) readLongBody(c echo.Context, p engine.Principal, upload string, v any) error {
+	ctx := c.Request().Context()
+	if err := s.service.CheckUpload(ctx, p, upload); err != nil {
+		return err
+	}
+	body, err := readRaw(c, ballast.MaxBodyBytes)
+	if err != nil {
+		return err
+	}
+	if err := s.decoding.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.decoding.Release(1)
+	return ballast.StrictUnmarshal(body, v)
+}
+
+// readRaw reads a body of JSON, which is UTF-8 and of at most limit bytes.
+func readRaw(c echo.Context, limit int64) ([]byte, error) {
 	r := c.Request()
 	if media, _, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); err != nil || media != echo.MIMEApplicationJSON {
-		return ballast.Errorf(ballast.CodeInvalid, "send the body with Content-Type: application/json")
+		return nil, ballast.Errorf(ballast.CodeInvalid, "send the body with Content-Type: application/json")
 	}
 	if coding := r.Header.Get(echo.HeaderContentEncoding); coding != "" && coding != "identity" {
-		return ballast.Errorf(ballast.CodeInvalid, "Content-Encoding %q: send the body as it is", cut(coding))
+		return nil, ballast.Errorf(ballast.CodeInvalid, "Content-Encoding %q: send the body as it is", cut(coding))
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response().Writer, r.Body, limit))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return ballast.Errorf(ballast.CodeTooLarge, "the body is larger than %d bytes; send less in one request", limit)
+		return nil, ballast.Errorf(ballast.CodeTooLarge, "the body is larger than %d bytes; send less in one request", limit)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return ballast.Errorf(ballast.CodeInvalid, "the body did not arrive in time").Because(err)
+		return nil, ballast.Errorf(ballast.CodeInvalid, "the body did not arrive in time").Because(err)
 	}
 	if err != nil {
-		return ballast.Errorf(ballast.CodeInvalid, "the body ended before its end").Because(err)
+		return nil, ballast.Errorf(ballast.CodeInvalid, "the body ended before its end").Because(err)
 	}
 	if !utf8.Valid(body) { // the decoder would put U+FFFD in the place of other bytes, and a path would be another's
-		return ballast.Errorf(ballast.CodeInvalid, "the body is not UTF-8")
+		return nil, ballast.Errorf(ballast.CodeInvalid, "the body is not UTF-8")
 	}
-	return ballast.StrictUnmarshal(body, v)
+	return body, nil
 }
 
 // readAnyBody is readBody for an operation that can do without a body.

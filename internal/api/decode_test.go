@@ -71,6 +71,41 @@ func TestShortBodies(t *testing.T) {
 	f.send("POST", "/v1/uploads/u1/commit", `{"files":[`+strings.Join(files, ",")+`]}`).wantStatus(t, http.StatusAccepted)
 }
 
+// refusesUploads has no upload for anybody.
+type refusesUploads struct{ *stub }
+
+func (refusesUploads) CheckUpload(ctx, principal, string) error {
+	return ballast.Errorf(ballast.CodeNotFound, "no such upload")
+}
+
+// TestLongBodyOfStrangers: who may not write to an upload cannot make the service read megabytes for it.
+func TestLongBodyOfStrangers(t *testing.T) {
+	for _, path := range []string{"/v1/uploads/u1/commit", "/v1/uploads/u1/blobs"} {
+		for service, wantAll := range map[Service]bool{refusesUploads{&stub{}}: false, &stub{}: true} {
+			read := &counted{r: io.LimitReader(endless{}, ballast.MaxBodyBytes)}
+			req := httptest.NewRequest("POST", path, read)
+			req.Header.Set("Authorization", "Bearer "+goodToken)
+			req.Header.Set("Content-Type", "application/json")
+			answer := httptest.NewRecorder()
+			New(service, Options{}).ServeHTTP(answer, req)
+			if all := read.n == ballast.MaxBodyBytes; all != wantAll || !wantAll && (read.n != 0 || answer.Code != http.StatusNotFound) {
+				t.Errorf("%s: %d, %d bytes read", path, answer.Code, read.n)
+			}
+		}
+	}
+}
+
+type counted struct {
+	r io.Reader
+	n int
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += n
+	return n, err
+}
+
 // TestChunkedBodyIsBounded: a body that announces no length is cut off all the same.
 func TestChunkedBodyIsBounded(t *testing.T) {
 	f := newFace(t, &stub{})

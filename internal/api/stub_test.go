@@ -120,6 +120,8 @@ func (s *stub) CreateUpload(_ context.Context, _ engine.Principal, req ballast.C
 	return s.upload(), s.created, s.call(req)
 }
 
+func (s *stub) CheckUpload(context.Context, engine.Principal, string) error { return nil }
+
 func (s *stub) Blobs(_ context.Context, _ engine.Principal, id string, req ballast.BlobsRequest) (ballast.BlobsResponse, error) {
 	return sampleBlobs, s.call(id, req)
 }

@@ -61,7 +61,7 @@ func (s *server) blobs(c echo.Context, p engine.Principal) error {
 		return err
 	}
 	var req ballast.BlobsRequest
-	if err := readLongBody(c, &req); err != nil {
+	if err := s.readLongBody(c, p, id, &req); err != nil {
 		return err
 	}
 	answer, err := s.service.Blobs(c.Request().Context(), p, id, req)
@@ -79,7 +79,7 @@ func (s *server) commit(c echo.Context, p engine.Principal) error {
 		return err
 	}
 	var req ballast.CommitRequest
-	if err := readLongBody(c, &req); err != nil {
+	if err := s.readLongBody(c, p, id, &req); err != nil {
 		return err
 	}
 	if req.Files == nil { // not the same as none: a forgotten field must not publish an empty version

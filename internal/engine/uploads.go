@@ -60,6 +60,12 @@ func (e *Engine) upload(ctx context.Context, p Principal, id string) (index.Uplo
 	return u, p.need(u.Scope, ballast.Writer)
 }
 
+// CheckUpload returns nil for an upload that the principal may write to. Errors: not_found, denied.
+func (e *Engine) CheckUpload(ctx context.Context, p Principal, id string) error {
+	_, err := e.upload(ctx, p, id)
+	return err
+}
+
 // MaxWait is the longest that Upload holds its answer.
 const MaxWait = time.Minute
 
