@@ -134,7 +134,7 @@ func compareIdentifier(a, b string) int {
 // Order returns bytes whose order is that of Compare: three 8-byte big-endian numbers, then 0xFF for a release, or per
 // pre-release identifier 0x01 and 8 bytes (numeric) or 0x02, the text and 0x00; at the end 0x00.
 func (v Version) Order() []byte {
-	b := binary.BigEndian.AppendUint64(nil, v.major)
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 25), v.major)
 	b = binary.BigEndian.AppendUint64(b, v.minor)
 	b = binary.BigEndian.AppendUint64(b, v.patch)
 	if v.pre == "" {

@@ -112,16 +112,24 @@ func (e *Engine) served(ctx context.Context, p Principal, ref ballast.Ref) (inde
 	if err != nil {
 		return v, nil, err
 	}
-	if v.Status != ballast.StatusReady {
-		if err := e.owner.verdict(); err != nil {
-			return v, nil, err
-		}
-		busy := ballast.Errorf(ballast.CodeBusy, "%s is %s; it will be ready in a moment", v.Key(), v.Status)
-		busy.RetryAfter = busyRetry
-		return v, nil, busy
+	if err := e.pass(ref, v.Status); err != nil {
+		return v, nil, err
 	}
 	files, err := e.files(ctx, v.Scope, v.Digest)
 	return v, files, err
+}
+
+// pass lets a version through that is ready; what else resolves is about to be.
+func (e *Engine) pass(ref ballast.Ref, status ballast.Status) error {
+	if status == ballast.StatusReady {
+		return nil
+	}
+	if err := e.owner.verdict(); err != nil {
+		return err
+	}
+	busy := ballast.Errorf(ballast.CodeBusy, "%s is %s; it will be ready in a moment", ref, status)
+	busy.RetryAfter = busyRetry
+	return busy
 }
 
 // maxPartsPerPage bounds the part digests of one page of files.
@@ -164,22 +172,29 @@ func (e *Engine) Files(ctx context.Context, p Principal, ref ballast.Ref, l List
 
 // File returns one file of a version with its signed request. Errors: those of Version; not_found.
 func (e *Engine) File(ctx context.Context, p Principal, ref ballast.Ref, path string) (ballast.FileInfo, error) {
-	v, files, err := e.served(ctx, p, ref)
+	h, err := e.index.ResolveHead(ctx, p.lookup(ref.Scope), ref)
+	if err == nil {
+		err = e.pass(ref, h.Status)
+	}
 	if err != nil {
 		return ballast.FileInfo{}, err
 	}
-	f, err := fileAt(v, files, path)
+	files, err := e.files(ctx, h.Scope, h.Digest)
 	if err != nil {
 		return ballast.FileInfo{}, err
 	}
-	return e.file(ctx, v.Scope, f, true, false)
+	f, err := fileAt(ref, files, path)
+	if err != nil {
+		return ballast.FileInfo{}, err
+	}
+	return e.file(ctx, h.Scope, f, true, false)
 }
 
 // fileAt finds a file of a version by its path. Errors: not_found.
-func fileAt(v index.Version, files []ballast.File, path string) (ballast.File, error) {
+func fileAt(ref ballast.Ref, files []ballast.File, path string) (ballast.File, error) {
 	i, ok := slices.BinarySearchFunc(files, path, func(f ballast.File, p string) int { return strings.Compare(f.Path, p) })
 	if !ok {
-		return ballast.File{}, ballast.Errorf(ballast.CodeNotFound, "%s has no file %q", v.Key(), path)
+		return ballast.File{}, ballast.Errorf(ballast.CodeNotFound, "%s has no file %q", ref, path)
 	}
 	return files[i], nil
 }

@@ -88,7 +88,7 @@ func (e *Engine) Tensors(ctx context.Context, p Principal, ref ballast.Ref, l Li
 	if err != nil {
 		return ballast.TensorsPage{}, err
 	}
-	f, err := fileAt(v, files, l.Path)
+	f, err := fileAt(ref, files, l.Path)
 	if err != nil {
 		return ballast.TensorsPage{}, err
 	}

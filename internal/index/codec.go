@@ -21,16 +21,23 @@ func put[T any](tx Tx, key []byte, value T) error {
 	if err != nil {
 		return fmt.Errorf("index: encoding %q: %w", key, err)
 	}
-	return tx.Put(key, b)
+	return tx.Put(key, withHead(value, b))
 }
 
 func decode[T any](key, b []byte) (T, error) {
 	var s stored[T]
-	if err := json.Unmarshal(b, &s); err != nil {
-		return s.Value, fmt.Errorf("index: decoding %q: %w: %w", key, ErrCorrupt, err)
+	head, body, err := splitHead(b)
+	if err == nil {
+		err = json.Unmarshal(body, &s)
 	}
-	if s.Schema != schema {
+	if err == nil && s.Schema != schema {
 		return s.Value, fmt.Errorf("index: decoding %q: schema %d: %w", key, s.Schema, ErrNewer)
+	}
+	if err == nil {
+		err = checkHead(s.Value, head)
+	}
+	if err != nil {
+		return s.Value, fmt.Errorf("index: decoding %q: %w: %w", key, ErrCorrupt, err)
 	}
 	return s.Value, nil
 }

@@ -98,24 +98,31 @@ func TestADamagedVersionIsKnown(t *testing.T) {
 // TestDamagedNamesDoNotHideOthers, and yet shadow the same name of the global scope.
 func TestDamagedNamesDoNotHideOthers(t *testing.T) {
 	onDamaged(t, func(t *testing.T, w *world, harm func(...[]byte)) {
-		for _, target := range []string{"acme::a::1", "acme::b::1", "b::1", "acme::c::1", "d::1", "acme::e::1", "e::1"} {
+		for _, target := range []string{"acme::a::1", "acme::b::1", "b::1", "acme::c::1", "d::1", "acme::e::1", "e::1", "acme::f::1", "f::1"} {
 			w.publish(target, target)
 		}
+		w.retire("acme::f::1")
 		bad, latest := index.NameKey(acme, name("b")), index.VersionKey(vkey("acme::e::1"))
-		harm(bad, latest)
+		ended := index.NameKey(acme, name("f"))
+		harm(bad, latest, ended)
 		want := []string{"acme::a latest 1 of 1", "acme::c latest 1 of 1", "global::d latest 1 of 1"}
 		for limit := 1; limit < 7; limit++ {
 			if diff := cmp.Diff(want, w.models(reader.Scopes, "", limit, func() {})); diff != "" {
 				t.Errorf("limit %d: %s", limit, diff)
 			}
 		}
-		if !slices.Contains(w.damaged, string(bad)) || len(slices.Compact(slices.Sorted(slices.Values(w.damaged)))) != 2 {
+		if !slices.Contains(w.damaged, string(bad)) || len(slices.Compact(slices.Sorted(slices.Values(w.damaged)))) != 3 {
 			t.Errorf("reported: %q", w.damaged)
 		}
-		for _, n := range []string{"b", "e"} {
+		for _, n := range []string{"b", "e", "f"} {
 			if m, err := w.Model(w.ctx, reader.Scopes, name(n)); !unreadable(err) {
 				t.Errorf("%s: got %+v, %v", n, m, err)
 			}
+		}
+		if got := w.resolve(reader, "b"); got != "acme::b::1" { // its candidates are whole
+			t.Errorf("b: got %s", got)
+		}
+		for _, n := range []string{"e", "f"} {
 			if got, err := w.Resolve(w.ctx, reader, ballast.Ref{Name: name(n)}); !unreadable(err) {
 				t.Errorf("%s: got %v, %v", n, got.Key(), err)
 			}

@@ -3,8 +3,10 @@ package index
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
@@ -126,4 +128,57 @@ func (x *Index) Rewrite(ctx context.Context, key []byte, from, to string) error 
 		}
 		return tx.Put(key, bytes.Replace(b, []byte(from), []byte(to), 1))
 	})
+}
+
+// DropHeads stores all versions and aliases as they were before values had heads, and returns how many had one.
+func (x *Index) DropHeads(ctx context.Context) (n int) {
+	err := x.store.Update(ctx, func(tx Tx) error {
+		n = 0
+		for _, kind := range []byte{kindVersion, kindAlias} {
+			for item, err := range tx.Scan([]byte{kind}, nil, false) {
+				if err != nil {
+					return err
+				}
+				head, json, err := splitHead(item.Value)
+				if err != nil {
+					return err
+				}
+				if head != nil {
+					n++
+				}
+				if err := tx.Put(item.Key, json); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// SwapHeads gives each of two values the head of the other.
+func (x *Index) SwapHeads(ctx context.Context, a, b []byte) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		one, err := tx.Get(a)
+		if err != nil {
+			return err
+		}
+		two, err := tx.Get(b)
+		if err != nil {
+			return err
+		}
+		_, oneJSON, _ := splitHead(one)
+		_, twoJSON, _ := splitHead(two)
+		onesHead, twosHead := one[:len(one)-len(oneJSON)], two[:len(two)-len(twoJSON)]
+		return errors.Join(tx.Put(a, slices.Concat(twosHead, oneJSON)), tx.Put(b, slices.Concat(onesHead, twoJSON)))
+	})
+}
+
+// OpenHead reads the head of a stored version.
+func OpenHead(b []byte) (Head, error) {
+	f, err := openHead(Item{Key: []byte{kindVersion}, Value: b})
+	return f.Head, err
 }

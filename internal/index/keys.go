@@ -43,8 +43,15 @@ const (
 	kindByTime      = 'y' // scope; instant, name, order → nothing: versions by their registration; see byTimeKey
 )
 
+// orderBytes is what the order of a release takes at the end of a key.
+const orderBytes = 25
+
 func key(kind byte, parts ...string) []byte {
-	k := []byte{kind}
+	size := 1 + orderBytes
+	for _, p := range parts {
+		size += len(p) + 1
+	}
+	k := append(make([]byte, 0, size), kind)
 	for _, p := range parts {
 		k = append(append(k, p...), 0x00)
 	}

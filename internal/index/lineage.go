@@ -109,26 +109,23 @@ func childrenIn(tx Tx, base Version, scope ballast.Scope, after []byte, skip ski
 	}
 }
 
-// lineage visits the bases behind a version, its own first. One that is not there ends the list.
-func lineage(tx Tx, v Version, visit func(base Version) error) error {
+// lineage visits a base, as a head names it, and those behind it. One that is not there ends the list.
+func lineage(tx Tx, base []byte, visit func(base found) error) error {
 	for range MaxLineage {
-		if v.Metadata.BaseModel == "" {
+		if len(base) == 0 {
 			return nil
 		}
-		k, err := ballast.ParseKey(v.Metadata.BaseModel)
-		if err != nil {
-			return err
-		}
-		v, err = getVersion(tx, k.Scope, k.Name, k.Version)
+		f, err := find(tx, append([]byte{kindVersion}, base...))
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if err := visit(v); err != nil {
+		if err := visit(f); err != nil {
 			return err
 		}
+		base = f.base
 	}
 	return nil
 }
@@ -137,7 +134,11 @@ func lineage(tx Tx, v Version, visit func(base Version) error) error {
 func (x *Index) Depth(ctx context.Context, v Version) (depth int, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {
 		depth = 0
-		return lineage(tx, v, func(Version) error { depth++; return nil })
+		h, err := headOf(v)
+		if err != nil {
+			return err
+		}
+		return lineage(tx, h.base, func(found) error { depth++; return nil })
 	})
 	return depth, err
 }

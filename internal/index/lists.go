@@ -102,10 +102,12 @@ func namesIn(tx Tx, scope ballast.Scope, prefix, after string, limit int, skip s
 }
 
 func withLatest(tx Tx, m Model) (Model, error) {
-	v, ok, err := latest(tx, m.Scope, m.Name.Name)
-	if ok {
-		m.Latest = v.Version
+	f, ok, err := latest(tx, m.Scope, m.Name.Name)
+	if err != nil || !ok {
+		return m, err
 	}
+	v, err := f.version()
+	m.Latest = v.Version
 	return m, err
 }
 

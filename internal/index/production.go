@@ -83,7 +83,15 @@ func unpromotable(tx Tx, v Version) error {
 func serves(tx Tx, v Version) error {
 	switch v.Status {
 	case ballast.StatusReady:
-		return servable(tx, v, nil)
+		h, err := headOf(v)
+		if err != nil {
+			return err
+		}
+		base, ok, err := retiredBase(tx, h.base)
+		if err == nil && ok {
+			err = baseRetired(v, base)
+		}
+		return err
 	case ballast.StatusRetired:
 		return retired(v)
 	}
@@ -213,15 +221,18 @@ func (x *Index) Production(ctx context.Context, scopes []ballast.Scope, name bal
 	return m, now, page, next, err
 }
 
-// inProduction finds the version behind name@production.
-func inProduction(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
+// inProduction finds the version behind name@production; ok is false when there is none.
+func inProduction(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (f found, ok bool, err error) {
 	p, _, err := lookup[Production](tx, scopedName(kindProduction, scope, ref.Name))
-	if err != nil {
-		return Version{}, err
+	if err != nil || p.Version.IsZero() {
+		return f, false, err
 	}
-	if p.Version.IsZero() { // said only of a name that the caller sees
-		name := ballast.Ref{Scope: scope, Name: ref.Name}
-		return Version{}, ballast.Errorf(ballast.CodeNotFound, "nothing is in production under %s; what was: `ballast production %s`", name, name)
-	}
-	return exact(tx, l, scope, ballast.Ref{Scope: scope, Name: ref.Name, Version: p.Version})
+	f, err = exact(tx, l, versionKey(kindVersion, scope, ref.Name, p.Version), scope, ballast.Ref{Scope: scope, Name: ref.Name, Version: p.Version})
+	return f, true, err
+}
+
+// noProduction is said only of a name that the caller sees.
+func noProduction(scope ballast.Scope, ref ballast.Ref) error {
+	name := ballast.Ref{Scope: scope, Name: ref.Name}
+	return ballast.Errorf(ballast.CodeNotFound, "nothing is in production under %s; what was: `ballast production %s`", name, name)
 }

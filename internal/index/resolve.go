@@ -28,18 +28,40 @@ var errElsewhere = errors.New("index: not in this scope")
 // version whose bytes were lost.
 func (x *Index) Resolve(ctx context.Context, l Lookup, ref ballast.Ref) (v Version, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {
-		for _, scope := range l.Scopes {
-			v, err = resolveIn(tx, l, scope, ref)
-			if !errors.Is(err, errElsewhere) {
-				if l.Retired {
-					return err
-				}
-				return servable(tx, v, err)
-			}
+		f, err := resolve(tx, l, ref)
+		if err != nil {
+			return err
 		}
-		return NotFound(ref)
+		v, err = f.version()
+		return err
 	})
 	return v, err
+}
+
+// ResolveHead is Resolve for who needs to know no more than where the bytes are.
+func (x *Index) ResolveHead(ctx context.Context, l Lookup, ref ballast.Ref) (h Head, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		f, err := resolve(tx, l, ref)
+		h = f.Head
+		h.base = nil // bytes of the transaction
+		return err
+	})
+	return h, err
+}
+
+func resolve(tx Tx, l Lookup, ref ballast.Ref) (found, error) {
+	for _, scope := range l.Scopes {
+		f, err := resolveIn(tx, l, scope, ref)
+		f.Scope = scope
+		switch {
+		case errors.Is(err, errElsewhere):
+		case err != nil || l.Retired:
+			return f, err
+		default:
+			return f, servable(tx, f)
+		}
+	}
+	return found{}, NotFound(ref)
 }
 
 // NotFound is the one answer for what is absent and what the caller may not see.
@@ -47,89 +69,121 @@ func NotFound(ref ballast.Ref) *ballast.Error {
 	return ballast.Errorf(ballast.CodeNotFound, "%s: not found", ref)
 }
 
-func resolveIn(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
+func resolveIn(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (found, error) {
 	switch {
 	case !ref.Version.IsZero():
-		return exact(tx, l, scope, ref)
+		return exact(tx, l, versionKey(kindVersion, scope, ref.Name, ref.Version), scope, ref)
 	case ref.Digest != "":
 		return byDigest(tx, l, scope, ref)
 	}
+	// What an alias or a candidate shows is that the name had a ready version; only without one the name is asked.
+	f, ok, err := pointed(tx, l, scope, ref)
+	if err != nil || ok {
+		return f, err
+	}
 	name, ok, err := lookup[Name](tx, scopedName(kindName, scope, ref.Name))
-	if err != nil {
-		return Version{}, err
+	switch {
+	case err != nil:
+		return f, err
+	case !ok || !name.HadReady:
+		return f, errElsewhere
+	case ref.Alias.IsZero():
+		return f, noneServable(tx, scope, ref)
+	case ref.Alias == ballast.ProductionAlias():
+		return f, noProduction(scope, ref)
 	}
-	if !ok || !name.HadReady {
-		return Version{}, errElsewhere
-	}
-	if ref.Alias == ballast.ProductionAlias() {
+	return f, NotFound(ref)
+}
+
+// pointed finds what latest, an alias or production points at; ok is false when there is no such thing.
+func pointed(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (f found, ok bool, err error) {
+	switch {
+	case ref.Alias.IsZero():
+		return latest(tx, scope, ref.Name)
+	case ref.Alias == ballast.ProductionAlias():
 		return inProduction(tx, l, scope, ref)
 	}
-	if !ref.Alias.IsZero() {
-		return byAlias(tx, l, scope, ref)
+	order, ok, err := pointsAt(tx, aliasKey(scope, ref.Name, ref.Alias))
+	if err != nil || !ok {
+		return f, false, err
 	}
-	v, ok, err := latest(tx, scope, ref.Name)
-	if err != nil || ok {
-		return v, err
+	f, err = exact(tx, l, append(scopedName(kindVersion, scope, ref.Name), order...), scope, ref)
+	if errors.Is(err, errElsewhere) {
+		err = NotFound(ref)
 	}
-	return v, noneServable(tx, scope, ref)
+	return f, true, err
 }
 
-func exact(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
-	v, err := getVersion(tx, scope, ref.Name, ref.Version)
+// exact finds the version under a key. errElsewhere says that there is none.
+func exact(tx Tx, l Lookup, key []byte, scope ballast.Scope, ref ballast.Ref) (found, error) {
+	f, err := find(tx, key)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return v, errElsewhere
+		return f, errElsewhere
 	case err != nil:
-		return v, err
+		return f, err
 	}
-	switch v.Status {
+	switch f.Status {
 	case ballast.StatusReady:
-		return v, nil
+		return f, nil
 	case ballast.StatusRetired:
 		if l.Retired {
-			return v, nil
+			return f, nil
 		}
-		return v, retired(v)
+		return f, f.retired()
 	case ballast.StatusLost:
-		return v, ballast.Errorf(ballast.CodeIntegrity, "%s: bytes of it are missing from the bucket; push the same files again to heal it", v.Key())
+		v, err := f.version()
+		if err != nil {
+			return f, err
+		}
+		return f, ballast.Errorf(ballast.CodeIntegrity, "%s: bytes of it are missing from the bucket; push the same files again to heal it", v.Key())
 	case ballast.StatusSealed:
 		if l.SeesSealed != nil && l.SeesSealed(scope) {
-			return v, nil
+			return f, nil
 		}
 	}
-	return v, NotFound(ref)
+	return f, NotFound(ref)
 }
 
-func retired(v Version) *ballast.Error {
+// retired refuses a version by its name.
+func (f found) retired() error {
+	v, err := f.version()
+	if err != nil {
+		return err
+	}
+	return retired(v)
+}
+
+func retired(v Version) error {
 	return ballast.Errorf(ballast.CodeRetired, "%s was retired and is not served any more", v.Key())
 }
 
 // byDigest finds the highest version with a digest that is served. Only when none is, it answers why, or with l.Retired
 // the highest that was.
-func byDigest(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
+func byDigest(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (found, error) {
 	prefix := key(kindByDigest, scope.String(), ref.Name.Fold(), ref.Digest.Encoded())
 	var refused error = errElsewhere
-	var known *Version
+	var known *found
 	for item, err := range tx.Scan(prefix, nil, true) {
 		if err != nil {
-			return Version{}, err
+			return found{}, err
 		}
-		v, err := get[Version](tx, append(scopedName(kindVersion, scope, ref.Name), item.Key[len(prefix):]...))
+		f, err := find(tx, append(scopedName(kindVersion, scope, ref.Name), item.Key[len(prefix):]...))
 		if err != nil {
-			return v, err
+			return f, err
 		}
-		if known == nil && (v.Status == ballast.StatusReady || v.Status == ballast.StatusRetired) {
-			known = &v
+		if known == nil && (f.Status == ballast.StatusReady || f.Status == ballast.StatusRetired) {
+			known = &f
 		}
 		switch {
-		case v.Status == ballast.StatusReady:
-			err := servable(tx, v, nil)
-			if err == nil {
-				return v, nil
+		case f.Status == ballast.StatusReady:
+			if err := servable(tx, f); err != nil {
+				refused = err
+				continue
 			}
-			refused = err
-		case v.Status == ballast.StatusRetired:
-			refused = retired(v)
+			return f, nil
+		case f.Status == ballast.StatusRetired:
+			refused = f.retired()
 		case errors.Is(refused, errElsewhere):
 			refused = NotFound(ref)
 		}
@@ -137,71 +191,72 @@ func byDigest(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, e
 	if l.Retired && known != nil {
 		return *known, nil
 	}
-	return Version{}, refused
-}
-
-func byAlias(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (Version, error) {
-	a, ok, err := lookup[Alias](tx, aliasKey(scope, ref.Name, ref.Alias))
-	if err != nil {
-		return Version{}, err
-	}
-	if !ok {
-		return Version{}, NotFound(ref)
-	}
-	v, err := exact(tx, l, scope, ballast.Ref{Scope: scope, Name: ref.Name, Version: a.Version})
-	if errors.Is(err, errElsewhere) {
-		return v, NotFound(ref)
-	}
-	return v, err
+	return found{}, refused
 }
 
 // latest is the highest release among the ready versions that are neither archived nor deprecated, else the highest
 // pre-release.
-func latest(tx Tx, scope ballast.Scope, name ballast.Name) (v Version, ok bool, err error) {
+func latest(tx Tx, scope ballast.Scope, name ballast.Name) (f found, ok bool, err error) {
 	prefix := scopedName(kindCandidate, scope, name)
 	item, ok, err := first(tx.Scan(prefix, nil, true))
 	if err != nil || !ok {
-		return v, false, err
+		return f, false, err
 	}
-	v, err = get[Version](tx, append(scopedName(kindVersion, scope, name), item.Key[len(prefix)+1:]...))
-	return v, err == nil, err
+	f, err = find(tx, append(scopedName(kindVersion, scope, name), item.Key[len(prefix)+1:]...))
+	return f, err == nil, err
 }
 
 // noneServable says why a name has no latest: retired when that is the only reason.
 func noneServable(tx Tx, scope ballast.Scope, ref ballast.Ref) error {
-	var last Version
+	var last *found
 	for item, err := range tx.Scan(scopedName(kindVersion, scope, ref.Name), nil, true) {
 		if err != nil {
 			return err
 		}
-		v, err := decode[Version](item.Key, item.Value)
+		f, err := openHead(item)
 		if err != nil {
 			return err
 		}
-		if v.Status == ballast.StatusReady || v.Status == ballast.StatusLost {
+		if f.Status == ballast.StatusReady || f.Status == ballast.StatusLost {
 			return NotFound(ref)
 		}
-		if v.Status == ballast.StatusRetired && last.Version.IsZero() {
-			last = v
+		if f.Status == ballast.StatusRetired && last == nil {
+			last = &f
 		}
 	}
-	if last.Version.IsZero() {
+	if last == nil {
 		return NotFound(ref)
 	}
-	return retired(last)
+	return last.retired()
 }
 
 // servable refuses a version one of whose bases was retired.
-func servable(tx Tx, v Version, err error) error {
+func servable(tx Tx, f found) error {
+	base, ok, err := retiredBase(tx, f.base)
+	if err != nil || !ok {
+		return err
+	}
+	v, err := f.version()
 	if err != nil {
 		return err
 	}
-	return lineage(tx, v, func(base Version) error {
-		if base.Status == ballast.StatusRetired {
-			return ballast.Errorf(ballast.CodeRetired, "%s is not served any more: its base %s was retired", v.Key(), base.Key())
+	return baseRetired(v, base)
+}
+
+// retiredBase finds the first retired version among a base, as a head names it, and those behind it.
+func retiredBase(tx Tx, base []byte) (v Version, ok bool, err error) {
+	err = lineage(tx, base, func(f found) (err error) {
+		if f.Status == ballast.StatusRetired && !ok {
+			v, err = f.version()
+			ok = err == nil
 		}
-		return nil
+		return err
 	})
+	return v, ok, err
+}
+
+func baseRetired(v, base Version) error {
+	return ballast.Errorf(ballast.CodeRetired, "%s is not served any more: its base %s was retired", v.Key(), base.Key())
 }
 
 // KnowsRecord reports whether record n of a version may be in the bucket by what the index knows: it is, or is about to

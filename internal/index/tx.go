@@ -51,7 +51,7 @@ type txn struct {
 // newTxn returns a transaction on base and, for an Update, on the writes that came before it and are not in base yet.
 // They become this transaction's own: hand over a clone.
 func newTxn(ctx context.Context, base txBase, writes *txTree) *txn {
-	return &txn{ctx: ctx, base: base, writes: writes, touched: map[string]struct{}{}}
+	return &txn{ctx: ctx, base: base, writes: writes}
 }
 
 // run calls fn. After nil, t.writes is what is to be committed.
@@ -105,6 +105,9 @@ func (t *txn) write(key, sealed []byte, size int) error {
 	if t.writes == nil {
 		return t.fail(ErrReadOnly)
 	}
+	if t.touched == nil {
+		t.touched = map[string]struct{}{}
+	}
 	t.touched[string(key)] = struct{}{}
 	t.bytes += size
 	switch {
@@ -128,7 +131,11 @@ func (t *txn) Scan(prefix, from []byte, reverse bool) iter.Seq2[Item, error] {
 			yield(Item{}, errTxOver)
 			return
 		}
-		for item, err := range txMerge(t.base.scan(r), own, r) {
+		items := t.base.scan(r)
+		if len(own) > 0 {
+			items = txMerge(items, own, r)
+		}
+		for item, err := range items {
 			if err == nil {
 				err = t.ctx.Err()
 			}

@@ -147,8 +147,12 @@ func (x *Index) unchanged(tx Tx, u Upload) (v Version, ok bool, err error) {
 	if !u.Version.IsZero() {
 		return v, false, nil
 	}
-	v, ok, err = latest(tx, u.Scope, u.Name)
-	return v, ok && v.Digest == u.Accepted.Manifest, err
+	f, ok, err := latest(tx, u.Scope, u.Name)
+	if err != nil || !ok || f.Digest != u.Accepted.Manifest {
+		return v, false, err
+	}
+	v, err = f.version()
+	return v, err == nil, err
 }
 
 func (x *Index) seal(tx Tx, u *Upload, record func(Version) ([]byte, string, error)) (v Version, err error) {
