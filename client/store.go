@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -126,10 +127,9 @@ func (c *Client) get(ctx context.Context, sr ballast.SignedRequest, offset, size
 
 // checkStart refuses an answer with other bytes than the asked ones, and one that says it has another size.
 func checkStart(resp *http.Response, offset, size int64) (err error) {
-	var from, to, total int64
 	ranged := resp.StatusCode == http.StatusPartialContent
-	switch n, _ := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &total); {
-	case offset > 0 && (!ranged || n != 3 || from != offset):
+	switch from, total, ok := parseContentRange(resp.Header.Get("Content-Range")); {
+	case offset > 0 && (!ranged || !ok || from != offset):
 		err = fmt.Errorf("%w: it does not serve ranges", errSilent)
 	case ranged && total != size || !ranged && resp.ContentLength >= 0 && resp.ContentLength != size:
 		err = ballast.Errorf(ballast.CodeIntegrity, "the stored object has %d bytes instead of %d; ask the registry's operator to check it", max(total, resp.ContentLength), size)
@@ -138,6 +138,19 @@ func checkStart(resp *http.Response, offset, size int64) (err error) {
 		resp.Body.Close()
 	}
 	return err
+}
+
+var contentRange = regexp.MustCompile(`^bytes (\d+)-\d+/(\d+)$`)
+
+// parseContentRange reads where the bytes of an answer begin, and how many there are in all.
+func parseContentRange(header string) (from, total int64, ok bool) {
+	m := contentRange.FindStringSubmatch(header)
+	if m == nil {
+		return 0, 0, false
+	}
+	from, fromErr := strconv.ParseInt(m[1], 10, 64)
+	total, totalErr := strconv.ParseInt(m[2], 10, 64)
+	return from, total, fromErr == nil && totalErr == nil
 }
 
 type stream struct {
