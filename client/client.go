@@ -117,7 +117,7 @@ func parseBase(s string) (string, error) {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		shown := s[strings.LastIndexByte(s, '@')+1:] // before it a password may stand
 		return "", ballast.Errorf(ballast.CodeInvalid, "registry URL %q: write one like https://models.example.com", shown)
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return "", ballast.Errorf(ballast.CodeInvalid, "registry URL of %s: leave out user, query and fragment", u.Host)
 	}
 	return strings.TrimRight(u.String(), "/"), nil
