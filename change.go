@@ -234,6 +234,8 @@ const (
 	EventAliasGone   EventKind = "alias.deleted"
 	EventTokenMinted EventKind = "token.created"
 	EventTokenGone   EventKind = "token.revoked"
+	EventTaskAdded   EventKind = "task.added"
+	EventTaskGone    EventKind = "task.removed"
 )
 
 // Event is one change: who changed what, and its revision before and after. Values are not in it: read the thing itself.
@@ -247,6 +249,7 @@ type Event struct {
 	Name   Name      `json:"name,omitzero"`   // of the model
 	Alias  Alias     `json:"alias,omitzero"`  // that changed
 	Token  string    `json:"token,omitempty"` // id
+	Task   string    `json:"task,omitempty"`  // that versions can be for, or no longer
 	From   Version   `json:"from,omitzero"`   // promoted and rolled back: what was in production
 	Before int64     `json:"before,omitempty"`
 	After  int64     `json:"after,omitempty"`

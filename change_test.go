@@ -98,7 +98,7 @@ func TestPatchRefuses(t *testing.T) {
 		`{"base_model":"other::1"}`: ballast.CodeInvalid, `{"base_model":null}`: ballast.CodeInvalid,
 		`{"Base_Model":"other::1","task":"ner"}`: ballast.CodeInvalid, // the decoder folds letters
 		`{"Task":"ner"}`:                         ballast.CodeInvalid, `{"stage":"staged"}`: ballast.CodeInvalid, `{"colour":1}`: ballast.CodeInvalid,
-		`{"task":"juggling"}`: ballast.CodeInvalid, `{"metrics":[1]}`: ballast.CodeInvalid, `{"metrics":{"x":"high"}}`: ballast.CodeInvalid,
+		`{"task":"Juggling"}`: ballast.CodeInvalid, `{"metrics":[1]}`: ballast.CodeInvalid, `{"metrics":{"x":"high"}}`: ballast.CodeInvalid,
 		`{"metrics":{"x":1e999}}`: ballast.CodeInvalid, `{"metrics":{"":1}}`: ballast.CodeInvalid, `{"num_parameters":1.5}`: ballast.CodeInvalid,
 		`{"num_parameters":9223372036854775808}`: ballast.CodeInvalid, `{"tags":["a","a"]}`: ballast.CodeInvalid,
 		`{"description":"` + strings.Repeat("x", ballast.MaxMetadataBytes) + `"}`: ballast.CodeTooLarge,

@@ -3,7 +3,6 @@ package ballast
 import (
 	"math"
 	"slices"
-	"strings"
 )
 
 // ListedStatus says which versions a list shows.
@@ -93,8 +92,10 @@ func (f VersionFilter) Check() error {
 			return err
 		}
 	}
-	if f.Task != "" && !tasks[f.Task] {
-		return Errorf(CodeInvalid, "task %s is not known; use one of %s", quote(f.Task), strings.Join(Tasks(), ", "))
+	if f.Task != "" {
+		if err := CheckTask(f.Task); err != nil {
+			return err
+		}
 	}
 	if len(f.Tags) > MaxFilters || len(f.Metrics) > MaxFilters {
 		return Errorf(CodeInvalid, "tag and metric: at most %d of each", MaxFilters)

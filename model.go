@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -88,7 +87,7 @@ type Metadata struct {
 	Extra               json.RawMessage    `json:"extra,omitempty"`  // any JSON, kept as it came
 }
 
-// Check refuses metadata that is over MaxMetadataBytes as JSON, or holds a task that is no known one, an empty or
+// Check refuses metadata that is over MaxMetadataBytes as JSON, or holds a task that none is called, an empty or
 // repeated tag, a metric without a name or finite value, control characters outside the description, or a config or
 // extra that nests deeper than MaxMetadataDepth.
 func (m *Metadata) Check() error {
@@ -107,8 +106,10 @@ func (m *Metadata) Check() error {
 	if !utf8.ValidString(m.Description) {
 		return Errorf(CodeInvalid, "description: invalid UTF-8")
 	}
-	if m.Task != "" && !tasks[m.Task] {
-		return Errorf(CodeInvalid, "task %s is not known; use one of %s", quote(m.Task), strings.Join(Tasks(), ", "))
+	if m.Task != "" {
+		if err := CheckTask(m.Task); err != nil {
+			return err
+		}
 	}
 	seen := make(map[string]bool, len(m.Tags))
 	for _, tag := range m.Tags {
@@ -148,29 +149,6 @@ func depth(valid json.RawMessage) (deepest int) {
 		}
 	}
 	return deepest
-}
-
-// tasks are the registry's own six and the pipeline tags of Hugging Face.
-var tasks = toSet(strings.Fields(`text_embedding image_embedding audio_embedding classification ner regression
-	audio-classification audio-text-to-text audio-to-audio any-to-any automatic-speech-recognition depth-estimation
-	document-question-answering feature-extraction fill-mask graph-ml image-classification image-feature-extraction
-	image-segmentation image-text-to-text image-text-to-image image-text-to-video image-to-3d image-to-image
-	image-to-text image-to-video keypoint-detection mask-generation multiple-choice object-detection other
-	question-answering reinforcement-learning robotics sentence-similarity summarization table-question-answering
-	table-to-text tabular-classification tabular-regression tabular-to-text text-classification text-generation
-	text-ranking text-retrieval text-to-3d text-to-audio text-to-image text-to-speech text-to-video text2text-generation
-	time-series-forecasting token-classification translation unconditional-image-generation video-classification
-	video-text-to-text video-to-video visual-document-retrieval visual-question-answering voice-activity-detection
-	zero-shot-classification zero-shot-image-classification zero-shot-object-detection`))
-
-// Tasks returns the accepted tasks, sorted.
-func Tasks() []string {
-	all := make([]string, 0, len(tasks))
-	for t := range tasks {
-		all = append(all, t)
-	}
-	slices.Sort(all)
-	return all
 }
 
 // VersionInfo is a version as the API shows it.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 
@@ -57,18 +56,6 @@ func TestMetadataCheck(t *testing.T) {
 	}
 }
 
-func TestTasks(t *testing.T) {
-	all := ballast.Tasks()
-	if !slices.IsSorted(all) || len(slices.Compact(slices.Clone(all))) != len(all) || len(all) < 50 {
-		t.Errorf("%d tasks: %v", len(all), all)
-	}
-	for _, task := range all {
-		if err := (&ballast.Metadata{Task: task}).Check(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 func TestVersionInfoOnTheWire(t *testing.T) {
 	text := string(must(json.Marshal(ballast.ModelInfo{Scope: scope("acme"), Name: name("m")})))
 	if want := `{"scope":"acme","name":"m","versions":0,"updated_at":null}`; text != want {
@@ -82,26 +69,5 @@ func TestVersionInfoOnTheWire(t *testing.T) {
 	}
 	if got, want := fmt.Sprintf("%+v", out), fmt.Sprintf("%+v", in); got != want {
 		t.Error(cmp.Diff(want, got))
-	}
-}
-
-// TestUnknownTask: the refusal lists what is known, the registry's own six among it.
-func TestUnknownTask(t *testing.T) {
-	own := []string{"text_embedding", "image_embedding", "audio_embedding", "classification", "ner", "regression"}
-	for _, task := range []string{"flying", "NER", "ner ", "text-embedding"} {
-		err := (&ballast.Metadata{Task: task}).Check()
-		if ballast.CodeOf(err) != ballast.CodeInvalid {
-			t.Errorf("%q: %v", task, err)
-			continue
-		}
-		_, list, _ := strings.Cut(err.Error(), "use one of ")
-		if listed := strings.Split(list, ", "); !slices.Equal(listed, ballast.Tasks()) {
-			t.Errorf("%q: the refusal lists %q", task, listed)
-		}
-	}
-	for _, task := range own {
-		if !slices.Contains(ballast.Tasks(), task) {
-			t.Errorf("%s is not known", task)
-		}
 	}
 }

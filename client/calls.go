@@ -256,6 +256,23 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	return err
 }
 
+// Tasks returns the tasks that versions can be for, sorted.
+func (c *Client) Tasks(ctx context.Context) ([]ballast.TaskInfo, error) {
+	page, err := fetch[ballast.TasksPage](ctx, c, call{method: http.MethodGet, path: "/v1/tasks"})
+	return page.Tasks, err
+}
+
+// AddTask adds a task for all scopes, which takes an admin of global; one that is known stays as it is.
+func (c *Client) AddTask(ctx context.Context, task string) (ballast.TaskInfo, error) {
+	return fetch[ballast.TaskInfo](ctx, c, call{method: http.MethodPut, path: "/v1/tasks/" + escape(task)})
+}
+
+// RemoveTask removes a task that was added; an absent one is success.
+func (c *Client) RemoveTask(ctx context.Context, task string) error {
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: "/v1/tasks/" + escape(task)})
+	return err
+}
+
 // Whoami tells whom the registry takes the caller for.
 func (c *Client) Whoami(ctx context.Context) (ballast.Whoami, error) {
 	return fetch[ballast.Whoami](ctx, c, call{method: http.MethodGet, path: "/v1/whoami"})

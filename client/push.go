@@ -66,6 +66,9 @@ func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
 	if err := p.look(ctx); err != nil {
 		return PushResult{Warnings: p.warnings, Skipped: p.skipped}, err
 	}
+	if err := c.checkTask(ctx, o.Metadata.Task); err != nil {
+		return PushResult{Warnings: p.warnings, Skipped: p.skipped}, err
+	}
 	v, err := p.run(ctx)
 	for again, lost := 1, false; again < c.tries && overtaken(err) && !lost; again++ {
 		lost = ballast.CodeOf(err) == ballast.CodeLeaseLost // once: somebody may want the label as much
@@ -79,6 +82,25 @@ func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
 		Version: v, Unchanged: p.unchanged, MetadataKept: p.unchanged && !saidOf(v, o.Metadata),
 		Sent: p.sent.Load(), Skipped: p.skipped, Warnings: p.warnings,
 	}, err
+}
+
+// checkTask asks whether the registry knows a task that not every one does, before bytes are sent for nothing.
+func (c *Client) checkTask(ctx context.Context, task string) error {
+	if task == "" || ballast.IsTask(task) {
+		return nil
+	}
+	all, err := c.Tasks(ctx)
+	if err != nil {
+		return err
+	}
+	known := make([]string, 0, len(all))
+	for _, t := range all {
+		known = append(known, t.Task)
+	}
+	if !slices.Contains(known, task) {
+		return ballast.UnknownTask(task, known)
+	}
+	return nil
 }
 
 // pointAt points an alias at the version that was just pushed.

@@ -365,7 +365,7 @@ func TestPushRefusesBeforeItAsks(t *testing.T) {
 		"no name":  {Path: dir},
 		"alias":    {Path: dir, Target: ref(t, "m@champion")},
 		"no file":  {Path: t.TempDir(), Target: ref(t, "m")},
-		"metadata": {Path: dir, Target: ref(t, "m"), Metadata: ballast.Metadata{Task: "flying"}},
+		"metadata": {Path: dir, Target: ref(t, "m"), Metadata: ballast.Metadata{Task: "Flying!"}},
 		"pattern":  {Path: dir, Target: ref(t, "m"), Include: []string{"["}},
 	}
 	for name, o := range cases {

@@ -10,6 +10,7 @@
 //	ballast retire, rm                 take versions away
 //	ballast events                     what happened
 //	ballast token                      who may do what
+//	ballast task                       what versions can be for
 //
 // A setting is taken from its flag, else from its BALLAST_… variable, else from the configuration file. The client reads
 // BALLAST_URL, BALLAST_TOKEN and BALLAST_TOKEN_FILE, and $XDG_CONFIG_HOME/ballast/config.json, which login writes.

@@ -70,6 +70,10 @@ type Service interface {
 	Tokens(ctx context.Context, p engine.Principal, limit int, cursor string) (ballast.TokensPage, error)
 	RevokeToken(ctx context.Context, p engine.Principal, id string) error
 
+	Tasks(ctx context.Context) (ballast.TasksPage, error)
+	AddTask(ctx context.Context, p engine.Principal, task string) (ballast.TaskInfo, error)
+	RemoveTask(ctx context.Context, p engine.Principal, task string) error
+
 	// Events returns what happened after a cursor, after at most wait while there is nothing.
 	Events(ctx context.Context, p engine.Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error)
 

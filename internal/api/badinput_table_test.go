@@ -12,7 +12,7 @@ import (
 // badRequests is all of them, by name.
 func badRequests() map[string]badRequest {
 	all := map[string]badRequest{}
-	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badIDs()} {
+	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badIDs(), badTasks()} {
 		maps.Copy(all, some)
 	}
 	for name, r := range maps.Clone(all) { // a text of 1 MiB is more than some bodies may hold, and a shorter one is refused for itself
@@ -279,6 +279,21 @@ func badForms() map[string]badRequest {
 	all["unknown field of a file"] = commit(commitBody(strings.Replace(file(`"a"`, offered), "{", `{"mode":511,`, 1)))
 	all["unknown field of a blob"] = ask(blobsBody(strings.Replace(blob("form"), "{", `{"url":"http://store",`, 1)))
 	all["unknown field of a grant"] = badRequest{method: "POST", path: "/v1/tokens", body: `{"grants":[{"scope":"acme","role":"reader","until":1}]}`}
+	return all
+}
+
+// badTasks are what no task is called.
+func badTasks() map[string]badRequest {
+	all := map[string]badRequest{}
+	for name, task := range map[string]string{
+		"NUL": "a%00", "newline": "a%0ab", "capitals": "NER", "dot": "a.b", "slash": "a%2fb", "traversal": "..%2fa", "bytes": "%ff", "long": strings.Repeat("a", 65), "space": "a%20b", "dash first": "-a",
+	} {
+		for _, method := range []string{"PUT", "DELETE"} {
+			all[method+" task "+name] = badRequest{method: method, path: "/v1/tasks/" + task}
+		}
+	}
+	all["a filter by a task that is none"] = badRequest{method: "GET", path: "/v1/versions?task=flying"}
+	all["tasks with a parameter"] = badRequest{method: "GET", path: "/v1/tasks?added=true"}
 	return all
 }
 

@@ -57,7 +57,7 @@ type sent struct {
 // draw makes a request of an actor; nil when no client could send it. Others than acme often repeat what acme did.
 func (p *play) draw(t *testing.T, a *actor) (*http.Request, sent) {
 	s := choose(p.tape, p.deeds)
-	if a == p.acme || s.method == "" || p.pick(3) != 0 {
+	if a == p.acme || a == p.root || s.method == "" || p.pick(3) != 0 {
 		s = p.invent(a)
 	}
 	r, err := http.NewRequestWithContext(t.Context(), s.method, "http://registry"+s.target, bytes.NewReader(s.body))
@@ -73,7 +73,10 @@ func (p *play) invent(a *actor) sent {
 	routes := (&server{}).routes()
 	to := choose(p.tape, routes)
 	if p.pick(2) == 0 { // publishing takes several in a row
-		to = choose(p.tape, slices.DeleteFunc(routes, func(r route) bool { return r.method != "POST" || !strings.HasPrefix(r.path, "/v1/uploads") }))
+		to = choose(p.tape, slices.DeleteFunc((&server{}).routes(), func(r route) bool { return r.method != "POST" || !strings.HasPrefix(r.path, "/v1/uploads") }))
+	}
+	if a == p.root { // who may do all does only what nobody else may
+		to = choose(p.tape, slices.DeleteFunc(routes, func(r route) bool { return !strings.HasPrefix(r.path, "/v1/tasks") }))
 	}
 	method := to.method
 	if p.pick(32) == 0 {
@@ -100,6 +103,8 @@ func (p *play) path(a *actor, template string) string {
 			path.WriteString(p.escape(p.ref()))
 		case "{path}":
 			path.WriteString(p.escape(p.pathFor(a, template)))
+		case "{task}":
+			path.WriteString(p.escape(p.oneOf([]string{"claim-triage", "ner", "other-task", "Not A Task"})))
 		case "{alias}":
 			path.WriteString(p.escape(p.alias(a)))
 		default:

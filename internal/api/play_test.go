@@ -31,6 +31,7 @@ type play struct {
 	doc      *apitest.Description
 	acme     *actor // whose secrets nobody else may see
 	them     *actor
+	root     *actor // who administers the registry
 	nobody   *actor // without a token, or with one that is none
 	injected bool   // a fault of the store, so that unavailable is an answer from now on
 	secrets  []string
@@ -115,7 +116,7 @@ func newPlay(t *testing.T, breaks func(Service) Service, report func(string, ...
 	opening.once.Do(func() { opening.build(t) })
 	acme, them := opening.acme, opening.them
 	m := openMemory(t, playLimits, opening.db.Clone(), opening.store.Clone())
-	p := &play{report: report, memory: m, acme: &acme, them: &them, nobody: &actor{home: "base", tokens: []string{"", "bal_wrong", opening.admin + "x"}}, outcomes: map[string]int{}}
+	p := &play{report: report, memory: m, acme: &acme, them: &them, root: &actor{home: "base", tokens: []string{opening.admin}}, nobody: &actor{home: "base", tokens: []string{"", "bal_wrong", opening.admin + "x"}}, outcomes: map[string]int{}}
 	p.secrets = slices.Clone(opening.secrets)
 	for _, a := range []*actor{p.acme, p.them} {
 		a.uploads, a.minted = slices.Clone(a.uploads), slices.Clone(a.minted)
@@ -184,7 +185,7 @@ func (p *play) sendToStore() {
 
 // request sends one request and holds its answer to every rule.
 func (p *play) request(t *testing.T) {
-	a := choose(p.tape, []*actor{p.acme, p.them, p.them, p.acme, p.them, p.acme, p.nobody})
+	a := choose(p.tape, []*actor{p.acme, p.them, p.them, p.acme, p.them, p.acme, p.nobody, p.root})
 	r, s := p.draw(t, a)
 	if r == nil {
 		return

@@ -63,6 +63,9 @@ func (s *server) routes() []route {
 		{get, "/v1/tokens", s.listTokens},
 		{post, "/v1/tokens", s.createToken},
 		{del, "/v1/tokens/{id}", s.revokeToken},
+		{get, "/v1/tasks", s.listTasks},
+		{put, "/v1/tasks/{task}", s.addTask},
+		{del, "/v1/tasks/{task}", s.removeTask},
 		{get, "/v1/whoami", s.whoami},
 		{get, "/v1/events", s.listEvents},
 

@@ -245,6 +245,18 @@ func (s *stub) Tokens(_ context.Context, _ engine.Principal, limit int, cursor s
 	return ballast.TokensPage{Tokens: some(s, sampleToken)}, s.call(limit, cursor)
 }
 
+func (s *stub) Tasks(context.Context) (ballast.TasksPage, error) {
+	return ballast.TasksPage{Tasks: some(s, ballast.TaskInfo{Task: "claim-triage", AddedBy: "root@global", AddedAt: sampleTime}, ballast.TaskInfo{Task: "ner"})}, s.call()
+}
+
+func (s *stub) AddTask(_ context.Context, _ engine.Principal, task string) (ballast.TaskInfo, error) {
+	return ballast.TaskInfo{Task: task, AddedBy: "root@global", AddedAt: sampleTime}, s.call(task)
+}
+
+func (s *stub) RemoveTask(_ context.Context, _ engine.Principal, task string) error {
+	return s.call(task)
+}
+
 func (s *stub) RevokeToken(_ context.Context, _ engine.Principal, id string) error { return s.call(id) }
 
 func (s *stub) Ready(context.Context) error { return s.call() }
@@ -259,7 +271,7 @@ func some[T any](s *stub, items ...T) []T {
 
 // fill writes a request path from a route's path.
 func fill(template string) string {
-	return strings.NewReplacer("{id}", "u1", "{name}", "llama/tiny", "{ref}", "1", "{path}", "a/model.safetensors", "{alias}", "champion").Replace(template)
+	return strings.NewReplacer("{id}", "u1", "{name}", "llama/tiny", "{ref}", "1", "{path}", "a/model.safetensors", "{alias}", "champion", "{task}", "claim-triage").Replace(template)
 }
 
 const versionPath = "/v1/models/{name}/versions/{ref}"

@@ -10,14 +10,15 @@ import (
 type named int
 
 const (
-	aModel   named = iota // in the path, in the scope
-	aScope                // in the body: where something new is to be
-	anUpload              // by its id
-	aToken                // by its id; a grant is no role in the scope of another's, and only an admin knows of one
-	aGrant                // in the body: who may hand out a scope is told so, whether anything is there or not
-	aList                 // of what is in the scope; one that is not to be seen is empty
-	oneself               // nothing: what the token is, and hears
-	nothing               // and asks for no token
+	aModel      named = iota // in the path, in the scope
+	aScope                   // in the body: where something new is to be
+	anUpload                 // by its id
+	aToken                   // by its id; a grant is no role in the scope of another's, and only an admin knows of one
+	aGrant                   // in the body: who may hand out a scope is told so, whether anything is there or not
+	aList                    // of what is in the scope; one that is not to be seen is empty
+	oneself                  // nothing: what the token is, and hears
+	theRegistry              // what is everybody's: a change takes the role in global
+	nothing                  // and asks for no token
 )
 
 // tenancyRow is one request of one route, written for a subject in a scope: the least role in that scope that may send
@@ -82,6 +83,9 @@ func tenancyRows() []tenancyRow {
 			return fmt.Sprintf(`{"grants":[{"scope":%q,"role":"reader"}]}`, scope)
 		}},
 		{route: "DELETE /v1/tokens/{id}", names: aToken, least: ballast.Admin},
+		{route: "GET /v1/tasks", names: oneself},
+		{route: "PUT /v1/tasks/{task}", names: theRegistry, least: ballast.Admin},
+		{route: "DELETE /v1/tasks/{task}", names: theRegistry, least: ballast.Admin},
 		{route: "GET /v1/whoami", names: oneself},
 		{route: "GET /v1/events", names: oneself},
 
@@ -104,6 +108,10 @@ func (r tenancyRow) want(c caller, scope ballast.Scope) ballast.Code {
 		return ""
 	case r.names == oneself:
 		has = c.role
+	case r.names == theRegistry && p.Role(ballast.Global) < r.least:
+		return ballast.CodeDenied
+	case r.names == theRegistry:
+		return ""
 	case r.names == aGrant || r.names == aToken:
 		if p.Role(ballast.Global) == ballast.Admin {
 			return ""

@@ -126,7 +126,7 @@ func (r tenancyRow) request(s subject, qualified bool) (method, path, body strin
 	if r.names == aToken {
 		id = s.token
 	}
-	path = strings.NewReplacer("{id}", id, "{name}", name, "{ref}", "3", "{path}", "w.safetensors", "{alias}", "champion").Replace(path)
+	path = strings.NewReplacer("{id}", id, "{name}", name, "{ref}", "3", "{path}", "w.safetensors", "{alias}", "champion", "{task}", "claim-triage").Replace(path)
 	if strings.Contains(r.query, "%s") {
 		path += fmt.Sprintf(r.query, s.scope)
 	} else {

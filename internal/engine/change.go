@@ -302,7 +302,7 @@ func showEvents(found []index.Event, next index.EventCursor) ballast.EventsPage 
 	for _, e := range found {
 		shown := ballast.Event{
 			Cursor: index.EventCursor{Epoch: e.Epoch, Number: e.Number}.String(), At: e.At, By: e.By, Kind: e.Kind, Scope: e.Scope, Name: e.Name,
-			Alias: e.Alias, Token: e.Token, From: e.From, Before: e.Before, After: e.After, Fields: e.Fields,
+			Alias: e.Alias, Token: e.Token, Task: e.Task, From: e.From, Before: e.Before, After: e.After, Fields: e.Fields,
 		}
 		if !e.Version.IsZero() {
 			shown.Key = ballast.Key{Scope: e.Scope, Name: e.Name, Version: e.Version}.String()

@@ -74,6 +74,9 @@ func (e *Engine) accept(ctx context.Context, p Principal, u index.Upload, req ba
 	if err := req.Metadata.Check(); err != nil {
 		return err
 	}
+	if err := e.index.KnowsTask(ctx, req.Metadata.Task); err != nil {
+		return err
+	}
 	if err := e.fixBase(ctx, p, u.Scope, &req.Metadata); err != nil {
 		return err
 	}

@@ -240,7 +240,13 @@ func (w *walk) plain() error {
 	if err != nil {
 		return err
 	}
-	return w.RevokeToken(w.ctx, admin, token.ID)
+	if err := w.RevokeToken(w.ctx, admin, token.ID); err != nil {
+		return err
+	}
+	if _, err := w.AddTask(w.ctx, admin, "walking"); err != nil {
+		return err
+	}
+	return w.RemoveTask(w.ctx, admin, "walking")
 }
 
 // parts publishes in parts. The re-read meets trouble: see troubled.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -34,7 +35,7 @@ type filtered struct {
 // begin reads the filter and the cursor of a list. Errors: invalid; not_found for a base that the principal does not
 // see; gone when the base's reference now means another version than when the list began.
 func (e *Engine) begin(ctx context.Context, p Principal, kind string, l ListVersions) (f filtered, err error) {
-	if err := l.Filter.Check(); err != nil {
+	if err := cmp.Or(l.Filter.Check(), e.index.KnowsTask(ctx, l.Filter.Task)); err != nil {
 		return f, err
 	}
 	f.kind = kind

@@ -70,6 +70,11 @@ func (x *Index) Patch(ctx context.Context, k ballast.Key, c Change, metadata map
 		if v.Metadata, fields, err = v.Metadata.Patched(metadata); err != nil {
 			return err
 		}
+		if slices.Contains(fields, "task") {
+			if err := knowsTask(tx, v.Metadata.Task); err != nil {
+				return err
+			}
+		}
 		if stage != "" && stage != v.Stage {
 			if err := moveStage(tx, &v, stage, c.By, at); err != nil {
 				return err

@@ -24,6 +24,7 @@ type Event struct {
 	From    ballast.Version   `json:"from,omitzero"`  // promoted, rolled back: what was in production before
 	Alias   ballast.Alias     `json:"alias,omitzero"` // of an alias that changed
 	Token   string            `json:"token,omitempty"`
+	Task    string            `json:"task,omitempty"`
 	Before  int64             `json:"before,omitempty"` // revision of what changed; 0: it was not there
 	After   int64             `json:"after,omitempty"`  // 0: it is gone
 	Fields  []string          `json:"fields,omitempty"` // that a change of a version touched, sorted

@@ -36,6 +36,7 @@ const (
 	kindReclaim     = 'g' // scope, digest → nothing: blobs in deleting or aborting
 	kindRecord      = 's' // scope, name, order → bytes of the record that a sealed version waits for
 	kindToken       = 'T' // id → Token
+	kindTask        = 'K' // task → Task: those that were added
 	kindProduction  = 'o' // scope, name → Production: the version in production
 	kindHistory     = 'H' // scope, name, number → Promotion: what was in production, and why
 	kindChild       = 'c' // scope, name, order in hex of the base; scope, name, order of the child → nothing
