@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -195,7 +196,13 @@ func (c *Client) noAnswer(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return ballast.Errorf(ballast.CodeUnavailable, "no answer from %s: %w; check the URL, the network and that the registry runs", c.base, bare(err))
+	hint := "check the URL, the network and that the registry runs"
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+		hint = "if it is yours, name the file with its authority's certificate in SSL_CERT_FILE"
+	} else if strings.Contains(err.Error(), "HTTP response to HTTPS client") {
+		hint = "the registry speaks plain HTTP: write http:// instead of https://"
+	}
+	return ballast.Errorf(ballast.CodeUnavailable, "no answer from %s: %w; %s", c.base, bare(err), hint)
 }
 
 // bare strips the URL that net/http puts around an error: of a signed request it is a credential.
@@ -223,7 +230,10 @@ func (c *Client) checkRedirect(call call, resp *http.Response) error {
 func (c *Client) problem(call call, resp *http.Response, body []byte) *ballast.Error {
 	e := &ballast.Error{}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if kind != "application/problem+json" || json.Unmarshal(body, e) != nil || e.Code == "" {
+	switch {
+	case bytes.HasPrefix(body, []byte("Client sent an HTTP request to an HTTPS server")): // as net/http puts it
+		e = ballast.Errorf(ballast.CodeInvalid, "%s speaks HTTPS: write https:// instead of http://", c.base)
+	case kind != "application/problem+json" || json.Unmarshal(body, e) != nil || e.Code == "":
 		e = ballast.Errorf(codeOfStatus(resp.StatusCode), "%s %s%s answered %d %s without saying why; check the URL and what stands between",
 			call.method, c.base, call.path, resp.StatusCode, http.StatusText(resp.StatusCode))
 	}

@@ -18,6 +18,8 @@ type serveCmd struct {
 	MetricsListen string `env:"BALLAST_METRICS_LISTEN" placeholder:"HOST:PORT" help:"Address of /metrics (default localhost:9464, or the next free port); \"off\" for none."`
 	RecordKey     string `env:"BALLAST_RECORD_KEY" type:"path" placeholder:"FILE" help:"File with the key that signs version records (default: record.key in the data folder)."`
 
+	TLS tlsFlags `embed:"" prefix:"tls-" group:"TLS"`
+
 	S3               storeFlags `embed:"" prefix:"s3-" envprefix:"BALLAST_S3_" group:"Object store"`
 	AllowUnsafeStore bool       `env:"BALLAST_ALLOW_UNSAFE_STORE" group:"Object store" help:"Start on a store that accepts a signature of zeros (CVE-2026-40344). Waives nothing else."`
 	TakeOver         bool       `group:"Object store" help:"Make this index the owner of the prefix. The former owner stops writing; this one waits a minute for it."`

@@ -26,7 +26,7 @@ func (s *serving) listen(ctx context.Context) (err error) {
 	if s.api, err = s.take(ctx, "--listen", s.cmd.Listen, defaultListen); err != nil {
 		return err
 	}
-	s.publicURL = cmp.Or(s.cmd.PublicURL, urlOf(s.cmd.listen(), s.api.Addr()))
+	s.publicURL = cmp.Or(s.cmd.PublicURL, urlOf(s.cmd.TLS.scheme(), s.cmd.listen(), s.api.Addr()))
 	if s.cmd.MetricsListen == metricsOff {
 		return nil
 	}
@@ -90,7 +90,7 @@ func portOf(a net.Addr) string {
 
 // urlOf is where clients reach what was asked to listen on address and got bound. An address that stands for every
 // interface is shown as the machine's name.
-func urlOf(address string, bound net.Addr) string {
+func urlOf(scheme, address string, bound net.Addr) string {
 	host, _, _ := net.SplitHostPort(address)
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
@@ -98,5 +98,5 @@ func urlOf(address string, bound net.Addr) string {
 			host = name
 		}
 	}
-	return "http://" + net.JoinHostPort(host, portOf(bound))
+	return scheme + "://" + net.JoinHostPort(host, portOf(bound))
 }

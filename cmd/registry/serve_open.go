@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,14 +50,15 @@ type serving struct {
 	app *app
 	log *slog.Logger
 
-	data      string
-	embedded  *s3dev.Server // nil with a store of the user's
-	store     objstore.Config
-	api       net.Listener
-	metrics   net.Listener // nil when turned off
-	publicURL string
-	engine    *engine.Engine
-	registry  *prometheus.Registry // of metrics
+	data        string
+	embedded    *s3dev.Server // nil with a store of the user's
+	store       objstore.Config
+	api         net.Listener
+	metrics     net.Listener // nil when turned off
+	publicURL   string
+	certificate *certificate // of the API; nil for plain HTTP
+	engine      *engine.Engine
+	registry    *prometheus.Registry // of metrics
 
 	closers []func() error // run last first
 }
@@ -64,7 +66,7 @@ type serving struct {
 // open brings up everything but the answering of requests. Whatever can be refused without touching the store is
 // refused before it is touched, and a taken port before the prefix is claimed.
 func (s *serving) open(ctx context.Context) error {
-	if err := errors.Join(s.cmd.S3.check(), s.cmd.checkReach()); err != nil {
+	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.checkReach()); err != nil {
 		return err
 	}
 	var err error
@@ -76,6 +78,9 @@ func (s *serving) open(ctx context.Context) error {
 		return err
 	}
 	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	if err := s.secure(); err != nil {
 		return err
 	}
 	bucket, err := s.openStore(ctx)
@@ -224,9 +229,14 @@ const (
 // serve answers requests until ctx ends or a listener fails.
 func (s *serving) serve(ctx context.Context) error {
 	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version})
+	face = api.AllowHosts(face, allowedHosts(s.api.Addr(), s.publicURL))
 	base, cut := context.WithCancel(context.Background())
 	defer cut()
-	servers := map[*http.Server]net.Listener{api.NewServer(face, s.log): s.api}
+	front := api.NewServer(face, s.log)
+	servers := map[*http.Server]net.Listener{front: s.api}
+	if s.certificate != nil {
+		front.TLSConfig = &tls.Config{GetCertificate: s.certificate.get, MinVersion: tls.VersionTLS12}
+	}
 	if s.metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
@@ -236,7 +246,7 @@ func (s *serving) serve(ctx context.Context) error {
 	for server, listener := range servers {
 		server.BaseContext = func(net.Listener) context.Context { return base }
 		g.Go(func() error {
-			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			if err := answer(server, listener); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serving %s: %w", listener.Addr(), err)
 			}
 			return nil
@@ -249,6 +259,13 @@ func (s *serving) serve(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+func answer(server *http.Server, l net.Listener) error {
+	if server.TLSConfig != nil {
+		return server.ServeTLS(l, "", "")
+	}
+	return server.Serve(l)
 }
 
 func drain(server *http.Server, cut context.CancelFunc) {

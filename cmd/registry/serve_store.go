@@ -107,7 +107,7 @@ func (c *serveCmd) reachLine(host, port string) []string {
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
 		address = host
 	}
-	publicURL := cmp.Or(c.PublicURL, "http://"+net.JoinHostPort(name, fixedPort(port, defaultListen)))
+	publicURL := cmp.Or(c.PublicURL, c.TLS.scheme()+"://"+net.JoinHostPort(name, fixedPort(port, defaultListen)))
 	storeHost, storePort, err := net.SplitHostPort(c.S3.Listen)
 	if err != nil || isLoopback(storeHost) {
 		storeHost = host
@@ -134,6 +134,7 @@ func (c *serveCmd) ownLine() []string {
 	line := []string{"ballast", "serve"}
 	for _, f := range []struct{ flag, value string }{
 		{"--config", string(c.Config)}, {"--data", c.Data}, {"--metrics-listen", c.MetricsListen}, {"--record-key", c.RecordKey},
+		{"--tls-cert", c.TLS.Cert}, {"--tls-key", c.TLS.Key},
 		{"--log-format", strings.TrimPrefix(c.LogFormat, "text")},
 	} {
 		if f.value != "" {
