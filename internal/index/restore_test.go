@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"testing"
-	"time"
 
 	"github.com/ballast-registry/ballast"
 )
@@ -49,6 +47,9 @@ func (x *Index) Restore(ctx context.Context, versions []Version) error {
 	return nil
 }
 
+// KindsOfVersions are the kinds of keys that Restore writes.
+var KindsOfVersions = []byte{kindName, kindVersion, kindCandidate, kindByDigest, kindByManifest, kindByTime, kindChild}
+
 func restore(tx Tx, v Version) error {
 	k := scopedName(kindName, v.Scope, v.Name)
 	name, _, err := lookup[Name](tx, k)
@@ -75,38 +76,4 @@ func restore(tx Tx, v Version) error {
 		}
 	}
 	return errors.Join(err, put(tx, k, name), putVersion(tx, v), putAll(tx, found...))
-}
-
-// TestRestore holds what a benchmark loads to what publishing makes: a list that finds nothing is a fast one.
-func TestRestore(t *testing.T) {
-	x, err := Open(t.Context(), NewMem(), time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	name, err := ballast.ParseName("m")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var versions []Version
-	for i, status := range []ballast.Status{ballast.StatusReady, ballast.StatusRetired, ballast.StatusDeleted} {
-		versions = append(versions, Version{
-			Scope: ballast.Global, Name: name, Version: ballast.MajorVersion(uint64(1 + i)), Status: status, Stage: ballast.StageNone,
-			Digest: ballast.DigestOf([]byte(status)), CreatedAt: ballast.At(time.Now()), Revision: 1,
-		})
-	}
-	if err := x.Restore(t.Context(), versions); err != nil {
-		t.Fatal(err)
-	}
-	all := func(Version) bool { return true }
-	for _, order := range []ballast.VersionOrder{ballast.OrderNewest, ballast.OrderOldest} {
-		page, _, err := x.AllVersions(t.Context(), VersionList{Scopes: []ballast.Scope{ballast.Global}, Order: order, Limit: 10, Keep: all})
-		if err != nil || len(page) != 2 {
-			t.Errorf("%s first lists %d versions of 2 that are not deleted: %v", order, len(page), err)
-		}
-	}
-	v, err := x.Resolve(t.Context(), Lookup{Scopes: []ballast.Scope{ballast.Global}}, ballast.Ref{Name: name})
-	if err != nil || v.Version != versions[0].Version {
-		t.Errorf("latest is %s, want %s: %v", v.Version, versions[0].Version, err)
-	}
 }
