@@ -23,6 +23,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/api"
 	"github.com/ballast-registry/ballast/internal/atomicfile"
 	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/hub"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/s3dev"
@@ -223,7 +224,8 @@ const (
 
 // serve answers requests until ctx ends or a listener fails.
 func (s *serving) serve(ctx context.Context) error {
-	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version})
+	guest := hub.New(s.engine, hub.Options{PublicURL: s.cmd.PublicURL})
+	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version, Guest: guest})
 	base, cut := context.WithCancel(context.Background())
 	defer cut()
 	servers := map[*http.Server]net.Listener{api.NewServer(face, s.log): s.api}
