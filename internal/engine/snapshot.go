@@ -22,7 +22,10 @@ type Snapshot struct {
 // version is sealed.
 func (e *Engine) Snapshot(ctx context.Context, p Principal, ref ballast.Ref) (Snapshot, error) {
 	v, files, err := e.served(ctx, p, ref)
-	return Snapshot{showVersion(v, nil), files}, err
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return Snapshot{showVersion(v, nil), files}, nil
 }
 
 // AtCommit returns a reference to the version whose digest begins with these hex digits: versions of one digest have the same files, so

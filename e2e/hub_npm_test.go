@@ -122,7 +122,7 @@ func TestHubJS(t *testing.T) {
 			})).Version
 		}
 		first := push("acme/tiny:1", files)
-		_ = must[ballast.AliasInfo](t)(c.SetAlias(t.Context(), ref("acme/tiny@champion"), ballast.MajorVersion(1), nil))
+		_ = must[ballast.AliasInfo](t)(c.SetAlias(t.Context(), ref("acme/tiny"), must[ballast.Alias](t)(ballast.ParseAlias("champion")), first.Version, 0))
 		js := r.jsClient(t, r.token(t, "acme=reader"))
 		commit := first.Digest.Encoded()[:40]
 		for _, revision := range []string{"", "main", "1", "champion", commit} {
@@ -194,11 +194,11 @@ func (c hubClient) readsAll(t *testing.T, revision, commit string, files map[str
 			t.Errorf("%s from 1 to 70: %+v, want %+v", path, cut[i], want)
 		}
 	}
-	wantListed(t, "tree", tree, files)
-	wantListed(t, "paths", infos, files)
+	wantEntries(t, "tree", tree, files)
+	wantEntries(t, "paths", infos, files)
 }
 
-func wantListed(t *testing.T, what string, list []listed, files map[string][]byte) {
+func wantEntries(t *testing.T, what string, list []listed, files map[string][]byte) {
 	t.Helper()
 	seen := map[string]bool{}
 	for _, f := range list {
@@ -258,7 +258,7 @@ func (c hubClient) refusals(t *testing.T, r *registry) {
 		}
 	}
 	maintainer := r.as(t, "acme=maintainer")
-	if _, err := maintainer.Retire(t.Context(), ref("acme/tiny:1")); err != nil {
+	if _, _, err := maintainer.Retire(t.Context(), ref("acme/tiny:1"), 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range c.run(t, hubCall{"downloadFile", ask, nil}, hubCall{"snapshotDownload", params{"repo": repo, "revision": "1", "cacheDir": t.TempDir()}, nil}) {
