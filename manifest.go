@@ -231,3 +231,6 @@ func MediaTypeOf(p string) string {
 	}
 	return mediaWeight
 }
+
+// IsWeight reports whether MediaTypeOf takes the file at a path for a weight.
+func IsWeight(p string) bool { return MediaTypeOf(p) == mediaWeight }

@@ -19,6 +19,8 @@ var programs = map[string][]string{
 	"boto3":   {"python3", "-c", "import boto3"},
 	"curl":    {"curl", "--version"},
 	"jq":      {"jq", "--version"},
+	"node":    {"node", "--version"},
+	"npm":     {"npm", "--version"},
 	"openssl": {"openssl", "version"},
 }
 

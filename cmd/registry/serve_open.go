@@ -24,6 +24,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/api"
 	"github.com/ballast-registry/ballast/internal/atomicfile"
 	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/hub"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/s3dev"
@@ -228,7 +229,8 @@ const (
 
 // serve answers requests until ctx ends or a listener fails.
 func (s *serving) serve(ctx context.Context) error {
-	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version})
+	guest := hub.New(s.engine, hub.Options{PublicURL: s.cmd.PublicURL})
+	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version, Guest: guest})
 	face = api.AllowHosts(face, allowedHosts(s.api.Addr(), s.publicURL))
 	base, cut := context.WithCancel(context.Background())
 	defer cut()

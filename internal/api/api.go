@@ -87,6 +87,18 @@ type Options struct {
 	Registerer prometheus.Registerer // of the metrics; nil keeps them unregistered
 	Version    string                // of the service, as whoami shows it
 	Clock      func() time.Time      // nil: time.Now
+	Guest      Guest                 // nil: paths that are not this face's own are not found
+}
+
+// Guest is a face in another protocol on the same listener. It gets the requests whose path is none of this face's own,
+// and shares the request ids, the authentication, the log and the metrics.
+type Guest interface {
+	// Serve answers a request of p. An error that it returns before it has written anything is answered by Refuse.
+	Serve(w http.ResponseWriter, r *http.Request, p engine.Principal) error
+	// Refuse answers a request that Serve, or the authentication before it, refused.
+	Refuse(w http.ResponseWriter, r *http.Request, e *ballast.Error)
+	// Template is the route of a request, for labels and logs: never what a client made up.
+	Template(r *http.Request) string
 }
 
 type server struct {
@@ -95,6 +107,7 @@ type server struct {
 	metrics   metrics
 	version   string
 	now       func() time.Time
+	guest     Guest
 	decoding  *semaphore.Weighted // long bodies
 	templates map[string]string   // echo's pattern → the route's path as docs/openapi.yaml writes it
 }
@@ -107,6 +120,7 @@ func New(service Service, opt Options) http.Handler {
 		metrics:   newMetrics(opt.Registerer),
 		version:   opt.Version,
 		now:       opt.Clock,
+		guest:     opt.Guest,
 		decoding:  semaphore.NewWeighted(decodesAtOnce),
 		templates: make(map[string]string),
 	}
@@ -115,7 +129,7 @@ func New(service Service, opt Options) http.Handler {
 	}
 	e := echo.New()
 	e.Pre(routeEscaped)
-	e.Use(s.observe, s.authenticate)
+	e.Use(s.observe, s.authenticate, s.hand)
 	for _, r := range s.routes() {
 		s.register(e, r)
 	}

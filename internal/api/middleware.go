@@ -62,13 +62,41 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		header.Set("X-Content-Type-Options", "nosniff")
 		err := guard(next, c)
 		if err != nil {
-			writeProblem(c, problemOf(err))
+			s.refuse(c, problemOf(err))
 		}
 		took := time.Since(start)
 		s.metrics.observe(s.template(c), c.Request().Method, c.Response().Status, took)
 		s.logAccess(c, err, took)
 		return nil
 	}
+}
+
+// refuse answers an error in the words of the face that was asked, unless the answer has begun.
+func (s *server) refuse(c echo.Context, e *ballast.Error) {
+	switch {
+	case c.Response().Committed:
+	case s.isGuests(c.Request()):
+		e.RequestID = c.Get(keyRequestID).(string)
+		s.guest.Refuse(c.Response(), c.Request(), e)
+	default:
+		writeProblem(c, e)
+	}
+}
+
+// hand gives a request that is the guest's to it.
+func (s *server) hand(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if s.isGuests(c.Request()) {
+			return s.guest.Serve(c.Response(), c.Request(), principalOf(c))
+		}
+		return next(c)
+	}
+}
+
+// isGuests reports whether a request is for the guest: its path is none of this face's own.
+func (s *server) isGuests(r *http.Request) bool {
+	path := r.URL.Path
+	return s.guest != nil && !isOpen(path) && path != "/v1" && !strings.HasPrefix(path, "/v1/")
 }
 
 // requestID is the caller's own when it is short and plain, else a new one.
@@ -187,7 +215,8 @@ func (s *server) principal(r *http.Request) (engine.Principal, error) {
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return engine.Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "the Authorization header must read: Bearer <token>")
 	}
-	p, err := s.service.Authenticate(r.Context(), token)
+	// Clients of Hugging Face refuse a token that does not begin so.
+	p, err := s.service.Authenticate(r.Context(), strings.TrimPrefix(token, "hf_"))
 	if err != nil {
 		return engine.Principal{}, fmt.Errorf("api: authenticate: %w", err)
 	}

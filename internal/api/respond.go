@@ -107,12 +107,9 @@ func routingProblem(he *echo.HTTPError) *ballast.Error {
 	return e
 }
 
-// writeProblem writes an RFC 9457 problem document, unless the answer has begun. The status is the code's own; only
+// writeProblem writes an RFC 9457 problem document. The status is the code's own; only
 // 405 has none of its own and travels as invalid.
 func writeProblem(c echo.Context, e *ballast.Error) {
-	if c.Response().Committed {
-		return
-	}
 	e.Title = http.StatusText(e.Status)
 	e.RequestID = c.Get(keyRequestID).(string)
 	header := c.Response().Header()

@@ -103,6 +103,9 @@ func patterns(path string) []string {
 
 // template is the path of the route that c was sent to, for labels and logs: never what a client made up.
 func (s *server) template(c echo.Context) string {
+	if s.isGuests(c.Request()) {
+		return s.guest.Template(c.Request())
+	}
 	if t, ok := s.templates[c.Path()]; ok {
 		return t
 	}

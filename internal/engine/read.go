@@ -64,14 +64,18 @@ func (e *Engine) showVersions(ctx context.Context, versions ...index.Version) ([
 	}
 	shown := make([]ballast.VersionInfo, 0, len(versions))
 	for i, v := range versions {
-		shown = append(shown, ballast.VersionInfo{
-			Key: v.Key().String(), Scope: v.Scope, Name: v.Name, Version: v.Version, Status: v.Status, Stage: v.Stage,
-			Digest: v.Digest, ObjectKey: ballast.BlobKey(v.Scope, v.Digest), Size: v.Size, Files: v.Files, Assurance: v.Assurance,
-			Weights: v.Weights, Aliases: aliases[i], Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
-			RetiredBy: v.RetiredBy, RetiredAt: v.RetiredAt, Revision: v.Revision,
-		})
+		shown = append(shown, showVersion(v, aliases[i]))
 	}
 	return shown, nil
+}
+
+func showVersion(v index.Version, aliases []ballast.Alias) ballast.VersionInfo {
+	return ballast.VersionInfo{
+		Key: v.Key().String(), Scope: v.Scope, Name: v.Name, Version: v.Version, Status: v.Status, Stage: v.Stage,
+		Digest: v.Digest, ObjectKey: ballast.BlobKey(v.Scope, v.Digest), Size: v.Size, Files: v.Files, Assurance: v.Assurance,
+		Weights: v.Weights, Aliases: aliases, Metadata: v.Metadata, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
+		RetiredBy: v.RetiredBy, RetiredAt: v.RetiredAt, Revision: v.Revision,
+	}
 }
 
 // Models lists the names that the principal sees: its own and the global ones that they do not shadow, or those of one

@@ -66,44 +66,45 @@ func Build(ctx context.Context, name string, log io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", fmt.Errorf("tool: folder for built programs: %w", err)
+	return path, keep(filepath.Dir(path), name, log, func(tmp string) error { return build(ctx, mod, tmp, name, log) })
+}
+
+// keep fills dir, unless it is there. fill works beside it, and a rename follows, so that dir is whole whenever it is there.
+func keep(dir, name string, log io.Writer, fill func(tmp string) error) error {
+	cache := filepath.Dir(dir)
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return fmt.Errorf("tool: folder for built programs: %w", err)
 	}
 	unlock, err := lock(dir + ".lock")
 	if err != nil {
-		return "", fmt.Errorf("tool: waiting for another build of %s: %w", name, err)
+		return fmt.Errorf("tool: waiting for another build of %s: %w", name, err)
 	}
 	defer unlock()
-	if path, err := Find(name); err == nil {
-		return path, nil
+	if _, err := os.Stat(dir); err == nil {
+		return nil
 	}
-	fmt.Fprintf(log, "tool: building %s into %s (minutes when Go's build cache is cold)\n", name, dir)
-	if err := build(ctx, mod, name, dir, log); err != nil {
-		return "", fmt.Errorf("tool: building %s: %w", name, err)
-	}
-	return path, nil
-}
-
-// build compiles beside dir and renames, so that dir is whole whenever it is there.
-func build(ctx context.Context, mod, name, dir string, log io.Writer) error {
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".building-")
+	fmt.Fprintf(log, "tool: building %s into %s (minutes when caches are cold)\n", name, dir)
+	tmp, err := os.MkdirTemp(cache, ".building-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(tmp, name), "tool")
-	cmd.Dir = mod
-	// The caller may be cross-compiling or run with flags of its own; the program must run here.
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Run(); err != nil {
-		return err
+	if err := fill(tmp); err != nil {
+		return fmt.Errorf("tool: building %s: %w", name, err)
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // a folder of programs
 		return err
 	}
 	return os.Rename(tmp, dir)
+}
+
+func build(ctx context.Context, mod, tmp, name string, log io.Writer) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(tmp, name), "tool")
+	cmd.Dir = mod
+	// The caller may be cross-compiling or run with flags of its own; the program must run here.
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+	cmd.Stdout, cmd.Stderr = log, log
+	return cmd.Run()
 }
 
 // locate returns the folder of the program's pin and the path where its build is kept.
@@ -113,20 +114,25 @@ func locate(name string) (mod, path string, err error) {
 		return "", "", err
 	}
 	mod = filepath.Join(root, name)
-	hash := sha256.New()
-	for _, file := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile(filepath.Join(mod, file))
+	dir, err := home(mod, "go.mod", "go.sum")
+	return mod, filepath.Join(dir, name), err
+}
+
+// home is where what the pin in a folder names is kept: its path changes with the files of the pin.
+func home(pin string, files ...string) (string, error) {
+	name, hash := filepath.Base(pin), sha256.New()
+	for _, file := range files {
+		data, err := os.ReadFile(filepath.Join(pin, file))
 		if err != nil {
-			return "", "", fmt.Errorf("tool: pin of %s: %w", name, err)
+			return "", fmt.Errorf("tool: pin of %s: %w", name, err)
 		}
 		fmt.Fprintf(hash, "%s %d\n%s", file, len(data), data)
 	}
 	cache, err := cacheFolder()
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
-	dir := strings.Join([]string{name, hex.EncodeToString(hash.Sum(nil))[:12], runtime.GOOS, runtime.GOARCH}, "-")
-	return mod, filepath.Join(cache, dir, name), nil
+	return filepath.Join(cache, strings.Join([]string{name, hex.EncodeToString(hash.Sum(nil))[:12], runtime.GOOS, runtime.GOARCH}, "-")), nil
 }
 
 func cacheFolder() (string, error) {

@@ -45,7 +45,7 @@ func Validate(t Reporter, h http.Handler) http.Handler {
 }
 
 // Proxy starts a proxy before the registry at target, until the test ends, and returns its URL. It passes everything on
-// unchanged and holds each answer to the description; where the registry breaks a connection, so does it.
+// unchanged and holds each answer of the native face to the description; where the registry breaks a connection, so does it.
 func Proxy(t interface {
 	Reporter
 	Cleanup(func())
@@ -68,7 +68,14 @@ func Proxy(t interface {
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 		ErrorLog:      log.New(io.Discard, "", 0),
 	}
-	srv := httptest.NewServer(Validate(t, forward))
+	native := Validate(t, forward)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path := r.URL.Path; strings.HasPrefix(path, "/v1/") || path == "/healthz" || path == "/readyz" || path == "/openapi.yaml" {
+			native.ServeHTTP(w, r)
+			return
+		}
+		forward.ServeHTTP(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	// A registry's host name is another one than its store's.
 	return strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)

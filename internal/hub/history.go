@@ -1,0 +1,114 @@
+package hub
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+)
+
+// maxHistory bounds the versions of one answer: the highest of a name.
+const maxHistory = 1000
+
+// title is a version as the title of a commit.
+func title(v ballast.VersionInfo) string { return "version " + v.Version.String() }
+
+// history returns the versions of a name that are served, the highest first.
+func (h *Hub) history(r *request, name ballast.Name) ([]ballast.VersionInfo, error) {
+	page, err := h.service.Versions(r.Context(), r.principal, ballast.Scope{}, name, engine.ListVersions{Limit: maxHistory})
+	return page.Versions, err
+}
+
+// gitRef is a branch or a tag.
+type gitRef struct {
+	Name         string `json:"name"`
+	Ref          string `json:"ref"`
+	TargetCommit string `json:"targetCommit"`
+}
+
+// refList holds all four lists, the empty ones too: clients look into each.
+type refList struct {
+	Branches     []gitRef `json:"branches"`
+	Converts     []gitRef `json:"converts"`
+	Tags         []gitRef `json:"tags"`
+	PullRequests []gitRef `json:"pullRequests"`
+}
+
+// refs answers the revisions of a model: main and the aliases, which move, as branches, and the versions as tags.
+func (h *Hub) refs(w http.ResponseWriter, r *request) error {
+	name, err := r.name(w)
+	if err != nil {
+		return err
+	}
+	versions, err := h.history(r, name)
+	if err != nil {
+		return h.missing(w, r, name, err)
+	}
+	aliases, err := h.service.Aliases(r.Context(), r.principal, ballast.Scope{}, name)
+	if err != nil {
+		return h.missing(w, r, name, err)
+	}
+	list := refList{[]gitRef{}, []gitRef{}, []gitRef{}, []gitRef{}}
+	branch := func(branch string, ref ballast.Ref) error {
+		v, err := h.service.Version(r.Context(), r.principal, ref)
+		switch ballast.CodeOf(err) {
+		case "":
+			list.Branches = append(list.Branches, gitRef{branch, "refs/heads/" + branch, commitOf(v)})
+		case ballast.CodeNotFound, ballast.CodeRetired:
+		default:
+			return err
+		}
+		return nil
+	}
+	if err := branch("main", ballast.Ref{Name: name}); err != nil {
+		return err
+	}
+	for _, a := range aliases.Aliases {
+		if err := branch(a.Alias.String(), ballast.Ref{Name: name, Alias: a.Alias}); err != nil {
+			return err
+		}
+	}
+	for _, v := range versions {
+		list.Tags = append(list.Tags, gitRef{v.Version.String(), "refs/tags/" + v.Version.String(), commitOf(v)})
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+// commit is a version as an entry of a model's log.
+type commit struct {
+	ID      string       `json:"id"`
+	Title   string       `json:"title"`
+	Message string       `json:"message"`
+	Date    ballast.Time `json:"date"`
+	Authors []author     `json:"authors"`
+}
+
+type author struct {
+	User string `json:"user"`
+}
+
+// commits answers the log of a model: the version that is asked for and those below it.
+func (h *Hub) commits(w http.ResponseWriter, r *request) error {
+	s, err := h.snapshot(w, r)
+	if err != nil {
+		return err
+	}
+	versions, err := h.history(r, s.Version.Name)
+	if err != nil {
+		return err
+	}
+	log, begun := []commit{}, false
+	for _, v := range versions {
+		if begun = begun || v.Version == s.Version.Version; begun {
+			log = append(log, commit{commitOf(v), title(v), v.Metadata.Description, v.CreatedAt, []author{{v.CreatedBy}}})
+		}
+	}
+	w.Header().Set(headerTotal, strconv.Itoa(len(log)))
+	page, err := pageOf(h, w, r, "/api/models/"+r.repo+"/commits/"+url.PathEscape(s.Version.Version.String()), log)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, page)
+}

@@ -1,0 +1,207 @@
+package hub
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
+)
+
+// entry is a file or a folder of a tree.
+type entry struct {
+	Type       string      `json:"type"` // "file" or "directory"
+	OID        string      `json:"oid"`
+	Size       int64       `json:"size"`
+	Path       string      `json:"path"`
+	LFS        *lfs        `json:"lfs,omitempty"`
+	LastCommit *lastCommit `json:"lastCommit,omitempty"`
+}
+
+type lastCommit struct {
+	ID    string       `json:"id"`
+	Title string       `json:"title"`
+	Date  ballast.Time `json:"date"`
+}
+
+// find is where a path is among files, or would be.
+func find(files []ballast.File, path string) (int, bool) {
+	return slices.BinarySearchFunc(files, path, func(f ballast.File, p string) int { return strings.Compare(f.Path, p) })
+}
+
+func fileEntry(f ballast.File) entry {
+	text := pointer(f)
+	return entry{Type: "file", OID: blobID(text), Size: f.Size, Path: f.Path, LFS: &lfs{OID: f.Digest.Encoded(), Size: f.Size, PointerSize: len(text)}}
+}
+
+// folderEntry is a folder, whose id stands for the commit and the path: it is the same whenever it is listed.
+func folderEntry(s engine.Snapshot, path string) entry {
+	sum := sha256.Sum256([]byte(s.Version.Digest.String() + "\x00" + path))
+	return entry{Type: "directory", OID: hex.EncodeToString(sum[:])[:commitDigits], Path: path}
+}
+
+// entries lists a folder by path, a folder before what is in it; recursive lists all that is below. ok is false when
+// there is no such folder.
+func entries(s engine.Snapshot, folder string, recursive bool) (list []entry, ok bool) {
+	if folder != "" {
+		folder += "/"
+	}
+	begin, _ := find(s.Files, folder)
+	open := "" // the folder listed last
+	for _, f := range s.Files[begin:] {
+		below, within := strings.CutPrefix(f.Path, folder)
+		if !within {
+			break
+		}
+		ok = true
+		depth := strings.Count(below, "/")
+		if !recursive {
+			depth = min(depth, 1)
+		}
+		at := len(folder)
+		for range depth {
+			at += strings.Index(f.Path[at:], "/") + 1
+			if sub := f.Path[:at]; !strings.HasPrefix(open, sub) {
+				open = sub
+				list = append(list, folderEntry(s, strings.TrimSuffix(sub, "/")))
+			}
+		}
+		if recursive || depth == 0 {
+			list = append(list, fileEntry(f))
+		}
+	}
+	return list, ok || folder == ""
+}
+
+// dated adds the version to each entry, when expand asks for it: it is the one commit that a snapshot knows of.
+func dated(s engine.Snapshot, list []entry, expand bool) []entry {
+	if expand {
+		last := &lastCommit{commitOf(s.Version), title(s.Version), s.Version.CreatedAt}
+		for i := range list {
+			list[i].LastCommit = last
+		}
+	}
+	return list
+}
+
+// tree answers a page of a folder. The link to the next page names the commit, so that all pages are of one version.
+func (h *Hub) tree(w http.ResponseWriter, r *request) error {
+	s, err := h.snapshot(w, r)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	list, ok := entries(s, r.path, isTrue(q.Get("recursive")))
+	if !ok {
+		w.Header().Set(headerCode, entryNotFound)
+		return ballast.Errorf(ballast.CodeNotFound, "%s has no folder %q", s.Version.Key, r.path)
+	}
+	at := "/api/models/" + r.repo + "/tree/" + commitOf(s.Version)
+	if r.path != "" {
+		at += "/" + url.PathEscape(r.path)
+	}
+	page, err := pageOf(h, w, r, at, list)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, dated(s, page, isTrue(q.Get("expand"))))
+}
+
+// isTrue reads a flag; Python writes it with a capital.
+func isTrue(s string) bool { return s == "1" || strings.EqualFold(s, "true") }
+
+// Limits of what a request may ask for.
+const (
+	maxPage       = 1000
+	maxPathsBytes = 4 << 20
+)
+
+// limit is how many items a page may have.
+func (r *request) limit(standard int) (int, error) {
+	text := r.URL.Query().Get("limit")
+	if text == "" {
+		return standard, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, ballast.Errorf(ballast.CodeInvalid, "limit: write a number of at least 1")
+	}
+	return min(n, maxPage), nil
+}
+
+// next sets the link to the next page: path is escaped, and the query is the request's with another cursor.
+func (h *Hub) next(w http.ResponseWriter, r *request, path, cursor string) {
+	q := r.URL.Query()
+	q.Set("cursor", cursor)
+	w.Header().Set(headerLink, fmt.Sprintf(`<%s%s?%s>; rel="next"`, h.base(r), path, q.Encode()))
+}
+
+// pageOf cuts a list where the request's cursor begins and its limit ends, and links to what follows.
+func pageOf[T any](h *Hub, w http.ResponseWriter, r *request, path string, list []T) ([]T, error) {
+	limit, err := r.limit(maxPage)
+	if err != nil {
+		return nil, err
+	}
+	begin := 0
+	if text := r.URL.Query().Get("cursor"); text != "" {
+		if begin, err = strconv.Atoi(text); err != nil || begin < 0 || begin > len(list) {
+			return nil, ballast.Errorf(ballast.CodeInvalid, "cursor: not one that this list answered")
+		}
+	}
+	end := min(begin+limit, len(list))
+	if end < len(list) {
+		h.next(w, r, path, strconv.Itoa(end))
+	}
+	return append([]T{}, list[begin:end]...), nil
+}
+
+// pathsInfo answers what is at some paths; those where nothing is it leaves out.
+func (h *Hub) pathsInfo(w http.ResponseWriter, r *request) error {
+	asked, err := readPaths(w, r)
+	if err != nil {
+		return err
+	}
+	s, err := h.snapshot(w, r)
+	if err != nil {
+		return err
+	}
+	list := []entry{}
+	for _, path := range asked.Paths {
+		if at, ok := find(s.Files, path); ok {
+			list = append(list, fileEntry(s.Files[at]))
+		} else if at, _ := find(s.Files, path+"/"); at < len(s.Files) && strings.HasPrefix(s.Files[at].Path, path+"/") {
+			list = append(list, folderEntry(s, path))
+		}
+	}
+	return writeJSON(w, http.StatusOK, dated(s, list, asked.Expand))
+}
+
+// paths is what pathsInfo is asked: JSON from JavaScript, a form from Python.
+type paths struct {
+	Paths  []string `json:"paths"`
+	Expand bool     `json:"expand"`
+}
+
+func readPaths(w http.ResponseWriter, r *request) (asked paths, err error) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxPathsBytes)
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/json" {
+		err = json.NewDecoder(r.Body).Decode(&asked)
+	} else if err = r.ParseForm(); err == nil {
+		asked = paths{r.PostForm["paths"], isTrue(r.PostForm.Get("expand"))}
+	}
+	switch {
+	case err != nil:
+		return asked, ballast.Errorf(ballast.CodeInvalid, "the body is neither a form nor JSON with paths, or has over %d bytes", maxPathsBytes).Because(err)
+	case len(asked.Paths) > ballast.MaxFiles:
+		return asked, ballast.Errorf(ballast.CodeTooLarge, "%d paths; at most %d", len(asked.Paths), ballast.MaxFiles)
+	}
+	return asked, nil
+}
