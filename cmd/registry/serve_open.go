@@ -52,6 +52,7 @@ type serving struct {
 	data      string
 	embedded  *s3dev.Server // nil with a store of the user's
 	store     objstore.Config
+	where     ballast.StoreInfo
 	api       net.Listener
 	metrics   net.Listener // nil when turned off
 	publicURL string
@@ -155,6 +156,7 @@ func (s *serving) openStore(ctx context.Context) (bucket *objstore.S3, err error
 	if bucket, err = objstore.Open(ctx, s.store); err != nil {
 		return nil, err
 	}
+	s.where = bucket.Where()
 	return bucket, s.probe(ctx, bucket)
 }
 
@@ -223,7 +225,7 @@ const (
 
 // serve answers requests until ctx ends or a listener fails.
 func (s *serving) serve(ctx context.Context) error {
-	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version})
+	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version, Store: s.where})
 	base, cut := context.WithCancel(context.Background())
 	defer cut()
 	servers := map[*http.Server]net.Listener{api.NewServer(face, s.log): s.api}

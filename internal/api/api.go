@@ -82,6 +82,7 @@ type Options struct {
 	Logger     *slog.Logger          // of the access log; nil discards
 	Registerer prometheus.Registerer // of the metrics; nil keeps them unregistered
 	Version    string                // of the service, as whoami shows it
+	Store      ballast.StoreInfo     // as /v1/store shows it
 	Clock      func() time.Time      // nil: time.Now
 }
 
@@ -90,6 +91,7 @@ type server struct {
 	log       *slog.Logger
 	metrics   metrics
 	version   string
+	store     ballast.StoreInfo
 	now       func() time.Time
 	decoding  *semaphore.Weighted // long bodies
 	templates map[string]string   // echo's pattern → the route's path as docs/openapi.yaml writes it
@@ -102,6 +104,7 @@ func New(service Service, opt Options) http.Handler {
 		log:       cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)),
 		metrics:   newMetrics(opt.Registerer),
 		version:   opt.Version,
+		store:     opt.Store,
 		now:       opt.Clock,
 		decoding:  semaphore.NewWeighted(decodesAtOnce),
 		templates: make(map[string]string),

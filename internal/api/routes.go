@@ -64,6 +64,7 @@ func (s *server) routes() []route {
 		{post, "/v1/tokens", s.createToken},
 		{del, "/v1/tokens/{id}", s.revokeToken},
 		{get, "/v1/whoami", s.whoami},
+		{get, "/v1/store", s.where},
 		{get, "/v1/events", s.listEvents},
 
 		{get, healthPath, s.health},

@@ -83,6 +83,7 @@ func tenancyRows() []tenancyRow {
 		}},
 		{route: "DELETE /v1/tokens/{id}", names: aToken, least: ballast.Admin},
 		{route: "GET /v1/whoami", names: oneself},
+		{route: "GET /v1/store", names: oneself},
 		{route: "GET /v1/events", names: oneself},
 
 		{route: "GET /healthz", names: nothing},
