@@ -1,13 +1,14 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"strings"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/internal/atomicfile"
 )
 
 // resolveCmd tells other programs where a version's files lie.
@@ -15,6 +16,7 @@ type resolveCmd struct {
 	Ref     string   `arg:"" help:"What, as in llama/tiny, llama/tiny:1.2.0, llama/tiny@champion or acme::llama/tiny::1.2.0."`
 	Format  string   `enum:"json,s3,urls,s5cmd,rclone,sha256" default:"json" help:"For whom: ${enum}. The long help explains them."`
 	Dir     string   `placeholder:"DIR" help:"Folder in which the files are to lie; default one with the name's last segment, as for pull. With s5cmd and rclone also s3://BUCKET/FOLDER, where the store copies them to."`
+	Output  string   `short:"o" type:"path" placeholder:"FILE" help:"Write to this file, readable by you alone, instead of stdout; at once and as a whole."`
 	URLs    bool     `name:"urls" help:"In json, a signed URL for each file too."`
 	Include []string `placeholder:"GLOB" sep:"none" help:"Only these: *.safetensors by name, onnx/* by path, onnx for a folder. Repeatable."`
 	Exclude []string `placeholder:"GLOB" sep:"none" help:"Leave these out. Repeatable."`
@@ -57,12 +59,22 @@ func (r *resolveCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	var text bytes.Buffer
 	if r.Format == formatJSON {
-		return a.json(found)
+		err = (&app{stdout: &text}).json(found)
+	} else {
+		write(&text, r.Format, found, folder(cmp.Or(r.Dir, ref.Name.Base())))
 	}
-	out := bufio.NewWriter(a.stdout)
-	writers[r.Format](out, found, folder(cmp.Or(r.Dir, ref.Name.Base())))
-	return out.Flush()
+	switch {
+	case err != nil:
+	case r.Output != "":
+		if err = atomicfile.Replace(r.Output, text.String()); err != nil {
+			err = ballast.Errorf(ballast.CodeInvalid, "--output %s: %w; name another file", r.Output, err)
+		}
+	default:
+		_, err = text.WriteTo(a.stdout)
+	}
+	return err
 }
 
 // check refuses flags that do not go together.

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"fmt"
 	"path"
 	"strings"
@@ -21,12 +21,23 @@ const (
 	formatSHA256 = "sha256"
 )
 
-// writers write each format but JSON. Errors of the writer show when it is flushed.
+// write writes a format other than JSON.
 //
 // Paths hold neither control characters nor backslashes (ballast.CheckPath), and lead with "./" or "/": no format has to
 // fear a line end, and no program takes a path for a flag, a remote or a URL.
-var writers = map[string]func(*bufio.Writer, client.Resolved, folder){ //nolint:gochecknoglobals // a table
-	formatS3: writeS3, formatURLs: writeURLs, formatS5cmd: writeS5cmd, formatRclone: writeRclone, formatSHA256: writeSHA256,
+func write(w *bytes.Buffer, format string, r client.Resolved, dir folder) {
+	switch format {
+	case formatS3:
+		writeS3(w, r, dir)
+	case formatURLs:
+		writeURLs(w, r, dir)
+	case formatS5cmd:
+		writeS5cmd(w, r, dir)
+	case formatRclone:
+		writeRclone(w, r, dir)
+	case formatSHA256:
+		writeSHA256(w, r, dir)
+	}
 }
 
 const s3Scheme = "s3://"
@@ -55,13 +66,13 @@ func keyOf(v ballast.VersionInfo) string {
 	return ballast.Key{Scope: v.Scope, Name: v.Name, Version: v.Version}.String()
 }
 
-func writeS3(w *bufio.Writer, r client.Resolved, dir folder) {
+func writeS3(w *bytes.Buffer, r client.Resolved, dir folder) {
 	for _, f := range r.Files {
 		fmt.Fprintf(w, "%s\t%s\n", f.URI, dir.at(f.Path))
 	}
 }
 
-func writeSHA256(w *bufio.Writer, r client.Resolved, dir folder) {
+func writeSHA256(w *bytes.Buffer, r client.Resolved, dir folder) {
 	for _, f := range r.Files {
 		fmt.Fprintf(w, "%s  %s\n", f.SHA256, dir.at(f.Path))
 	}
@@ -69,7 +80,7 @@ func writeSHA256(w *bufio.Writer, r client.Resolved, dir folder) {
 
 // writeURLs writes a configuration of curl. An empty file has no URL, as no store serves a range of it; it is made from
 // nothing.
-func writeURLs(w *bufio.Writer, r client.Resolved, dir folder) {
+func writeURLs(w *bytes.Buffer, r client.Resolved, dir folder) {
 	var until ballast.Time // of the URL that expires first
 	for _, f := range r.Files {
 		if f.Request != nil && (until.IsZero() || f.Request.ExpiresAt.Before(until.Time)) {
@@ -96,7 +107,7 @@ func curlQuote(s string) string {
 }
 
 // writeS5cmd writes commands for s5cmd run, which splits lines as a shell does. Raw copies take * and ? for what they are.
-func writeS5cmd(w *bufio.Writer, r client.Resolved, dir folder) {
+func writeS5cmd(w *bytes.Buffer, r client.Resolved, dir folder) {
 	endpoint := ""
 	if r.Store.Endpoint != "" {
 		endpoint = " --endpoint-url " + shellQuote(r.Store.Endpoint)
@@ -109,7 +120,7 @@ func writeS5cmd(w *bufio.Writer, r client.Resolved, dir folder) {
 
 // writeRclone writes a shell script that needs no configuration of rclone: the remote is spelled out. In names rclone
 // takes some characters to stand for others, but where it is told that a backend's encoding is its own.
-func writeRclone(w *bufio.Writer, r client.Resolved, dir folder) {
+func writeRclone(w *bytes.Buffer, r client.Resolved, dir folder) {
 	remote := rcloneRemote(r.Store)
 	fmt.Fprintf(w, "#!/bin/sh\n# %s: sh THIS\nset -eu\n", keyOf(r.Version))
 	const own = "Slash,Ctl,Del,Dot"

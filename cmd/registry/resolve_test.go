@@ -1,8 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"strings"
+	"bytes"
 	"testing"
 	"time"
 
@@ -59,10 +58,8 @@ func TestResolveFormats(t *testing.T) {
 		{formatRclone, "s3://c/d", aws, head + "rclone copyto '" + amazon + "b/k/aa' '" + amazon + "c/d/-a/it'\\''s'\n" +
 			"rclone copyto '" + amazon + "b/k/bb' '" + amazon + "c/d/\"$q\"'\nrclone copyto '" + amazon + "b/k/cc' '" + amazon + "c/d/empty'\n"},
 	} {
-		var b strings.Builder
-		w := bufio.NewWriter(&b)
-		writers[c.format](w, c.found, folder(c.dir))
-		_ = w.Flush()
+		var b bytes.Buffer
+		write(&b, c.format, c.found, folder(c.dir))
 		if got := b.String(); got != c.want {
 			t.Errorf("%s in %s:\n%s\nwant:\n%s", c.format, c.dir, got, c.want)
 		}
