@@ -77,7 +77,7 @@ func FuzzWire(f *testing.F) {
 	}
 	kinds := []any{
 		ballast.CreateUpload{}, ballast.BlobsRequest{}, ballast.CommitRequest{}, ballast.SetAlias{}, ballast.CreateToken{}, ballast.VersionInfo{}, ballast.Upload{}, ballast.BlobsResponse{},
-		ballast.ModelInfo{}, ballast.ModelsPage{}, ballast.VersionsPage{}, ballast.FilesPage{}, ballast.AliasesPage{}, ballast.TokensPage{}, ballast.Whoami{}, ballast.Error{},
+		ballast.ModelInfo{}, ballast.ModelsPage{}, ballast.VersionsPage{}, ballast.FilesPage{}, ballast.AliasesPage{}, ballast.TokensPage{}, ballast.Whoami{}, ballast.StoreInfo{}, ballast.Error{},
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, kind := range kinds {

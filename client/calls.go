@@ -278,6 +278,15 @@ func (c *Client) Whoami(ctx context.Context) (ballast.Whoami, error) {
 	return fetch[ballast.Whoami](ctx, c, call{method: http.MethodGet, path: "/v1/whoami"})
 }
 
+// Store tells where the registry's objects lie, for programs that read them with an identity of their own.
+func (c *Client) Store(ctx context.Context) (ballast.StoreInfo, error) {
+	store, err := fetch[ballast.StoreInfo](ctx, c, call{method: http.MethodGet, path: "/v1/store"})
+	if err != nil {
+		return store, err
+	}
+	return store, c.checkStore(store)
+}
+
 // Health asks once, without a token, whether the registry answers.
 func (c *Client) Health(ctx context.Context) error {
 	_, err := c.do(ctx, call{method: http.MethodGet, path: "/healthz", public: true, tries: 1})

@@ -57,16 +57,13 @@ func (c *Client) Pull(ctx context.Context, o PullOptions) (PullResult, error) {
 	if err != nil {
 		return PullResult{}, err
 	}
-	if v.Files == 0 {
-		return PullResult{}, ballast.Errorf(ballast.CodePrecondition, "%s has no files: it was published for what is said of it, and there is nothing to pull; `ballast show` prints it", v.Key)
-	}
-	files, err := c.checkedFiles(ctx, v)
+	files, _, err := c.checkedFiles(ctx, v, false)
 	if err != nil {
 		return PullResult{}, err
 	}
 	wanted := selected(files, match)
 	if len(wanted) == 0 {
-		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "--include and --exclude leave nothing of the %d files of %s to fetch; `ballast show` lists them", len(files), v.Key)
+		return PullResult{}, nothingLeft(v, len(files))
 	}
 	if err := os.MkdirAll(o.Dir, 0o777); err != nil {
 		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "folder %q: %w; name another one", o.Dir, err)
@@ -93,30 +90,40 @@ func notNil(paths []string) []string { return append([]string{}, paths...) }
 const filePage = 200
 
 // checkedFiles lists a version's files and holds them to its digest, so that no file that the version does not have,
-// and no path that leads out of a folder, is ever acted on.
-func (c *Client) checkedFiles(ctx context.Context, v ballast.VersionInfo) ([]ballast.File, error) {
+// and no path that leads out of a folder, is ever acted on. With urls, each info has a signed request, which is not
+// checked: what it fetches is to be held to the file's digest.
+func (c *Client) checkedFiles(ctx context.Context, v ballast.VersionInfo, urls bool) ([]ballast.File, []ballast.FileInfo, error) {
+	if v.Files == 0 {
+		return nil, nil, ballast.Errorf(ballast.CodePrecondition, "%s has no files: it was published for what is said of it, and there is nothing to pull; `ballast show` prints it", v.Key)
+	}
 	var files []ballast.File
-	for info, err := range c.Files(ctx, exactly(v), ListFiles{Limit: 1000}) {
+	var infos []ballast.FileInfo
+	for info, err := range c.Files(ctx, exactly(v), ListFiles{URLs: urls, Limit: 1000}) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		d, err := ballast.ParseSHA256(info.SHA256)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if files = append(files, ballast.File{Path: info.Path, Size: info.Size, Digest: d}); len(files) > ballast.MaxFiles {
+		files, infos = append(files, ballast.File{Path: info.Path, Size: info.Size, Digest: d}), append(infos, info)
+		if len(files) > ballast.MaxFiles {
 			break
 		}
 	}
 	_, manifest, err := ballast.BuildManifest(files)
 	if err == nil && ballast.DigestOf(manifest) == v.Digest {
-		return files, nil
+		return files, infos, nil
 	}
 	e := ballast.Errorf(ballast.CodeIntegrity, "%s: the list of its files is not what its digest says; nothing was written: tell the registry's operator", v.Key)
 	if e.Expected = v.Digest; err == nil {
 		e.Actual = ballast.DigestOf(manifest)
 	}
-	return nil, e.Because(err)
+	return nil, nil, e.Because(err)
+}
+
+func nothingLeft(v ballast.VersionInfo, files int) error {
+	return ballast.Errorf(ballast.CodeInvalid, "--include and --exclude leave nothing of the %d files of %s to fetch; `ballast show` lists them", files, v.Key)
 }
 
 func selected(files []ballast.File, match filter) map[string]ballast.File {

@@ -54,7 +54,7 @@ func newWorld(t *testing.T, s *testenv.Store) *world {
 	})
 	_, err = e.EnsureAdmin(t.Context(), func(token string) error { w.admin = client.Token(token); return nil })
 	w.must(err)
-	face := httptest.NewServer(apitest.Validate(t, api.New(e, api.Options{Logger: log})))
+	face := httptest.NewServer(apitest.Validate(t, api.New(e, api.Options{Logger: log, Store: bucket.Where()})))
 	t.Cleanup(face.Close)
 	w.registry = testenv.NewProxy(t, face.URL)
 	return w

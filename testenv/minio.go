@@ -178,21 +178,26 @@ func (m *minioServer) addUsers() error {
 }
 
 func (m *minioServer) addUser(dir, name string, keys objstore.Keys, rules []rule) error {
+	policy, err := document(rules)
+	return errors.Join(err, m.addUserWith(dir, name, keys, policy))
+}
+
+func (m *minioServer) addUserWith(dir, name string, keys objstore.Keys, policy []byte) error {
 	return errors.Join(
 		m.mc(dir, "admin", "user", "add", "test", keys.ID, keys.Secret),
-		m.setPolicy(dir, name, rules),
+		m.setPolicy(dir, name, policy),
 		m.mc(dir, "admin", "policy", "attach", "test", name, "--user", keys.ID),
 	)
 }
 
+func document(rules []rule) ([]byte, error) {
+	return json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": rules})
+}
+
 // setPolicy makes a policy, or changes it for all who have it.
-func (m *minioServer) setPolicy(dir, name string, rules []rule) error {
-	document, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": rules})
-	if err != nil {
-		return err
-	}
+func (m *minioServer) setPolicy(dir, name string, policy []byte) error {
 	file := filepath.Join(dir, name+".json")
-	if err := os.WriteFile(file, document, 0o600); err != nil {
+	if err := os.WriteFile(file, policy, 0o600); err != nil {
 		return err
 	}
 	return m.mc(dir, "admin", "policy", "create", "test", name, file)
@@ -243,9 +248,27 @@ func (s *Store) Allow(t testing.TB, k objstore.Keys, actions ...string) {
 	if len(actions) == 0 {
 		rules = map[objstore.Keys][]rule{s.Service: serviceRules(), s.Put: putRules(), s.Get: getRules()}[k]
 	}
-	if err := process.minio.value.setPolicy(t.TempDir(), k.ID, rules); err != nil {
+	policy, err := document(rules)
+	if err == nil {
+		err = process.minio.value.setPolicy(t.TempDir(), k.ID, policy)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// User makes a user of MinIO who may do what an IAM policy says, as an operator would. The embedded store knows one
+// identity, which may do everything and is what it returns.
+func (s *Store) User(t testing.TB, policy []byte) objstore.Keys {
+	t.Helper()
+	if s.Server != nil {
+		return s.Root
+	}
+	keys := newKeys()
+	if err := process.minio.value.addUserWith(t.TempDir(), keys.ID, keys, policy); err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 // Enable lets a user that WithUsers made in, or shuts it out with every session of it.

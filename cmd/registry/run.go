@@ -37,6 +37,7 @@ type commands struct {
 	Pull       pullCmd                   `cmd:"" help:"Fetch a version into a folder, verified."`
 	Ls         lsCmd                     `cmd:"" help:"List models, or the versions of one."`
 	Show       showCmd                   `cmd:"" help:"Show a version and its files."`
+	Resolve    resolveCmd                `cmd:"" help:"Print where the files of a version lie in the bucket, for s5cmd, rclone, curl and others."`
 	Cp         cpCmd                     `cmd:"" help:"Copy a version to another name or scope; the store moves the bytes."`
 	Children   childrenCmd               `cmd:"" help:"List the versions that were made from a version."`
 	Set        setCmd                    `cmd:"" help:"Change what is said of a version."`

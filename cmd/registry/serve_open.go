@@ -54,6 +54,7 @@ type serving struct {
 	data        string
 	embedded    *s3dev.Server // nil with a store of the user's
 	store       objstore.Config
+	where       ballast.StoreInfo
 	api         net.Listener
 	metrics     net.Listener // nil when turned off
 	publicURL   string
@@ -161,6 +162,7 @@ func (s *serving) openStore(ctx context.Context) (bucket *objstore.S3, err error
 	if bucket, err = objstore.Open(ctx, s.store); err != nil {
 		return nil, err
 	}
+	s.where = bucket.Where()
 	return bucket, s.probe(ctx, bucket)
 }
 
@@ -230,7 +232,7 @@ const (
 // serve answers requests until ctx ends or a listener fails.
 func (s *serving) serve(ctx context.Context) error {
 	guest := hub.New(s.engine, hub.Options{PublicURL: s.cmd.PublicURL})
-	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version, Guest: guest})
+	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version, Guest: guest, Store: s.where})
 	face = api.AllowHosts(face, allowedHosts(s.api.Addr(), s.publicURL))
 	base, cut := context.WithCancel(context.Background())
 	defer cut()

@@ -86,6 +86,7 @@ type Options struct {
 	Logger     *slog.Logger          // of the access log; nil discards
 	Registerer prometheus.Registerer // of the metrics; nil keeps them unregistered
 	Version    string                // of the service, as whoami shows it
+	Store      ballast.StoreInfo     // as /v1/store shows it
 	Clock      func() time.Time      // nil: time.Now
 	Guest      Guest                 // nil: paths that are not this face's own are not found
 }
@@ -106,6 +107,7 @@ type server struct {
 	log       *slog.Logger
 	metrics   metrics
 	version   string
+	store     ballast.StoreInfo
 	now       func() time.Time
 	guest     Guest
 	decoding  *semaphore.Weighted // long bodies
@@ -119,6 +121,7 @@ func New(service Service, opt Options) http.Handler {
 		log:       cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)),
 		metrics:   newMetrics(opt.Registerer),
 		version:   opt.Version,
+		store:     opt.Store,
 		now:       opt.Clock,
 		guest:     opt.Guest,
 		decoding:  semaphore.NewWeighted(decodesAtOnce),

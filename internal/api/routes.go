@@ -67,6 +67,7 @@ func (s *server) routes() []route {
 		{put, "/v1/tasks/{task}", s.addTask},
 		{del, "/v1/tasks/{task}", s.removeTask},
 		{get, "/v1/whoami", s.whoami},
+		{get, "/v1/store", s.where},
 		{get, "/v1/events", s.listEvents},
 
 		{get, healthPath, s.health},

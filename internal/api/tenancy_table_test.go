@@ -87,6 +87,7 @@ func tenancyRows() []tenancyRow {
 		{route: "PUT /v1/tasks/{task}", names: theRegistry, least: ballast.Admin},
 		{route: "DELETE /v1/tasks/{task}", names: theRegistry, least: ballast.Admin},
 		{route: "GET /v1/whoami", names: oneself},
+		{route: "GET /v1/store", names: oneself},
 		{route: "GET /v1/events", names: oneself},
 
 		{route: "GET /healthz", names: nothing},

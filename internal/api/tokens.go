@@ -48,6 +48,9 @@ func (s *server) revokeToken(c echo.Context, p engine.Principal) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
+// where answers anybody with a token: whoever may read a version sees as much in its signed URLs.
+func (s *server) where(c echo.Context, _ engine.Principal) error { return writeRead(c, s.store) }
+
 func (s *server) whoami(c echo.Context, p engine.Principal) error {
 	return writeFresh(c, http.StatusOK, ballast.Whoami{
 		ID: p.ID, Name: p.Name, Scope: p.Home(), Grants: list(p.Grants), Server: s.version, Time: ballast.At(s.now()),

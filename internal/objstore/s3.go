@@ -2,6 +2,7 @@ package objstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type S3 struct {
 	service         *identity
 	put, get        *identity
 	public, private location
+	where           ballast.StoreInfo
 	signer          presigner
 	now             func() time.Time
 	page            int32 // entries of a listing's page; 0 leaves it to the store
@@ -67,8 +69,14 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 		return nil, err
 	}
 	s.openClients(cfg, loaded)
+	s.where = ballast.StoreInfo{
+		Endpoint: strings.TrimSuffix(cmp.Or(cfg.PublicEndpoint, cfg.Endpoint), "/"), Region: s.region, Bucket: s.bucket, Prefix: s.prefix, PathStyle: cfg.PathStyle,
+	}
 	return s, nil
 }
+
+// Where tells where the objects lie, as clients reach them.
+func (s *S3) Where() ballast.StoreInfo { return s.where }
 
 func (s *S3) openSigners(ctx context.Context, cfg Config) (err error) {
 	s.put, s.get = s.service, s.service

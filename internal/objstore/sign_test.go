@@ -1,6 +1,7 @@
 package objstore_test
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -25,11 +26,19 @@ func TestWhereSignedRequestsGo(t *testing.T) {
 		"https://s3.eu-west-1.amazonaws.com/buck/pre/a%20b%2Bc%3F": {Region: "eu-west-1", PathStyle: true},
 	} {
 		cfg.Bucket, cfg.Prefix, cfg.Service = "buck", "/pre/", keys
-		s := objstoretest.CheckSigner(t, open(t, cfg))
+		opened := open(t, cfg)
+		s := objstoretest.CheckSigner(t, opened)
 		req, err := s.SignGet(t.Context(), "a b+c?", "", time.Hour)
 		must(t, err)
 		if got, _, _ := strings.Cut(req.URL, "?"); got != want {
 			t.Errorf("%s, want %s", got, want)
+		}
+		said := ballast.StoreInfo{
+			Endpoint: strings.TrimSuffix(cmp.Or(cfg.PublicEndpoint, cfg.Endpoint), "/"), Region: cmp.Or(cfg.Region, "us-east-1"),
+			Bucket: "buck", Prefix: "pre/", PathStyle: cfg.PathStyle,
+		}
+		if got := opened.Where(); got != said {
+			t.Errorf("clients are told %+v, want %+v", got, said)
 		}
 		u, err := url.Parse(req.URL)
 		must(t, err)

@@ -1,9 +1,9 @@
 // Package tool finds and builds the programs that the tests and the lint target run but the product never links: MinIO,
-// its client and golangci-lint. Each is pinned by a go.mod of its own under testenv/tools/<name>, whose one tool
-// directive names it.
+// its client, the readers s5cmd and rclone, and golangci-lint. Each is pinned by a go.mod of its own under
+// testenv/tools/<name>, whose one tool directive names it.
 //
 // Built programs are kept outside the tree, in ${BALLAST_TOOLS} or else ballast-tools in the user's cache folder, as
-// <name>-<hash of go.mod and go.sum>-<os>-<arch>/<name>: changing a pin changes the path.
+// <name>-<hash of go.mod, go.sum and sources>-<os>-<arch>/<name>: changing a pin changes the path.
 package tool
 
 import (
@@ -114,7 +114,15 @@ func locate(name string) (mod, path string, err error) {
 		return "", "", err
 	}
 	mod = filepath.Join(root, name)
-	dir, err := home(mod, "go.mod", "go.sum")
+	files := []string{"go.mod", "go.sum"}
+	sources, err := filepath.Glob(filepath.Join(mod, "*.go")) // of a program that is put together there
+	if err != nil {
+		return "", "", err
+	}
+	for _, path := range sources {
+		files = append(files, filepath.Base(path))
+	}
+	dir, err := home(mod, files...)
 	return mod, filepath.Join(dir, name), err
 }
 

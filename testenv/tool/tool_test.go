@@ -53,11 +53,13 @@ func TestChangedPinIsAnotherProgram(t *testing.T) {
 	if _, err := tool.Build(t.Context(), "hello", io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile("testenv/tools/hello/go.sum", []byte("\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if path, err := tool.Find("hello"); !errors.Is(err, tool.ErrNotBuilt) {
-		t.Fatalf("after the pin changed: %q, %v, want ErrNotBuilt", path, err)
+	for _, file := range []string{"more.go", "go.sum"} {
+		if err := os.WriteFile("testenv/tools/hello/"+file, []byte("\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if path, err := tool.Find("hello"); !errors.Is(err, tool.ErrNotBuilt) {
+			t.Fatalf("after %s changed: %q, %v, want ErrNotBuilt", file, path, err)
+		}
 	}
 }
 

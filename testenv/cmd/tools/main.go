@@ -1,6 +1,6 @@
 // Command tools builds the pinned programs that tests and lint run, or those named as arguments, and prints their paths.
 //
-//	go run ./testenv/cmd/tools [minio mc golangci-lint]
+//	go run ./testenv/cmd/tools [minio mc s5cmd rclone golangci-lint]
 package main
 
 import (
