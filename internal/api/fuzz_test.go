@@ -28,7 +28,7 @@ func FuzzHandler(f *testing.F) {
 }
 
 // seeds is how many sequences a plain test run plays at least.
-const seeds = 96
+const seeds = 160
 
 func randomTape(seed uint64) []byte {
 	b := make([]byte, 1<<10)
