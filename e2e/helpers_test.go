@@ -24,6 +24,7 @@ import (
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
 	"github.com/ballast-registry/ballast/internal/api/apitest"
+	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 	"github.com/ballast-registry/ballast/testenv"
 )
@@ -330,7 +331,12 @@ func pull(t *testing.T, c *client.Client, what string, want map[string][]byte) e
 // read returns what lies under a key of the bucket, as an independent client sees it; nil when nothing does.
 func read(t *testing.T, s *testenv.Store, key string) []byte {
 	t.Helper()
-	o := must[*minio.Object](t)(s.Client(t, s.Root).GetObject(t.Context(), s.Bucket, key, minio.GetObjectOptions{}))
+	return readAs(t, s, s.Root, key)
+}
+
+func readAs(t *testing.T, s *testenv.Store, k objstore.Keys, key string) []byte {
+	t.Helper()
+	o := must[*minio.Object](t)(s.Client(t, k).GetObject(t.Context(), s.Bucket, key, minio.GetObjectOptions{}))
 	defer o.Close()
 	b, err := io.ReadAll(o)
 	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {

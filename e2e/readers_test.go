@@ -12,28 +12,37 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/minio/minio-go/v7"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/testenv"
 )
 
 // published is a version as programs of others look for it.
 type published struct {
-	store *testenv.Store
+	store    *testenv.Store
+	registry *registry
+	reader   objstore.Keys // whoever reads the tenant's blobs without the registry
 	ballast.VersionInfo
 	want map[string]string // SHA-256 of each file by its path
 }
 
 const acmePath = "tenants/acme"
 
-func publish(t *testing.T, s *testenv.Store) published {
+// publish publishes a version, which may have more files under names given.
+func publish(t *testing.T, s *testenv.Store, names ...string) published {
 	t.Helper()
-	c := serve(t, s, t.TempDir()).as(t, "acme=writer")
+	r := serve(t, s, t.TempDir())
+	c := r.as(t, "acme=writer")
 	files := map[string][]byte{"config.json": []byte("{}"), "empty": nil, "a b/weights+%.bin": random(100), "model.safetensors": random(2*ballast.MinPartSize + 1)}
-	p := published{store: s, want: map[string]string{}}
+	for i, name := range names {
+		files[name] = []byte{byte(i)}
+	}
+	p := published{store: s, registry: r, reader: s.User(t, policy(t, "reader", s, "", "acme")), want: map[string]string{}}
 	for name, content := range files {
 		p.want[name] = ballast.DigestOf(content).Encoded()
 	}
@@ -47,13 +56,19 @@ func publish(t *testing.T, s *testenv.Store) published {
 // wantFiles compares what a program read with what was pushed, and wants all of it, and the manifest, to be listed.
 func (p published) wantFiles(t *testing.T, listed []string, files map[string]string) {
 	t.Helper()
-	if !maps.Equal(files, p.want) {
-		t.Errorf("read %v, want %v", files, p.want)
-	}
+	p.wantSums(t, files)
 	for _, sum := range append(slices.Collect(maps.Values(p.want)), p.Digest.Encoded()) {
 		if key := acmePath + "/blobs/sha256/" + sum[:2] + "/" + sum; !slices.Contains(listed, key) {
 			t.Errorf("%s is not listed in %q", key, listed)
 		}
+	}
+}
+
+// wantSums compares the SHA-256 of files, by path, with what was pushed.
+func (p published) wantSums(t *testing.T, files map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(p.want, files); diff != "" {
+		t.Errorf("pushed (-) and read (+):\n%s", diff)
 	}
 }
 
@@ -83,12 +98,12 @@ func TestReaders(t *testing.T) {
 
 func (p published) byMinIO(t *testing.T) {
 	var listed []string
-	c := p.store.Client(t, p.store.Service)
+	c := p.store.Client(t, p.reader)
 	for o := range c.ListObjects(t.Context(), p.store.Bucket, minio.ListObjectsOptions{Prefix: acmePath + "/blobs/", Recursive: true}) {
 		check(t, o.Err)
 		listed = append(listed, o.Key)
 	}
-	p.wantFiles(t, listed, p.sums(t, func(key string) []byte { return read(t, p.store, key) }))
+	p.wantFiles(t, listed, p.sums(t, func(key string) []byte { return readAs(t, p.store, p.reader, key) }))
 }
 
 func (p published) byBoto3(t *testing.T) {
@@ -122,7 +137,7 @@ func (p published) output(t *testing.T, name string, args ...string) []byte {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = environment(t.TempDir(), asAWS(p.store)...)
+	cmd.Env = environment(t.TempDir(), asAWS(p.reader, p.store.Region)...)
 	end := finish(cmd)
 	if end.code != 0 {
 		t.Fatalf("%s: exit code %d: %s%s", cmd, end.code, end.stdout, end.stderr)

@@ -5,7 +5,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"github.com/ballast-registry/ballast/testenv"
+	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
 // requirePrograms set to 1 makes the lack of somebody else's program a failure. It is apart from testenv.RequireVariable:
@@ -54,6 +54,6 @@ func has(t *testing.T, names ...string) bool {
 }
 
 // asAWS are the variables that AWS's own programs read.
-func asAWS(s *testenv.Store) []string {
-	return []string{"AWS_ACCESS_KEY_ID=" + s.Service.ID, "AWS_SECRET_ACCESS_KEY=" + s.Service.Secret, "AWS_DEFAULT_REGION=" + s.Region}
+func asAWS(k objstore.Keys, region string) []string {
+	return []string{"AWS_ACCESS_KEY_ID=" + k.ID, "AWS_SECRET_ACCESS_KEY=" + k.Secret, "AWS_DEFAULT_REGION=" + region}
 }

@@ -28,7 +28,7 @@ type stop struct {
 	shell string
 }
 
-var tourComment = regexp.MustCompile(`^<!-- (/?)tour:([a-z]+) -->$`)
+var tourComment = regexp.MustCompile(`^<!-- (/?)tour:([a-z0-9]+) -->$`)
 
 // stops reads the tours of a Markdown text, in its order.
 func stops(markdown string) (all []stop, err error) {
