@@ -32,6 +32,7 @@ func (h *Hub) file(w http.ResponseWriter, r *request) error {
 	header.Set(headerLinkedETag, etag)
 	header.Set(headerLinkedSize, strconv.FormatInt(f.Size, 10))
 	header.Set("Accept-Ranges", "bytes")
+	header.Set("Cache-Control", "private, no-cache")
 	if f.Size > maxPythonBytes && strings.Contains(r.UserAgent(), "hf_hub/") {
 		header.Set(headerWarning, "size; "+r.path+" has over 50 GB, which this client refuses without Xet: use `ballast pull`, or publish the model in smaller files")
 	}

@@ -53,12 +53,12 @@ func (h *Hub) Refuse(w http.ResponseWriter, r *http.Request, e *ballast.Error) {
 	case ballast.CodeUnauthenticated:
 		header.Set("WWW-Authenticate", `Bearer realm="ballast"`)
 		detail = "set HF_TOKEN to a token that `ballast token create` printed, with hf_ before it where the client asks for that"
-		message = badCredentials
 		if r.Header.Get("Authorization") == "" {
 			header.Set(headerCode, repoNotFound)
 			message = detail
+		} else {
+			message, detail = badCredentials, badCredentials+": "+detail
 		}
-		detail = badCredentials + ": " + detail
 	case ballast.CodeRetired, ballast.CodeDenied:
 		header.Set(headerCode, gatedRepo)
 	}
