@@ -37,8 +37,9 @@ lint: ## house rules, and the proof that the layer rules bite
 	go vet -tags nos3dev ./cmd/registry ./internal/s3dev
 	go vet -tags failpoints ./internal/...
 
-bench: ## benchmarks, ten rounds each, for benchstat
-	go test -run '^$$' -bench . -benchmem -count 10 -timeout 60m ./...
+bench: ## benchmarks, ten rounds each, for benchstat; and how a large index compares with a small one, in a table
+	go test -run '^$$' -bench . -skip Scale -benchmem -count 10 -timeout 60m ./...
+	go test -run '^$$' -bench Scale -timeout 60m ./internal/index
 
 soak: ## each fuzz target for SOAK, 10 GiB in bounded memory, kills and power cuts, then the concurrent tests again and again
 	testenv/soak.sh $(SOAK)

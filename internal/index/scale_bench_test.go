@@ -1,275 +1,247 @@
+//go:build linux
+
 package index_test
 
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
+	"iter"
 	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 
 	"github.com/ballast-registry/ballast"
-	"github.com/ballast-registry/ballast/internal/api"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/index"
-	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 )
 
-// scaleVariable sets the number of versions of the large index. Its names have ten versions each, as have those of the
-// small one, which holds 1,000.
+// scaleVersions sets the number of versions of the large index, at least 10,000. Its names have ten versions each, as have
+// those of the small one, which holds 1,000. scaleFolder names a folder where the loaded files are kept for the next run of
+// the same program; without it each run loads its own and removes them.
 const (
-	scaleVariable   = "BALLAST_BENCH_VERSIONS"
+	scaleVersions   = "BALLAST_BENCH_VERSIONS"
+	scaleFolder     = "BALLAST_BENCH_FOLDER"
 	scaleDefault    = 50_000
 	scaleSmall      = 1000
 	versionsPerName = 10
 	connections     = 8
-	callsPerRound   = 2000 // over all connections
+	scaleRounds     = 5 // of each row: the table shows their median
+	pageOf          = 100
 )
 
-// registry is an index of some size behind the whole HTTP face.
-type registry struct {
-	path     string
-	versions int
-	bucket   *objstoretest.Mem
-	bolt     *index.Bolt
-	index    *index.Index
-	engine   *engine.Engine
-	server   *httptest.Server
-	token    string
+// The goals of the table.
+const (
+	scaleGoal = 1.3 // a large index to a small one, a deep page to an early one: 99th percentile over HTTP, processor time in process
+	getsGoal  = 1.5 // a resolution to as many bare gets
+)
+
+// BenchmarkScale compares reads from a large index with those from a small one over the whole HTTP face, pages far down
+// a list with those at its beginning, and a resolution with the gets of bbolt that it needs. What is compared runs in
+// turns, so that what else the machine does meets both. It prints a table and judges by ratios alone.
+func BenchmarkScale(b *testing.B) {
+	versions := scaleDefault
+	if text := os.Getenv(scaleVersions); text != "" {
+		versions = must(strconv.Atoi(text))
+	}
+	s := scale{}
+	s.small, s.large = scales(b, versions)
+	for _, selector := range selectors {
+		s.reads(b, selector, warm)
+		s.resolving(b, selector, "head", getsGoal, resolveHead)
+		s.resolving(b, selector, "whole version", 0, resolveWhole)
+	}
+	for _, order := range []ballast.VersionOrder{ballast.OrderName, ballast.OrderNewest} {
+		s.pages(b, order)
+	}
+	for _, selector := range selectors {
+		s.reads(b, selector, cold)
+	}
+	s.opening(b)
+	s.print(os.Stdout)
+	fmt.Printf("RssAnon at the end: %d MiB\n", rssAnon()>>20)
 }
 
-// scales are the two indexes, loaded once per process.
-var scales struct {
-	once         sync.Once
+type scale struct {
+	scaleTable
 	small, large *registry
-	err          error
 }
 
-func scaleName(i int) ballast.Name {
-	return must(ballast.ParseName(fmt.Sprintf("org%02d/model-%06d", i%97, i)))
-}
-
-// loadScale makes an index file of so many versions, in transactions of the contract's size, without syncing.
-func loadScale(ctx context.Context, path string, versions int) error {
-	bolt, err := index.OpenBolt(path, index.BoltOptions{NoSync: true})
-	if err != nil {
-		return err
-	}
-	x, err := index.Open(ctx, bolt, time.Now)
-	if err != nil {
-		return err
-	}
-	at := ballast.At(time.Now())
-	batch := make([]index.Version, 0, 1000)
-	for i := 0; i < versions; i++ {
-		v := index.Version{
-			Scope: acme, Name: scaleName(i / versionsPerName), Version: ballast.MajorVersion(uint64(1 + i%versionsPerName)), Status: ballast.StatusReady, Stage: ballast.StageNone,
-			Digest: ballast.DigestOf(strconv.AppendInt(nil, int64(i), 10)), ManifestSize: 1000, Size: 1 << 30, Files: 4, Assurance: ballast.AssuranceReread,
-			Metadata:  ballast.Metadata{Task: "text-generation", ModelType: "llm", Description: "one of many", Tags: []string{"bench"}, Metrics: map[string]float64{"validation_accuracy": 0.9}},
-			CreatedBy: "ci@acme", CreatedAt: at, UpdatedAt: at, Revision: 1, Records: 1,
-		}
-		if batch = append(batch, v); len(batch) == cap(batch) || i == versions-1 {
-			if err := x.Restore(ctx, batch); err != nil {
-				return err
-			}
-			batch = batch[:0]
-		}
-	}
-	for n := range versions / versionsPerName {
-		if _, err := x.SetAlias(ctx, acme, scaleName(n), must(ballast.ParseAlias("champion")), ballast.MajorVersion(5), "ci@acme", nil); err != nil {
-			return err
-		}
-	}
-	return x.Close()
-}
-
-// open serves an index file.
-func (r *registry) open(ctx context.Context) (err error) {
-	if r.bolt, err = index.OpenBolt(r.path, index.BoltOptions{}); err != nil {
-		return err
-	}
-	if r.index, err = index.Open(ctx, r.bolt, time.Now); err != nil {
-		return err
-	}
-	quiet := slog.New(slog.DiscardHandler)
-	r.engine, err = engine.Open(ctx, engine.Options{Index: r.index, Bucket: r.bucket, Signer: r.bucket, RecordKey: engine.NewRecordKey(make([]byte, 32)), Logger: quiet})
-	if err != nil {
-		return err
-	}
-	admin := engine.Principal{ID: "admin", Name: "admin", Grants: []ballast.Grant{{Scope: ballast.Global, Role: ballast.Admin}}}
-	token, err := r.engine.CreateToken(ctx, admin, ballast.CreateToken{Grants: []ballast.Grant{{Scope: acme, Role: ballast.Reader}}})
-	if err != nil {
-		return err
-	}
-	r.token = token.Token
-	r.server = httptest.NewServer(api.New(r.engine, api.Options{Logger: quiet}))
-	return nil
-}
-
-func (r *registry) close() error {
-	r.server.Close()
-	_ = r.engine.Close()
-	return r.index.Close()
-}
-
-// reopenCold closes the index, drops its pages from the kernel's cache, and opens it again.
-func (r *registry) reopenCold(ctx context.Context) error {
-	if err := r.close(); err != nil {
-		return err
-	}
-	f, err := os.Open(r.path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Fdatasync(int(f.Fd())); err != nil {
-		return err
-	}
-	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-		return err
-	}
-	return r.open(ctx)
-}
-
-func openScales(b *testing.B) (small, large *registry) {
-	b.Helper()
-	scales.once.Do(func() {
-		dir, err := os.MkdirTemp("", "ballast-bench-scale-")
-		if err != nil {
-			scales.err = err
-			return
-		}
-		versions := scaleDefault
-		if text := os.Getenv(scaleVariable); text != "" {
-			versions = must(strconv.Atoi(text))
-		}
-		load := func(name string, versions int) *registry {
-			r := &registry{path: filepath.Join(dir, name), versions: versions, bucket: objstoretest.NewMem()}
-			if scales.err == nil {
-				scales.err = loadScale(context.Background(), r.path, versions)
-			}
-			before, began := rssAnon(), time.Now()
-			if scales.err == nil {
-				scales.err = r.open(context.Background())
-			}
-			b.Logf("%s: %d versions, %d MiB, opened in %s, RssAnon %+d MiB", name, versions, fileSize(r.path)>>20, time.Since(began).Round(time.Millisecond), (rssAnon()-before)>>20)
-			return r
-		}
-		scales.small, scales.large = load("small", scaleSmall), load("large", versions)
-	})
-	if scales.err != nil {
-		b.Fatal(scales.err)
-	}
-	return scales.small, scales.large
-}
-
-func fileSize(path string) int64 { return must(os.Stat(path)).Size() }
-
-// rssAnon is the anonymous memory of this process, in bytes; 0 where the kernel does not say.
-func rssAnon() int64 {
-	text, _ := os.ReadFile("/proc/self/status")
-	for line := range strings.Lines(string(text)) {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &kib); err == nil {
-			return kib << 10
-		}
-	}
-	return 0
-}
-
-// p99 sends calls for random names over 8 connections and returns the 99th percentile of how long they took.
-func (r *registry) p99(b *testing.B, calls int, selector func(rnd *rand.Rand) string) time.Duration {
-	b.Helper()
-	took := make([][]time.Duration, connections)
-	var running sync.WaitGroup
-	for c := range connections {
-		running.Go(func() {
-			client := &http.Client{Transport: &http.Transport{}}
-			defer client.CloseIdleConnections()
-			rnd := rand.New(rand.NewPCG(uint64(c), uint64(b.N)))
-			for range calls / connections {
-				name := scaleName(rnd.IntN(r.versions / versionsPerName))
-				req := must(http.NewRequest(http.MethodGet, r.server.URL+"/v1/models/"+name.String()+"/versions/"+selector(rnd), nil))
-				req.Header.Set("Authorization", "Bearer "+r.token)
-				began := time.Now()
-				res, err := client.Do(req)
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				_, err = io.Copy(io.Discard, res.Body)
-				took[c] = append(took[c], time.Since(began))
-				if res.Body.Close(); err != nil || res.StatusCode != http.StatusOK {
-					b.Errorf("%s: %s", req.URL.Path, res.Status)
-					return
-				}
-			}
-		})
-	}
-	running.Wait()
-	all := slices.Concat(took...)
-	slices.Sort(all)
-	return all[len(all)*99/100]
-}
-
-var selectors = []struct {
+// selector is one way to name a version.
+type selector struct {
 	name string
 	text func(*rand.Rand) string
-}{
+}
+
+var selectors = []selector{
 	{"latest", func(*rand.Rand) string { return "latest" }},
 	{"exact", func(rnd *rand.Rand) string { return strconv.Itoa(1 + rnd.IntN(versionsPerName)) }},
 	{"alias", func(*rand.Rand) string { return "@champion" }},
 }
 
-// BenchmarkScaleHTTP compares the 99th percentile of reads from a large index with that from one of 1,000 versions, in
-// turns, over the whole HTTP face: p99-ratio.
-func BenchmarkScaleHTTP(b *testing.B) {
-	small, large := openScales(b)
-	for _, s := range selectors {
-		b.Run("read="+s.name+"/cache=warm", func(b *testing.B) {
-			var ratios []float64
-			for b.Loop() {
-				less := small.p99(b, callsPerRound, s.text)
-				ratios = append(ratios, float64(large.p99(b, callsPerRound, s.text))/float64(less))
-			}
-			reportRatios(b, "p99", ratios)
-		})
-	}
-	for _, s := range selectors {
-		b.Run("read="+s.name+"/cache=cold", func(b *testing.B) {
-			var ratios []float64
-			for b.Loop() {
-				for _, r := range []*registry{small, large} {
-					if err := r.reopenCold(context.Background()); err != nil {
-						b.Fatal(err)
-					}
-				}
-				less := small.p99(b, callsPerRound, s.text)
-				ratios = append(ratios, float64(large.p99(b, callsPerRound, s.text))/float64(less))
-			}
-			reportRatios(b, "p99", ratios)
-		})
-	}
+// cache says how requests are sent: so many turns of so many over every connection. A round begins with the whole index in
+// memory; with drop, each turn begins with no page of it there.
+type cache struct {
+	name        string
+	turns, each int
+	drop        bool
 }
 
-// reportRatios reports the median of some ratios, with the least and the greatest.
-func reportRatios(b *testing.B, what string, ratios []float64) {
-	slices.Sort(ratios)
-	b.ReportMetric(ratios[len(ratios)/2], what+"-ratio")
-	b.ReportMetric(ratios[0], what+"-ratio-min")
-	b.ReportMetric(ratios[len(ratios)-1], what+"-ratio-max")
+// A turn is short, so that what else the machine does meets both kinds, and a cold one the shorter since what follows the
+// first requests finds the pages that those have read.
+var (
+	warm = cache{name: "warm", turns: 50, each: 5}
+	cold = cache{name: "cold", turns: 50, each: 1, drop: true}
+)
+
+func (c cache) calls(b *testing.B, a asking) []time.Duration {
+	b.Helper()
+	if !c.drop {
+		return a.calls(b, c.each)
+	}
+	if err := a.at.forget(); err != nil {
+		b.Fatal(err)
+	}
+	before := diskReads()
+	all := a.calls(b, c.each)
+	if diskReads() == before {
+		b.Fatalf("nothing was read from the disk of %s: no cold cache", a.at.path)
+	}
+	return all
+}
+
+// round sends two kinds of requests in turns, first the one and then the other first, and compares their 99th percentiles.
+func (c cache) round(b *testing.B, from, to asking) scaleRound {
+	b.Helper()
+	var took [2][]time.Duration
+	kinds := [2]asking{from, to}
+	if !c.drop {
+		from.at.remember(b)
+		to.at.remember(b)
+	}
+	for turn := range c.turns {
+		for _, kind := range []int{turn % 2, 1 - turn%2} {
+			took[kind] = append(took[kind], c.calls(b, kinds[kind])...)
+		}
+	}
+	return scaleRound{p99(took[0]), p99(took[1])}
+}
+
+func (s *scale) reads(b *testing.B, of selector, c cache) {
+	read := func(r *registry) asking {
+		return asking{r, func(rnd *rand.Rand) string {
+			return "/v1/models/" + scaleName(rnd.IntN(r.versions/versionsPerName)).String() + "/versions/" + of.text(rnd)
+		}}
+	}
+	row := scaleRow{what: fmt.Sprintf("GET %s, %s, p99", of.name, c.name), from: count(s.small), to: count(s.large), goal: scaleGoal}
+	s.compare(b, "read="+of.name+"/cache="+c.name, row, func(b *testing.B) scaleRound {
+		return c.round(b, read(s.small), read(s.large))
+	})
+	if c.drop {
+		return
+	}
+	row.what, row.goal = fmt.Sprintf("GET %s, processor time", of.name), 0
+	s.compare(b, "read="+of.name+"/of=processor", row, func(b *testing.B) scaleRound {
+		s.small.remember(b)
+		s.large.remember(b)
+		return inTurns(b, 20, 50, read(s.small).once(b), read(s.large).once(b))
+	})
+}
+
+func count(r *registry) string { return fmt.Sprintf("%d versions", r.versions) }
+
+// pages compares a page at depth 10 with one at nine tenths of a list.
+func (s *scale) pages(b *testing.B, order ballast.VersionOrder) {
+	deep := s.large.versions / 10 * 9
+	list := engine.ListAllVersions{Order: order, ListVersions: engine.ListVersions{Limit: pageOf}}
+	at := func(depth int) engine.ListAllVersions {
+		l := list
+		l.Cursor = s.large.cursor(b, list, depth)
+		page, err := s.large.engine.AllVersions(b.Context(), scaleReader, l)
+		if err != nil || len(page.Versions) != pageOf {
+			b.Fatalf("the page at depth %d has %d versions: %v", depth, len(page.Versions), err)
+		}
+		return l
+	}
+	early, late := at(10), at(deep)
+	ask := func(l engine.ListAllVersions) asking {
+		path := "/v1/versions?" + url.Values{"limit": {strconv.Itoa(l.Limit)}, "order": {string(order)}, "cursor": {l.Cursor}}.Encode()
+		return asking{s.large, func(*rand.Rand) string { return path }}
+	}
+	row := scaleRow{from: "depth 10", to: fmt.Sprintf("depth %d", deep), goal: scaleGoal}
+	for _, c := range []cache{{name: "warm", turns: 50, each: 2}, cold} {
+		row.what = fmt.Sprintf("GET page of %d by %s, %s, p99", pageOf, order, c.name)
+		s.compare(b, "page="+string(order)+"/cache="+c.name, row, func(b *testing.B) scaleRound {
+			return c.round(b, ask(early), ask(late))
+		})
+	}
+	row.what = fmt.Sprintf("page of %d by %s, in process", pageOf, order)
+	pages := func(l engine.ListAllVersions) func(int) {
+		return func(int) {
+			if _, err := s.large.engine.AllVersions(b.Context(), scaleReader, l); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	s.compare(b, "page="+string(order)+"/in=process", row, func(b *testing.B) scaleRound {
+		s.large.remember(b)
+		return inTurns(b, 20, 10, pages(early), pages(late))
+	})
+}
+
+// cursor walks down a list and returns the cursor behind so many versions.
+func (r *registry) cursor(b *testing.B, l engine.ListAllVersions, depth int) string {
+	b.Helper()
+	for depth > 0 {
+		l.Limit = min(depth, 1000)
+		page, err := r.engine.AllVersions(b.Context(), scaleReader, l)
+		if err != nil || page.Cursor == "" {
+			b.Fatalf("the list ends %d versions before the depth: %v", depth, err)
+		}
+		l.Cursor = page.Cursor
+		depth -= len(page.Versions)
+	}
+	return l.Cursor
+}
+
+// opening compares how long it takes to open the two, on an empty bucket, from a cold cache.
+func (s *scale) opening(b *testing.B) {
+	row := scaleRow{what: "opening, cold", from: count(s.small), to: count(s.large)}
+	s.compare(b, "opening", row, func(b *testing.B) scaleRound {
+		from, err := s.small.reopen(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		to, err := s.large.reopen(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		return scaleRound{from, to}
+	})
+}
+
+// inTurns runs chunks of n of two workloads in turns, first the one and then the other first, since who comes second finds
+// the processor's caches warm, and returns what one of each takes. It takes the processor's time, so that what else the
+// machine runs does not count, and garbage collection does.
+func inTurns(b *testing.B, chunks, n int, from, to func(i int)) scaleRound {
+	b.Helper()
+	var took [2]time.Duration
+	work := [2]func(int){from, to}
+	for chunk := range chunks {
+		for _, which := range []int{chunk % 2, 1 - chunk%2} {
+			began := processorTime(b)
+			for i := range n {
+				work[which](chunk*n + i)
+			}
+			took[which] += processorTime(b) - began
+		}
+	}
+	return scaleRound{took[0] / time.Duration(chunks*n), took[1] / time.Duration(chunks*n)}
 }
 
 // counted is a Store that notes the keys that were read.
@@ -292,72 +264,64 @@ func (tx countedTx) Get(key []byte) ([]byte, error) {
 	return tx.Tx.Get(key)
 }
 
-// BenchmarkScaleInProcess compares resolving a reference in a large index with as many bare gets of bbolt, of the same
-// keys on the same file: ratio. A scan counts as the get of what it finds.
-func BenchmarkScaleInProcess(b *testing.B) {
-	_, large := openScales(b)
-	db, bucket := index.BareDB(large.bolt)
-	lookup := index.Lookup{Scopes: []ballast.Scope{acme}}
-	for _, s := range selectors {
-		b.Run("read="+s.name, func(b *testing.B) {
-			const batch = 20_000
-			rnd := rand.New(rand.NewPCG(1, 1))
-			var ratios []float64
-			for b.Loop() {
-				refs := make([]ballast.Ref, batch)
-				gets := make([][][]byte, batch)
-				for i := range refs {
-					refs[i] = must(ballast.ParseRefIn("acme::"+scaleName(rnd.IntN(large.versions/versionsPerName)).String(), s.text(rnd)))
-					gets[i] = readKeys(b, large, lookup, refs[i])
-				}
-				ratios = append(ratios, inTurns(batch/100, func(chunk int) {
-					for _, r := range refs[100*chunk : 100*(chunk+1)] {
-						if _, err := large.index.ResolveHead(b.Context(), lookup, r); err != nil {
-							b.Fatal(err)
-						}
-					}
-				}, func(chunk int) {
-					for _, keys := range gets[100*chunk : 100*(chunk+1)] {
-						bare(b, db, bucket, keys)
-					}
-				}))
+func (tx countedTx) Scan(prefix, from []byte, reverse bool) iter.Seq2[index.Item, error] {
+	return func(yield func(index.Item, error) bool) {
+		for item, err := range tx.Tx.Scan(prefix, from, reverse) {
+			*tx.keys = append(*tx.keys, slices.Clone(item.Key))
+			if !yield(item, err) {
+				return
 			}
-			reportRatios(b, "resolve-to-gets", ratios)
-		})
+		}
 	}
 }
 
-// inTurns runs chunks of two workloads in turns, first the one and then the other first, since who comes second finds the
-// processor's caches warm. It returns the time of the first over that of the second.
-func inTurns(chunks int, first, second func(chunk int)) float64 {
-	var took [2]time.Duration
-	run := func(which, chunk int) {
-		began := time.Now()
-		[]func(int){first, second}[which](chunk)
-		took[which] += time.Since(began)
-	}
-	for chunk := range chunks {
-		run(chunk%2, chunk)
-		run(1-chunk%2, chunk)
-	}
-	return float64(took[0]) / float64(took[1])
+// resolve is a way to resolve a reference.
+type resolve func(ctx context.Context, x *index.Index, l index.Lookup, ref ballast.Ref) error
+
+// resolveHead is what a request for a file does, resolveWhole what one for a version does: it decodes all of it.
+func resolveHead(ctx context.Context, x *index.Index, l index.Lookup, ref ballast.Ref) error {
+	_, err := x.ResolveHead(ctx, l, ref)
+	return err
 }
 
-// readKeys returns the keys that a resolution reads, what it scans for included.
-func readKeys(b *testing.B, r *registry, l index.Lookup, ref ballast.Ref) (keys [][]byte) {
-	b.Helper()
-	x, err := index.Open(b.Context(), counted{r.bolt, &keys}, time.Now)
+func resolveWhole(ctx context.Context, x *index.Index, l index.Lookup, ref ballast.Ref) error {
+	_, err := x.Resolve(ctx, l, ref)
+	return err
+}
+
+// resolving compares resolving a reference in the large index with as many bare gets of bbolt, of the same keys in the same
+// file. A scan counts as the get of what it finds.
+func (s *scale) resolving(b *testing.B, of selector, what string, goal float64, do resolve) {
+	const chunks, chunk = 20, 1000
+	db, bucket := index.BareDB(s.large.bolt)
+	lookup := index.Lookup{Scopes: []ballast.Scope{acme}}
+	var read [][]byte
+	counting, err := index.Open(b.Context(), counted{s.large.bolt, &read}, time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}
-	keys = nil
-	if _, err := x.ResolveHead(b.Context(), l, ref); err != nil {
-		b.Fatal(err)
+	rnd := rand.New(rand.NewPCG(1, 1))
+	refs := make([]ballast.Ref, chunks*chunk)
+	gets := make([][][]byte, len(refs))
+	for i := range refs {
+		refs[i] = must(ballast.ParseRefIn("acme::"+scaleName(rnd.IntN(s.large.versions/versionsPerName)).String(), of.text(rnd)))
+		read = nil
+		if err := do(b.Context(), counting, lookup, refs[i]); err != nil {
+			b.Fatal(err)
+		}
+		gets[i] = read
 	}
-	if ref.IsLatest() {
-		keys = append(keys, keys[0]) // the scan
-	}
-	return keys
+	row := scaleRow{what: fmt.Sprintf("%s of %s, in process", what, of.name), from: fmt.Sprintf("%d bare gets", len(gets[0])), to: "resolving", goal: goal}
+	s.compare(b, "resolve="+of.name+"/what="+what, row, func(b *testing.B) scaleRound {
+		s.large.remember(b)
+		return inTurns(b, chunks, chunk, func(i int) {
+			bare(b, db, bucket, gets[i])
+		}, func(i int) {
+			if err := do(b.Context(), s.large.index, lookup, refs[i]); err != nil {
+				b.Fatal(err)
+			}
+		})
+	})
 }
 
 func bare(b *testing.B, db *bbolt.DB, bucket []byte, keys [][]byte) {
