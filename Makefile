@@ -25,7 +25,7 @@ demo: ## push, list and pull a generated model
 	scripts/demo.sh
 
 test: ## everything, against the embedded store and MinIO
-	$(TOOLS) minio mc
+	$(TOOLS) minio mc s5cmd rclone
 	$(if $(RACE),,@echo "no C compiler: the race detector stays off")
 	BALLAST_REQUIRE_TOOLS=1 go test $(RACE) -timeout $(TIMEOUT) $(RACED)
 	BALLAST_REQUIRE_TOOLS=1 go test -timeout $(TIMEOUT) $$(go list ./... | grep -vxF "$$(go list $(RACED) ./testenv/lint)")
