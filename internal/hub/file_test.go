@@ -12,6 +12,7 @@ import (
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/hub"
+	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
 // ask sends one request, follows no redirect and returns the answer with its body.
@@ -66,16 +67,28 @@ func TestWhoSendsTheBytes(t *testing.T) {
 	}
 }
 
-// TestInlineBytesAreChecked: bytes that were changed in the bucket are not handed out.
+// TestInlineBytesAreChecked: bytes that were changed in the bucket are not handed out, whether or not its ETag tells.
 func TestInlineBytesAreChecked(t *testing.T) {
 	r := newRig(t, nil, nil)
 	r.publish(r.token("acme=writer"), "tiny:1", ballast.Metadata{}, map[string]string{"config.json": "0123456789"})
 	key := ballast.BlobKey(must(ballast.ParseScope("acme")), ballast.DigestOf([]byte("0123456789")))
-	r.store.Plant(key, []byte("012345678X"))
-	if resp, body := r.ask(r.token("acme=reader"), http.MethodGet, "/tiny/resolve/main/config.json"); resp.StatusCode != http.StatusUnprocessableEntity {
-		t.Errorf("%d %s", resp.StatusCode, body)
+	become := func(body, etag string) func(*objstore.Object, []byte) []byte {
+		return func(o *objstore.Object, _ []byte) []byte {
+			if etag != "" {
+				o.ETag = etag
+			}
+			return []byte(body)
+		}
 	}
-	r.store.Plant(key, []byte("0123456789")) // the invariants are checked when the test ends
+	var good string
+	r.store.Alter(key, func(o *objstore.Object, body []byte) []byte { good = o.ETag; return body })
+	for _, etag := range []string{"", `"another"`} {
+		r.store.Alter(key, become("012345678X", etag))
+		if resp, body := r.ask(r.token("acme=reader"), http.MethodGet, "/tiny/resolve/main/config.json"); resp.StatusCode != http.StatusUnprocessableEntity {
+			t.Errorf("ETag %q: %d %s", etag, resp.StatusCode, body)
+		}
+	}
+	r.store.Alter(key, become("0123456789", good)) // the invariants are checked when the test ends
 }
 
 // TestResumeAfterTheURLExpired: a download that is cut at 30 %, and whose URL is no good any more, goes on.

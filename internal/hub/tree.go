@@ -48,15 +48,22 @@ func folderEntry(s engine.Snapshot, path string) entry {
 	return entry{Type: "directory", OID: hex.EncodeToString(sum[:])[:commitDigits], Path: path}
 }
 
-// entries lists a folder by path, a folder before what is in it; recursive lists all that is below. ok is false when
+// spot is a place in a tree: a folder, or a file.
+type spot struct {
+	folder string
+	file   *ballast.File
+}
+
+// spots lists a folder by path, a folder before what is in it; recursive lists all that is below. ok is false when
 // there is no such folder.
-func entries(s engine.Snapshot, folder string, recursive bool) (list []entry, ok bool) {
+func spots(s engine.Snapshot, folder string, recursive bool) (list []spot, ok bool) {
 	if folder != "" {
 		folder += "/"
 	}
 	begin, _ := find(s.Files, folder)
 	open := "" // the folder listed last
-	for _, f := range s.Files[begin:] {
+	for i := range s.Files[begin:] {
+		f := &s.Files[begin+i]
 		below, within := strings.CutPrefix(f.Path, folder)
 		if !within {
 			break
@@ -71,14 +78,27 @@ func entries(s engine.Snapshot, folder string, recursive bool) (list []entry, ok
 			at += strings.Index(f.Path[at:], "/") + 1
 			if sub := f.Path[:at]; !strings.HasPrefix(open, sub) {
 				open = sub
-				list = append(list, folderEntry(s, strings.TrimSuffix(sub, "/")))
+				list = append(list, spot{folder: strings.TrimSuffix(sub, "/")})
 			}
 		}
 		if recursive || depth == 0 {
-			list = append(list, fileEntry(f))
+			list = append(list, spot{file: f})
 		}
 	}
 	return list, ok || folder == ""
+}
+
+// entriesAt describes what is at some spots.
+func entriesAt(s engine.Snapshot, spots []spot) []entry {
+	list := make([]entry, 0, len(spots))
+	for _, at := range spots {
+		if at.file == nil {
+			list = append(list, folderEntry(s, at.folder))
+		} else {
+			list = append(list, fileEntry(*at.file))
+		}
+	}
+	return list
 }
 
 // dated adds the version to each entry, when expand asks for it: it is the one commit that a snapshot knows of.
@@ -99,7 +119,7 @@ func (h *Hub) tree(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	q := r.URL.Query()
-	list, ok := entries(s, r.path, isTrue(q.Get("recursive")))
+	list, ok := spots(s, r.path, isTrue(q.Get("recursive")))
 	if !ok {
 		w.Header().Set(headerCode, entryNotFound)
 		return ballast.Errorf(ballast.CodeNotFound, "%s has no folder %q", s.Version.Key, r.path)
@@ -112,7 +132,7 @@ func (h *Hub) tree(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, dated(s, page, isTrue(q.Get("expand"))))
+	return writeJSON(w, http.StatusOK, dated(s, entriesAt(s, page), isTrue(q.Get("expand"))))
 }
 
 // isTrue reads a flag; Python writes it with a capital.
