@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/index"
 )
 
-// scaleVersions sets the number of versions of the large index, at least 10,000. Its names have ten versions each, as have
+// scaleVersions sets the number of versions of the large index, at least 2,000. Its names have ten versions each, as have
 // those of the small one, which holds 1,000. scaleFolder names a folder where the loaded files are kept for the next run of
 // the same program; without it each run loads its own and removes them.
 const (
@@ -159,14 +160,8 @@ func count(r *registry) string { return fmt.Sprintf("%d versions", r.versions) }
 func (s *scale) pages(b *testing.B, order ballast.VersionOrder) {
 	deep := s.large.versions / 10 * 9
 	list := engine.ListAllVersions{Order: order, ListVersions: engine.ListVersions{Limit: pageOf}}
-	at := func(depth int) engine.ListAllVersions {
-		l := list
-		l.Cursor = s.large.cursor(b, list, depth)
-		page, err := s.large.engine.AllVersions(b.Context(), scaleReader, l)
-		if err != nil || len(page.Versions) != pageOf {
-			b.Fatalf("the page at depth %d has %d versions: %v", depth, len(page.Versions), err)
-		}
-		return l
+	at := func(depth int) func() engine.ListAllVersions {
+		return sync.OnceValue(func() engine.ListAllVersions { return must(s.large.pageAt(b.Context(), list, depth)) })
 	}
 	early, late := at(10), at(deep)
 	ask := func(l engine.ListAllVersions) asking {
@@ -177,7 +172,7 @@ func (s *scale) pages(b *testing.B, order ballast.VersionOrder) {
 	for _, c := range []cache{{name: "warm", turns: 50, each: 2}, cold} {
 		row.what = fmt.Sprintf("GET page of %d by %s, %s, p99", pageOf, order, c.name)
 		s.compare(b, "page="+string(order)+"/cache="+c.name, row, func(b *testing.B) scaleRound {
-			return c.round(b, ask(early), ask(late))
+			return c.round(b, ask(early()), ask(late()))
 		})
 	}
 	row.what = fmt.Sprintf("page of %d by %s, in process", pageOf, order)
@@ -190,23 +185,29 @@ func (s *scale) pages(b *testing.B, order ballast.VersionOrder) {
 	}
 	s.compare(b, "page="+string(order)+"/in=process", row, func(b *testing.B) scaleRound {
 		s.large.remember(b)
-		return inTurns(b, 20, 10, pages(early), pages(late))
+		return inTurns(b, 20, 10, pages(early()), pages(late()))
 	})
 }
 
-// cursor walks down a list and returns the cursor behind so many versions.
-func (r *registry) cursor(b *testing.B, l engine.ListAllVersions, depth int) string {
-	b.Helper()
-	for depth > 0 {
-		l.Limit = min(depth, 1000)
-		page, err := r.engine.AllVersions(b.Context(), scaleReader, l)
-		if err != nil || page.Cursor == "" {
-			b.Fatalf("the list ends %d versions before the depth: %v", depth, err)
+// pageAt returns the list from behind so many versions, and sees to it that its page is full: one that finds nothing is fast.
+func (r *registry) pageAt(ctx context.Context, l engine.ListAllVersions, depth int) (engine.ListAllVersions, error) {
+	for next := l; depth > 0; next.Cursor = l.Cursor {
+		next.Limit = min(depth, 1000)
+		page, err := r.engine.AllVersions(ctx, scaleReader, next)
+		if err != nil {
+			return l, err
+		}
+		if page.Cursor == "" {
+			return l, fmt.Errorf("the list ends %d versions before the depth", depth)
 		}
 		l.Cursor = page.Cursor
 		depth -= len(page.Versions)
 	}
-	return l.Cursor
+	page, err := r.engine.AllVersions(ctx, scaleReader, l)
+	if err == nil && len(page.Versions) != l.Limit {
+		err = fmt.Errorf("the page has %d versions", len(page.Versions))
+	}
+	return l, err
 }
 
 // opening compares how long it takes to open the two, on an empty bucket, from a cold cache.
