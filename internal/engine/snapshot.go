@@ -28,12 +28,11 @@ func (e *Engine) Snapshot(ctx context.Context, p Principal, ref ballast.Ref) (Sn
 	return Snapshot{showVersion(v, nil), files}, nil
 }
 
-// AtCommit returns a reference to the version whose digest begins with these hex digits: versions of one digest have the same files, so
-// that one of them that is served is as good as another. Errors: those of Version; conflict when the digits stand for
+// AtCommit completes the first hex digits of a version's digest to a reference: versions of one digest have the same
+// files, so that one of them that is served is as good as another. Errors: not_found; conflict when the digits stand for
 // more than one digest.
 func (e *Engine) AtCommit(ctx context.Context, p Principal, name ballast.Name, digits string) (ballast.Ref, error) {
-	v, err := e.index.ResolveCommit(ctx, p.lookup(ballast.Scope{}), name, digits)
-	return ballast.Ref{Scope: v.Scope, Name: v.Name, Digest: v.Digest}, err
+	return e.index.FindCommit(ctx, p.lookup(ballast.Scope{}).Scopes, name, digits)
 }
 
 // Content returns the bytes of a file of at most MaxContent bytes, which are what its digest says: nobody checks them

@@ -196,9 +196,9 @@ func TestPythonIsRefused(t *testing.T) {
 	}{
 		{reader, "acme/tiny", "main", "absent.json", "RemoteEntryNotFoundError", 404, "absent.json", commit},
 		{reader, "acme/tiny", "main", "../config.json", "RemoteEntryNotFoundError", 404, "no file", commit},
-		{reader, "acme/tiny", "9", "config.json", "RevisionNotFoundError", 404, "acme/tiny:9", ""},
+		{reader, "acme/tiny", "9", "config.json", "RevisionNotFoundError", 404, `"9"`, ""},
 		{reader, "acme/tiny", "refs/pr/1", "config.json", "RevisionNotFoundError", 404, "it is main, a version", ""},
-		{reader, "acme/tiny", strings.Repeat("0", 40), "config.json", "RevisionNotFoundError", 404, "not found", ""},
+		{reader, "acme/tiny", strings.Repeat("0", 40), "config.json", "RevisionNotFoundError", 404, "no revision", ""},
 		{reader, "acme/absent", "main", "config.json", "RepositoryNotFoundError", 404, "acme/absent", ""},
 		{reader, "acme/-no", "main", "config.json", "RepositoryNotFoundError", 404, "not found", ""},
 		{r.token("other=admin"), "acme/tiny", "main", "config.json", "RepositoryNotFoundError", 404, "acme/tiny", ""},

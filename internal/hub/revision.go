@@ -47,7 +47,12 @@ func (h *Hub) ref(r *request, name ballast.Name) (ballast.Ref, error) {
 			return ref, nil
 		}
 	}
-	return ballast.Ref{}, ballast.Errorf(ballast.CodeNotFound, "%s has no revision %q: it is main, a version, an alias or a commit of 40 digits", name, r.rev)
+	return ballast.Ref{}, noRevision(r, name)
+}
+
+// noRevision is the one answer for a revision that is absent and one that the caller may not see.
+func noRevision(r *request, name ballast.Name) error {
+	return ballast.Errorf(ballast.CodeNotFound, "%s has no revision %q: it is main, a version, an alias or a commit of 40 digits", name, r.rev)
 }
 
 // snapshot opens the revision that a request names, and names in X-Error-Code what is missing.
@@ -78,7 +83,7 @@ func (h *Hub) missing(w http.ResponseWriter, r *request, name ballast.Name, err 
 	switch {
 	case seen == nil:
 		w.Header().Set(headerCode, revisionNotFound)
-		return err
+		return noRevision(r, name)
 	case ballast.CodeOf(seen) != ballast.CodeNotFound:
 		return seen
 	}

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -159,47 +158,17 @@ func retired(v Version) error {
 	return ballast.Errorf(ballast.CodeRetired, "%s was retired and is not served any more", v.Key())
 }
 
+// byDigest finds the highest version with a digest that is served. Only when none is, it answers why, or with l.Retired
+// the highest that was.
 func byDigest(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (found, error) {
-	return byDigits(tx, l, scope, ref.Name, ref.Digest.Encoded(), NotFound(ref))
-}
-
-// ResolveCommit finds the version whose digest begins with these hex digits, which are so many that two of a name's
-// digests with the same ones are no accident. Scopes, the choice among versions of one digest and the refusals are those
-// of Resolve for a digest.
-//
-// Errors: those of Resolve; conflict when different files begin with these digits.
-func (x *Index) ResolveCommit(ctx context.Context, l Lookup, name ballast.Name, digits string) (v Version, err error) {
-	absent := ballast.Errorf(ballast.CodeNotFound, "%s@%s: not found", name, digits)
-	err = x.store.View(ctx, func(tx Tx) error {
-		for _, scope := range l.Scopes {
-			f, err := byDigits(tx, l, scope, name, digits, absent)
-			if err == nil {
-				v, err = f.version()
-			}
-			if !errors.Is(err, errElsewhere) {
-				return err
-			}
-		}
-		return absent
-	})
-	return v, err
-}
-
-// byDigits finds the highest version that is served of those whose digest begins with digits. Only when none is, it
-// answers why, or with l.Retired the highest that was.
-func byDigits(tx Tx, l Lookup, scope ballast.Scope, name ballast.Name, digits string, absent error) (found, error) {
-	prefix := append(scopedName(kindByDigest, scope, name), digits...)
-	if err := oneDigest(tx, prefix, name, digits); err != nil {
-		return found{}, err
-	}
+	prefix := key(kindByDigest, scope.String(), ref.Name.Fold(), ref.Digest.Encoded())
 	var refused error = errElsewhere
 	var known *found
 	for item, err := range tx.Scan(prefix, nil, true) {
 		if err != nil {
 			return found{}, err
 		}
-		_, order, _ := bytes.Cut(item.Key[len(prefix):], []byte{0x00})
-		f, err := find(tx, append(scopedName(kindVersion, scope, name), order...))
+		f, err := find(tx, append(scopedName(kindVersion, scope, ref.Name), item.Key[len(prefix):]...))
 		if err != nil {
 			return f, err
 		}
@@ -216,30 +185,13 @@ func byDigits(tx Tx, l Lookup, scope ballast.Scope, name ballast.Name, digits st
 		case f.Status == ballast.StatusRetired:
 			refused = f.retired()
 		case errors.Is(refused, errElsewhere):
-			refused = absent
+			refused = NotFound(ref)
 		}
 	}
 	if l.Retired && known != nil {
 		return *known, nil
 	}
 	return found{}, refused
-}
-
-// oneDigest refuses a prefix of digests that more than one digest has: in their order, the first and the last differ.
-func oneDigest(tx Tx, prefix []byte, name ballast.Name, digits string) error {
-	var ends [2]string
-	for i, reverse := range []bool{false, true} {
-		item, ok, err := first(tx.Scan(prefix, nil, reverse))
-		if err != nil || !ok {
-			return err
-		}
-		rest, _, _ := bytes.Cut(item.Key[len(prefix):], []byte{0x00})
-		ends[i] = string(rest)
-	}
-	if ends[0] != ends[1] {
-		return ballast.Errorf(ballast.CodeConflict, "%s@%s: versions with different files begin with these digits; name the version", name, digits)
-	}
-	return nil
 }
 
 // latest is the highest release among the ready versions that are neither archived nor deprecated, else the highest
