@@ -254,6 +254,7 @@ type Event struct {
 	Before int64     `json:"before,omitempty"`
 	After  int64     `json:"after,omitempty"`
 	Fields []string  `json:"fields,omitempty"` // that a change touched, sorted
+	Source Source    `json:"source,omitzero"`  // that a ready version was imported from; only for writers of its scope
 }
 
 // EventsPage is one page of GET /v1/events, the oldest first. It may be empty; Cursor is always where to go on.

@@ -175,3 +175,33 @@ func FuzzParts(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseSource: a source is the bucket and the key that were written, and lies below a folder only if its key does.
+func FuzzParseSource(f *testing.F) {
+	for _, s := range []string{"s3://b/a/", "s3://b", "s3://b/a/../c", "s3://b//", "inbox:", "inbox:a/%2e%2e/", "inbox:a\\b", "s3://B/é", "hf://o/m", "s3:///", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		source, err := ballast.ParseSource(s)
+		if err != nil {
+			wantTyped(t, err)
+			return
+		}
+		written := "inbox:" + source.Key()
+		if source.Bucket() != "" {
+			written = "s3://" + source.Bucket() + "/" + source.Key()
+		}
+		if source.String() != written || written != s && written != s+"/" || strings.Contains(source.Bucket(), "/") || strings.ContainsFunc(s, unicode.IsControl) {
+			t.Errorf("%q is bucket %q and key %q", s, source.Bucket(), source.Key())
+		}
+		for _, folder := range []string{"s3://b/a/", "s3://b/", "inbox:a/"} {
+			place, err := ballast.ParseSource(folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rest, ok := source.Below(place); ok && source.String() != place.String()+rest && source.String()+"/" != place.String() {
+				t.Errorf("%q lies below %s at %q", s, folder, rest)
+			}
+		}
+	})
+}

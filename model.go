@@ -262,6 +262,8 @@ type Whoami struct {
 	Name   string  `json:"name"` // as created_by shows it, before "@"
 	Scope  Scope   `json:"scope"`
 	Grants []Grant `json:"grants"`
-	Server string  `json:"server"` // the service's version
-	Time   Time    `json:"time"`   // the service's clock
+	// Imports are the places that it may import from, for each scope that it may write to.
+	Imports []ImportSources `json:"imports"`
+	Server  string          `json:"server"` // the service's version
+	Time    Time            `json:"time"`   // the service's clock
 }

@@ -43,6 +43,7 @@ type UploadStatus string
 // The states of an upload. A settled upload stays readable for 24 hours.
 const (
 	UploadPending   UploadStatus = "pending"   // blobs are coming; held by a lease
+	UploadImporting UploadStatus = "importing" // the service lists and hashes the files of an import
 	UploadVerifying UploadStatus = "verifying" // committed; the service finishes it, the client may be gone
 	UploadDone      UploadStatus = "done"      // Upload.Result has the version
 	UploadFailed    UploadStatus = "failed"    // Upload.Error says why
@@ -51,7 +52,10 @@ const (
 )
 
 // Settled reports whether the state is final.
-func (s UploadStatus) Settled() bool { return s != UploadPending && s != UploadVerifying }
+func (s UploadStatus) Settled() bool { return s != UploadPending && !s.Unattended() }
+
+// Unattended reports whether the service goes on by itself, with or without a client.
+func (s UploadStatus) Unattended() bool { return s == UploadImporting || s == UploadVerifying }
 
 // Upload is one attempt to publish one version.
 type Upload struct {

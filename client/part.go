@@ -101,12 +101,12 @@ func (p *part) unlock() {
 }
 
 func isPartial(p string) bool {
-	ok, _ := path.Match(partialPattern, path.Base(p))
+	ok, _ := path.Match(ballast.PartialPattern, path.Base(p))
 	return ok
 }
 
 func partialName(f ballast.File) string {
-	return path.Join(path.Dir(f.Path), strings.Replace(partialPattern, "*", rand.Text(), 1))
+	return path.Join(path.Dir(f.Path), strings.Replace(ballast.PartialPattern, "*", rand.Text(), 1))
 }
 
 // staleAfter is the age at which a part without a lock can belong to no running pull: those write all the time.

@@ -5,10 +5,12 @@ import "sync/atomic"
 // Phase is what an Event tells of.
 type Phase string
 
-// The phases. Those of a push are hash, upload and verify, of a pull verify and download; they overlap.
+// The phases. Those of a push are hash, upload and verify, of a pull verify and download, of an import hash, copy and
+// verify; they overlap.
 const (
-	PhaseHash     Phase = "hash"     // reading local files
+	PhaseHash     Phase = "hash"     // reading local files; import: the registry reads the source
 	PhaseUpload   Phase = "upload"   // sending bytes to the object store
+	PhaseCopy     Phase = "copy"     // the store copies
 	PhaseVerify   Phase = "verify"   // push: the registry checks what arrived; pull: local files are compared
 	PhaseDownload Phase = "download" // fetching bytes from the object store
 )

@@ -61,7 +61,7 @@ func (p *push) tooOften(times map[digest.Digest]int, e *ballast.Error) bool {
 // follow waits while the registry finishes an upload. It returns it done or pending; any other end is an error.
 func (c *Client) follow(ctx context.Context, u ballast.Upload, progress Progress) (_ ballast.Upload, err error) {
 	var behind int64
-	for u.Status == ballast.UploadVerifying {
+	for u.Status.Unattended() {
 		if pr := u.Progress; pr != nil {
 			if behind == 0 {
 				progress.tell(Event{Phase: PhaseVerify, Files: pr.Blobs, Total: pr.Bytes})
@@ -73,7 +73,7 @@ func (c *Client) follow(ctx context.Context, u ballast.Upload, progress Progress
 		if u, err = c.Upload(ctx, u.ID, pollWait); err != nil {
 			return u, err
 		}
-		if u.Status == ballast.UploadVerifying && time.Since(asked) < time.Second { // something between cut the wait short
+		if u.Status.Unattended() && time.Since(asked) < time.Second { // something between cut the wait short
 			if err := sleep(ctx, time.Second); err != nil {
 				return u, err
 			}

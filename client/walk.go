@@ -14,12 +14,6 @@ import (
 	"github.com/ballast-registry/ballast"
 )
 
-// partialPattern is what Pull names its unfinished files; a push never publishes them.
-const partialPattern = ".ballast-*.part"
-
-// skipped names what is no part of a model, at any depth.
-var skipped = []string{".git", ".cache", "__pycache__", ".DS_Store", partialPattern}
-
 // source is one local file to publish.
 type source struct {
 	path string // in the version
@@ -89,7 +83,7 @@ func (w *walk) dir(file, rel string, above []fs.FileInfo) error {
 }
 
 func (w *walk) entry(file, rel string, above []fs.FileInfo) error {
-	if isSkipped(path.Base(rel)) {
+	if ballast.IsNotOfAModel(path.Base(rel)) {
 		w.found.skipped = append(w.found.skipped, rel)
 		return nil
 	}
@@ -118,13 +112,6 @@ func (w *walk) entry(file, rel string, above []fs.FileInfo) error {
 		return ballast.Errorf(ballast.CodeTooLarge, "more than %d files; a version holds no more: pack small files together, or leave some out with --exclude", ballast.MaxFiles)
 	}
 	return nil
-}
-
-func isSkipped(base string) bool {
-	return slices.ContainsFunc(skipped, func(pattern string) bool {
-		ok, _ := path.Match(pattern, base)
-		return ok
-	})
 }
 
 // unusable refuses a file that was found in a folder and cannot be read.

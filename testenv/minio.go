@@ -50,13 +50,18 @@ func newMinIO(t testing.TB, versioned bool) *Store {
 		Root: m.root, Service: m.service, Put: m.put, Get: m.get,
 	}
 	s.newBucket(t, versioned)
+	s.dropAfter(t)
+	return s
+}
+
+// dropAfter removes a bucket of MinIO after the test.
+func (s *Store) dropAfter(t testing.TB) {
 	root := s.Client(t, s.Root)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
 		_ = root.RemoveBucketWithOptions(ctx, s.Bucket, minio.RemoveBucketOptions{ForceDelete: true})
 	})
-	return s
 }
 
 func newKeys() objstore.Keys { return objstore.Keys{ID: rand.Text()[:20], Secret: rand.Text()} }

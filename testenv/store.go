@@ -123,9 +123,27 @@ func Embedded(t testing.TB) *Store {
 	t.Helper()
 	s := storeOf(process.embedded.get(t, startEmbedded))
 	s.newBucket(t, false)
+	s.removeAfter(t)
+	return s
+}
+
+// removeAfter removes a bucket of the embedded store after the test.
+func (s *Store) removeAfter(t testing.TB) {
 	folder := filepath.Join(filepath.Dir(s.Server.CredentialsFile), "s3", s.Bucket)
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	return s
+}
+
+// Beside is another new bucket of the same store, with the same identities.
+func (s *Store) Beside(t testing.TB) *Store {
+	t.Helper()
+	c := *s
+	c.newBucket(t, false)
+	if c.Server != nil {
+		c.removeAfter(t)
+	} else {
+		c.dropAfter(t)
+	}
+	return &c
 }
 
 // EmbeddedIn runs an embedded store on the data folder of a registry that has ended, until the test ends.

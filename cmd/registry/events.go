@@ -86,6 +86,8 @@ func eventLine(e ballast.Event) string {
 		about = fmt.Sprintf("%s of %s", e.Token, e.Scope)
 	case !e.From.IsZero():
 		about += fmt.Sprintf(", in the place of %s", e.From)
+	case !e.Source.IsZero():
+		about += ", imported from " + e.Source.String()
 	case e.Kind == ballast.EventChanged:
 		about += ": " + strings.Join(e.Fields, ", ")
 	}

@@ -99,7 +99,7 @@ func (w *whoamiCmd) Run(ctx context.Context, a *app) error {
 		return a.json(who)
 	}
 	return a.pairs("name", who.Name, "token", who.ID, "scope", who.Scope.String(), "grants", joinGrants(who.Grants),
-		"registry", c.URL(), "server", who.Server)
+		"imports", joinSources(who), "registry", c.URL(), "server", who.Server)
 }
 
 func joinGrants(grants []ballast.Grant) string {
@@ -108,6 +108,21 @@ func joinGrants(grants []ballast.Grant) string {
 		texts[i] = g.String()
 	}
 	return strings.Join(texts, ", ")
+}
+
+// joinSources are the places to import from, a line each; the scope is said where it is not the token's own.
+func joinSources(who ballast.Whoami) string {
+	var lines []string
+	for _, in := range who.Imports {
+		for _, s := range in.Sources {
+			line := s.String()
+			if in.Scope != who.Scope {
+				line += " into " + in.Scope.String()
+			}
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // versionCmd shows what this program is.

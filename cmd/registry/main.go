@@ -3,6 +3,7 @@
 //	ballast serve                      runs the registry
 //	ballast login URL                  remembers a registry and a token for it
 //	ballast push DIR|FILE NAME[:VERSION]
+//	ballast import SOURCE NAME[:VERSION]
 //	ballast pull REF [DIR]
 //	ballast ls, show, children         look
 //	ballast set, stage, alias          say what a version is

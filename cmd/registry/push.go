@@ -34,21 +34,27 @@ func (n transfers) Validate() error {
 	return nil
 }
 
-// pushCmd publishes.
-type pushCmd struct {
-	Path   string `arg:"" type:"path" name:"dir|file" help:"A folder, or one file. Links are followed."`
-	Target string `arg:"" name:"name[:version]" help:"Where to, as in llama/tiny, llama/tiny:1.2.0 or acme::llama/tiny. Without a version the next one, unless nothing changed."`
-
+// said is the flags that describe a version.
+type said struct {
 	Tag         []string `sep:"none" help:"A tag. Repeatable."`
 	Description string   `help:"What it is."`
 	Task        string   `help:"What it is for, as in text-generation."`
 	Base        string   `placeholder:"REF" help:"The version it was made from."`
 	Metric      metrics  `placeholder:"NAME=NUMBER" help:"A measured number. Repeatable."`
 	Meta        string   `type:"existingfile" placeholder:"FILE" help:"Metadata as JSON; other flags go on top."`
-	Alias       string   `help:"Point this alias at the version once it is ready."`
-	Strict      bool     `help:"Refuse safetensors and GGUF files that are not what their names say, and an index whose shards or tensors are not all there, before anything is sent."`
-	Takeover    bool     `help:"Abort the open upload that holds the version."`
-	PartSize    string   `placeholder:"SIZE" help:"Part size of large files, 5MiB to 5GiB. Default 64MiB."`
+}
+
+// pushCmd publishes.
+type pushCmd struct {
+	Path   string `arg:"" type:"path" name:"dir|file" help:"A folder, or one file. Links are followed."`
+	Target string `arg:"" name:"name[:version]" help:"Where to, as in llama/tiny, llama/tiny:1.2.0 or acme::llama/tiny. Without a version the next one, unless nothing changed."`
+
+	said `embed:""`
+
+	Alias    string `help:"Point this alias at the version once it is ready."`
+	Strict   bool   `help:"Refuse safetensors and GGUF files that are not what their names say, and an index whose shards or tensors are not all there, before anything is sent."`
+	Takeover bool   `help:"Abort the open upload that holds the version."`
+	PartSize string `placeholder:"SIZE" help:"Part size of large files, 5MiB to 5GiB. Default 64MiB."`
 
 	selection `embed:""`
 	remote    `embed:""`
@@ -139,21 +145,21 @@ func parseTarget(text, how string) (ballast.Ref, error) {
 	return ref, nil
 }
 
-func (p *pushCmd) metadata() (m ballast.Metadata, err error) {
-	if p.Meta != "" {
-		b, err := os.ReadFile(p.Meta)
+func (s *said) metadata() (m ballast.Metadata, err error) {
+	if s.Meta != "" {
+		b, err := os.ReadFile(s.Meta)
 		if err == nil {
 			err = ballast.StrictUnmarshal(b, &m)
 		}
 		if err != nil {
-			return m, ballast.Errorf(ballast.CodeInvalid, "--meta %s: %w", p.Meta, err)
+			return m, ballast.Errorf(ballast.CodeInvalid, "--meta %s: %w", s.Meta, err)
 		}
 	}
-	m.Description = cmp.Or(p.Description, m.Description)
-	m.Task = cmp.Or(p.Task, m.Task)
-	m.BaseModel = cmp.Or(p.Base, m.BaseModel)
-	m.Tags = append(m.Tags, p.Tag...)
-	for name, value := range p.Metric {
+	m.Description = cmp.Or(s.Description, m.Description)
+	m.Task = cmp.Or(s.Task, m.Task)
+	m.BaseModel = cmp.Or(s.Base, m.BaseModel)
+	m.Tags = append(m.Tags, s.Tag...)
+	for name, value := range s.Metric {
 		if m.Metrics == nil {
 			m.Metrics = make(map[string]float64)
 		}

@@ -34,6 +34,8 @@ type commands struct {
 	Login      loginCmd                  `cmd:"" help:"Remember a registry and a token for it."`
 	Whoami     whoamiCmd                 `cmd:"" help:"Show whom the registry takes you for."`
 	Push       pushCmd                   `cmd:"" help:"Publish a folder or a file as a version."`
+	Import     importCmd                 `cmd:"" help:"Publish what lies in the object store already."`
+	Imports    importsCmd                `cmd:"" help:"List, show and cancel imports."`
 	Pull       pullCmd                   `cmd:"" help:"Fetch a version into a folder, verified."`
 	Ls         lsCmd                     `cmd:"" help:"List models, or the versions of one."`
 	Show       showCmd                   `cmd:"" help:"Show a version and its files."`

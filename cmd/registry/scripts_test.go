@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/internal/objstore"
+	"github.com/ballast-registry/ballast/internal/s3dev"
 	"github.com/ballast-registry/ballast/internal/weights/weightstest"
 	"github.com/ballast-registry/ballast/testenv"
 )
@@ -28,6 +31,7 @@ import (
 //	onejson               stdout of the last command is exactly one JSON document
 //	hold REF              opens an upload that holds the label and leaves it
 //	nofiles REF           publishes a version without files
+//	inbox DIR FOLDER      puts the files of a folder into the scope's inbox, as somebody with the store's keys
 //	weights FILE…         writes a safetensors or GGUF file of two tensors, 6 parameters
 func TestScripts(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
@@ -50,12 +54,13 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, ".state"))
 			e.Setenv("SCOPE", scope)
 			e.Setenv("DATA", data)
+			e.Setenv("STORE", strings.Fields(strings.ReplaceAll(service.after(t, "store    "), ",", ""))[0])
 			e.Setenv("ADMIN_TOKEN", string(admin))
 			e.Setenv(envURL, url)
 			e.Setenv(envToken, string(token))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "onejson": oneJSON, "hold": hold, "nofiles": noFiles, "weights": writeWeights},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "onejson": oneJSON, "hold": hold, "nofiles": noFiles, "inbox": fillInbox, "weights": writeWeights},
 	})
 }
 
@@ -103,6 +108,30 @@ func oneJSON(ts *testscript.TestScript, neg bool, _ []string) {
 	if (err != nil) != neg {
 		ts.Fatalf("stdout as one JSON document: %v", err)
 	}
+}
+
+func fillInbox(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: inbox DIR FOLDER")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	store, err := objstore.Open(ctx, objstore.Config{
+		Endpoint: ts.Getenv("STORE"), Bucket: s3dev.Bucket, PathStyle: true,
+		Service: objstore.Identity{File: filepath.Join(ts.Getenv("DATA"), "s3.credentials")},
+	})
+	ts.Check(err)
+	dir := os.DirFS(ts.MkAbs(args[0]))
+	ts.Check(fs.WalkDir(dir, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		body, err := fs.ReadFile(dir, path)
+		if err == nil {
+			_, err = store.Put(ctx, "tenants/"+ts.Getenv("SCOPE")+"/inbox/"+args[1]+"/"+path, body, objstore.Condition{})
+		}
+		return err
+	}))
 }
 
 func writeWeights(ts *testscript.TestScript, neg bool, args []string) {

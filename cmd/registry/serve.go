@@ -18,6 +18,8 @@ type serveCmd struct {
 	MetricsListen string `env:"BALLAST_METRICS_LISTEN" placeholder:"HOST:PORT" help:"Address of /metrics (default localhost:9464, or the next free port); \"off\" for none."`
 	RecordKey     string `env:"BALLAST_RECORD_KEY" type:"path" placeholder:"FILE" help:"File with the key that signs version records (default: record.key in the data folder)."`
 
+	ImportAllow []allowed `env:"BALLAST_IMPORT_ALLOW" placeholder:"SCOPE=s3://BUCKET/FOLDER/" help:"Let a tenant, or global, import from a place of the same store beside its inbox, with the service's credentials. Repeatable, or separated by commas."`
+
 	TLS tlsFlags `embed:"" prefix:"tls-" group:"TLS"`
 
 	S3               storeFlags `embed:"" prefix:"s3-" envprefix:"BALLAST_S3_" group:"Object store"`

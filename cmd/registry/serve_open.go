@@ -68,7 +68,7 @@ type serving struct {
 // open brings up everything but the answering of requests. Whatever can be refused without touching the store is
 // refused before it is touched, and a taken port before the prefix is claimed.
 func (s *serving) open(ctx context.Context) error {
-	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.checkReach()); err != nil {
+	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.checkReach(), s.cmd.checkOrigins()); err != nil {
 		return err
 	}
 	var err error
@@ -184,11 +184,16 @@ func (s *serving) probe(ctx context.Context, bucket *objstore.S3) error {
 
 // openEngine claims the prefix and finishes what an earlier run began.
 func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.RecordKey, store *objstore.S3) error {
-	bucket, err := objstore.Instrument(store, s.registry)
+	timed, err := objstore.Instrument(s.registry)
 	if err != nil {
 		return err
 	}
-	opt := engine.Options{Index: x, Bucket: bucket, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log}
+	origins, err := s.cmd.openOrigins(store, timed)
+	if err != nil {
+		return err
+	}
+	s.lookAtOrigins(ctx, origins)
+	opt := engine.Options{Index: x, Bucket: timed(store), Home: homeOf(s.store.Bucket, s.store.Prefix), Origins: origins, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log}
 	if s.embedded != nil {
 		opt.Sync, opt.Room = s.embedded.Sync, s.room
 	}

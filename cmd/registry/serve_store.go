@@ -147,6 +147,9 @@ func (c *serveCmd) ownLine() []string {
 	if c.TakeOver {
 		line = append(line, "--take-over")
 	}
+	for _, o := range c.ImportAllow {
+		line = append(line, "--import-allow", shellQuote(o.String()))
+	}
 	return line
 }
 

@@ -40,6 +40,15 @@ type Service interface {
 	// Copy returns the upload done, with its Result, or verifying.
 	Copy(ctx context.Context, p engine.Principal, from ballast.Ref, req ballast.CopyVersion) (ballast.Upload, error)
 
+	// CreateImport begins an import; created is false when the same one, which is under way, is the answer.
+	CreateImport(ctx context.Context, p engine.Principal, req ballast.CreateImport) (m ballast.Import, created bool, err error)
+	// Import returns the import, after at most wait while it is not settled or still moves its sources.
+	Import(ctx context.Context, p engine.Principal, id string, wait time.Duration) (ballast.Import, error)
+	Imports(ctx context.Context, p engine.Principal, list engine.ListImports) (ballast.ImportsPage, error)
+	CancelImport(ctx context.Context, p engine.Principal, id string) error
+	// ImportSources are the places that the principal may import from, scope by scope.
+	ImportSources(p engine.Principal) ([]ballast.ImportSources, error)
+
 	Models(ctx context.Context, p engine.Principal, list engine.ListModels) (ballast.ModelsPage, error)
 	Model(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.ModelInfo, error)
 	Versions(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, list engine.ListVersions) (ballast.VersionsPage, error)

@@ -12,7 +12,7 @@ import (
 // badRequests is all of them, by name.
 func badRequests() map[string]badRequest {
 	all := map[string]badRequest{}
-	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badIDs(), badTasks()} {
+	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badImports(), badIDs(), badTasks()} {
 		maps.Copy(all, some)
 	}
 	for name, r := range maps.Clone(all) { // a text of 1 MiB is more than some bodies may hold, and a shorter one is refused for itself
@@ -247,7 +247,7 @@ func badTokens() map[string]badRequest {
 func badForms() map[string]badRequest {
 	all := map[string]badRequest{}
 	for operation, body := range map[string]string{
-		"POST /v1/uploads": createBody("name", `"fresh"`), "POST /v1/uploads/{u}/blobs": blobsBody(blob("form")), "POST /v1/uploads/{u}/commit": commitBody(file(`"a"`, offered)),
+		"POST /v1/uploads": createBody("name", `"fresh"`), "POST /v1/imports": `{"source":"inbox:m/","name":"imported"}`, "POST /v1/uploads/{u}/blobs": blobsBody(blob("form")), "POST /v1/uploads/{u}/commit": commitBody(file(`"a"`, offered)),
 		"PUT /v1/models/m/aliases/champion": `{"version":"1"}`, "POST /v1/tokens": tokenBody(`"ci"`),
 		"PATCH /v1/models/m/versions/1": patchBody("backend", `"vllm"`), "POST /v1/models/m/rollback": `{"reason":"worse"}`,
 		"POST /v1/models/m/versions/1/promote": `{"reason":"better"}`, "POST /v1/models/m/versions/1/retire": `{}`,
@@ -297,14 +297,14 @@ func badTasks() map[string]badRequest {
 	return all
 }
 
-// badIDs are ids of uploads and tokens that the registry never made.
+// badIDs are ids of uploads, imports and tokens that the registry never made.
 func badIDs() map[string]badRequest {
 	all := map[string]badRequest{}
 	for name, id := range map[string]string{
 		"NUL": "a%00", "newline": "a%0ab", "DEL": "a%7f", "C1": "%c2%85", "colons": "a::b", "traversal": "..%2f..%2fa", "absolute": "%2fa", "bytes": "%ff", "long": strings.Repeat("a", 65), "another": "u1",
 	} {
 		for operation, body := range map[string]string{
-			"GET /v1/uploads/": "", "DELETE /v1/uploads/": "", "DELETE /v1/tokens/": "", "POST /v1/uploads/ /blobs": blobsBody(blob("id")), "POST /v1/uploads/ /commit": commitBody(file(`"a"`, offered)),
+			"GET /v1/uploads/": "", "GET /v1/imports/": "", "DELETE /v1/imports/": "", "DELETE /v1/uploads/": "", "DELETE /v1/tokens/": "", "POST /v1/uploads/ /blobs": blobsBody(blob("id")), "POST /v1/uploads/ /commit": commitBody(file(`"a"`, offered)),
 		} {
 			method, path, _ := strings.Cut(operation, " ")
 			before, after, _ := strings.Cut(path, " ")

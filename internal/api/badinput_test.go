@@ -40,6 +40,8 @@ func TestBadInput(t *testing.T) {
 	at := f.send("POST", "/v1/uploads", `{"name":"n","version":"1","attempt":"0123456789abcdef"}`).wantStatus(t, http.StatusCreated).Header.Get("Location")
 	m.sendTo(t, f.send("POST", at+"/blobs", blobsBody(blob(offered))), offered)
 	f.send("POST", at+"/blobs", blobsBody(blob(offered))).wantStatus(t, http.StatusOK)
+	m.store.Plant("tenants/acme/inbox/m/w", []byte(weights))
+	m.store.Plant("tenants/acme/inbox-not/w", []byte(weights))
 	m.settle(t)
 
 	id := strings.TrimPrefix(at, "/v1/uploads/")
@@ -114,6 +116,7 @@ func TestBadInputHasToBeRefused(t *testing.T) {
 func goodRequestsChange(t *testing.T, m *memory, f *face, at string) {
 	for _, r := range []badRequest{
 		{"POST", "/v1/uploads", createBody("name", `"o"`), nil, ""},
+		{"POST", "/v1/imports", importBody("name", `"imported"`), nil, ""},
 		{"POST", at + "/blobs", blobsBody(blob("another")), nil, ""},
 		{"POST", at + "/commit", commitBody(file(`"a/b"`, offered), file(`"a/c"`, offered)), nil, ""},
 		{"PUT", "/v1/models/m/aliases/other", `{"version":"1"}`, nil, ""},

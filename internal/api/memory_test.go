@@ -1,11 +1,13 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,8 +44,9 @@ func openMemory(t *testing.T, limits engine.Limits, db *index.Mem, store *objsto
 	if m.index, err = index.Open(t.Context(), m.db, time.Now); err != nil {
 		t.Fatal(err)
 	}
+	m.store.Before(m.hold)
 	m.Engine = enginetest.Open(t, engine.Options{
-		Index: m.index, Bucket: m.store, Signer: m.store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)),
+		Index: m.index, Bucket: m.store, Home: engine.Place{Bucket: "models"}, Signer: m.store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)),
 		Logger: slog.New(slog.DiscardHandler), Limits: limits,
 	})
 	return m
@@ -83,6 +86,24 @@ func (m *memory) open(t *testing.T, token, target string) string {
 		t.Fatal(err)
 	}
 	return u.ID
+}
+
+// hold keeps whoever reads what lies in a folder "held" of an inbox waiting.
+func (m *memory) hold(ctx context.Context, op objstoretest.Op, key string) {
+	if op == objstoretest.OpGet && strings.Contains(key, "/inbox/held/") {
+		<-ctx.Done()
+	}
+}
+
+// importing begins an import and returns its id.
+func (m *memory) importing(t *testing.T, token, from, target string) string {
+	t.Helper()
+	ref := must(ballast.ParseRef(target))
+	got, _, err := m.CreateImport(t.Context(), m.principal(t, token), ballast.CreateImport{Source: must(ballast.ParseSource(from)), Name: ref.Name, Version: ref.Version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.ID
 }
 
 // publish pushes files as the holder of a token.
@@ -134,13 +155,18 @@ func (m *memory) settleCatalogue(t *testing.T, token, name string) {
 	}
 }
 
-// settle waits until no work is left over from what was published.
+// settle waits until no work is left over from what was published, and open imports have got as far as they do.
 func (m *memory) settle(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		c, err := m.index.Contents(t.Context())
 		if err != nil {
 			t.Fatal(err)
+		}
+		for id := range c.Verifying {
+			if m := c.Uploads[id].Import; m != nil && m.Listed {
+				delete(c.Verifying, id)
+			}
 		}
 		if len(c.Verifying)+len(c.Releasing)+len(c.Queue) == 0 {
 			return

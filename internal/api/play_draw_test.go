@@ -96,7 +96,7 @@ func (p *play) path(a *actor, template string) string {
 		path.WriteByte('/')
 		switch segment {
 		case "{id}":
-			path.WriteString(p.escape(p.id(a, strings.HasPrefix(template, "/v1/tokens"))))
+			path.WriteString(p.escape(p.id(a, template)))
 		case "{name}":
 			path.WriteString(p.escape(p.name(a)))
 		case "{ref}":
@@ -125,11 +125,14 @@ func (p *play) escape(s string) string {
 	return strings.ReplaceAll(url.PathEscape(s), "%2F", "/")
 }
 
-// id is of an upload or a token: most times the actor's last one, sometimes another's.
-func (p *play) id(a *actor, token bool) string {
+// id is of an upload, an import or a token: most times the actor's last one, sometimes another's.
+func (p *play) id(a *actor, template string) string {
 	ids := func(of *actor) []string {
-		if token {
+		switch {
+		case strings.HasPrefix(template, "/v1/tokens"):
 			return of.minted
+		case strings.HasPrefix(template, "/v1/imports"):
+			return of.imports
 		}
 		return of.uploads
 	}
@@ -251,6 +254,8 @@ func (p *play) body(a *actor, operation string) any {
 			o["scope"] = p.oneOf([]string{"acme", "them", "global"})
 		}
 		return o
+	case "POST /v1/imports":
+		return p.importBody(a)
 	case "POST /v1/uploads/{id}/blobs":
 		return object{"blobs": several(p.tape, func() any { return p.blob() })}
 	case "POST /v1/uploads/{id}/commit":
@@ -284,6 +289,28 @@ func (p *play) body(a *actor, operation string) any {
 		return o
 	}
 	return p.changeBody(a, operation)
+}
+
+// importBody asks for what lies in the actor's inbox, or for what is none of theirs.
+func (p *play) importBody(a *actor) any {
+	sources := []string{"inbox:m", "s3://models/tenants/them/inbox/m/", "s3://models/tenants/acme/inbox/m", "s3://models/", "inbox:../blobs/", "s3://models/index/", "s3://models/global/inbox/m/", "inbox:none"}
+	if a == p.acme {
+		sources = append(sources, "inbox:"+markInbox, "s3://models/tenants/acme/inbox/"+markInbox+"/")
+	}
+	o := map[string]any{"source": p.oneOf(p.often("inbox:m/", sources)), "name": p.oneOf([]string{"imported", "llama/tiny", "base", "tiny"})}
+	if p.pick(2) == 0 {
+		o["version"] = p.oneOf([]string{"1", "2", "7", "9.0.0"})
+	}
+	if p.pick(4) == 0 {
+		o["scope"] = p.oneOf([]string{"acme", "them", "global"})
+	}
+	if p.pick(2) == 0 {
+		o["metadata"] = p.metadata(a)
+	}
+	if p.pick(2) == 0 {
+		o["move"] = true
+	}
+	return o
 }
 
 // changeBody is body for the operations of the catalogue.

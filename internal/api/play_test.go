@@ -44,6 +44,7 @@ type actor struct {
 	home    string // a name of theirs: 1 is champion and was in production, 7 is, 8 is latest; each with config.json and weightsPath
 	tokens  []string
 	uploads []string
+	imports []string
 	minted  []string // ids of tokens
 	cursors []string
 	signed  []ballast.SignedRequest
@@ -62,6 +63,7 @@ const (
 	markAlias       = "markalias"
 	markToken       = "marktoken"
 	markReason      = "markreason"
+	markInbox       = "markinbox"
 )
 
 // weightsPath is a weight file that the tenants have.
@@ -105,7 +107,14 @@ func (s *scene) build(t *testing.T) {
 	m.settleCatalogue(t, theirs.Token, s.them.home)
 	s.acme.uploads = []string{m.open(t, ours.Token, "open:1")}
 	s.them.uploads = []string{m.open(t, theirs.Token, "open:1")}
-	s.secrets = append(s.secrets, s.acme.uploads[0])
+	for scope, folders := range map[string][]string{"acme": {"m", "held", markInbox}, "them": {"m", "held"}} {
+		for _, folder := range folders {
+			m.store.Plant("tenants/"+scope+"/inbox/"+folder+"/config.json", []byte(contents[1]))
+		}
+	}
+	s.acme.imports = []string{m.importing(t, ours.Token, "inbox:held", "held:1")}
+	s.them.imports = []string{m.importing(t, theirs.Token, "inbox:held", "held:1")}
+	s.secrets = append(s.secrets, s.acme.uploads[0], s.acme.imports[0], markInbox)
 	m.settle(t)
 	s.db, s.store = m.db.Clone(), m.store.Clone()
 }
@@ -119,7 +128,7 @@ func newPlay(t *testing.T, breaks func(Service) Service, report func(string, ...
 	p := &play{report: report, memory: m, acme: &acme, them: &them, root: &actor{home: "base", tokens: []string{opening.admin}}, nobody: &actor{home: "base", tokens: []string{"", "bal_wrong", opening.admin + "x"}}, outcomes: map[string]int{}}
 	p.secrets = slices.Clone(opening.secrets)
 	for _, a := range []*actor{p.acme, p.them} {
-		a.uploads, a.minted = slices.Clone(a.uploads), slices.Clone(a.minted)
+		a.uploads, a.imports, a.minted = slices.Clone(a.uploads), slices.Clone(a.imports), slices.Clone(a.minted)
 	}
 	var err error
 	if p.doc, err = apitest.Load(); err != nil {
@@ -157,7 +166,7 @@ func (p *play) run(t *testing.T, b []byte) {
 
 // fault makes one of the next calls of the store fail.
 func (p *play) fault() {
-	ops := []objstoretest.Op{objstoretest.OpPut, objstoretest.OpGet, objstoretest.OpHead, objstoretest.OpWrite, objstoretest.OpSign, objstoretest.OpListParts, objstoretest.OpCreateMultipart}
+	ops := []objstoretest.Op{objstoretest.OpPut, objstoretest.OpGet, objstoretest.OpHead, objstoretest.OpList, objstoretest.OpWrite, objstoretest.OpSign, objstoretest.OpListParts, objstoretest.OpCreateMultipart}
 	p.injected = true
 	p.memory.store.Fail(choose(p.tape, ops), 1+p.pick(3), objstore.ErrUnavailable, p.pick(2) == 0)
 }
@@ -274,6 +283,8 @@ func (a *actor) learn(p *play, r *http.Request, got *http.Response, body []byte)
 	case v.Token != "":
 		a.tokens = append(a.tokens, v.Token)
 		a.minted = append(a.minted, v.ID)
+	case r.Method == http.MethodPost && v.ID != "" && strings.HasPrefix(r.URL.Path, "/v1/imports"):
+		a.imports = append(a.imports, v.ID)
 	case r.Method == http.MethodPost && v.ID != "":
 		a.uploads = append(a.uploads, v.ID)
 	}

@@ -37,6 +37,11 @@ func (s *server) routes() []route {
 		{post, upload + "/blobs", s.blobs},
 		{post, upload + "/commit", s.commit},
 
+		{post, "/v1/imports", s.createImport},
+		{get, "/v1/imports", s.listImports},
+		{get, "/v1/imports/{id}", s.getImport},
+		{del, "/v1/imports/{id}", s.cancelImport},
+
 		{get, "/v1/models", s.listModels},
 		{get, model, s.getModel},
 		{get, model + "/versions", s.listVersions},

@@ -20,6 +20,7 @@ var comparable = gocmp.Options{
 	gocmp.Comparer(func(a, b ballast.Name) bool { return a == b }),
 	gocmp.Comparer(func(a, b ballast.Version) bool { return a == b }),
 	gocmp.Comparer(func(a, b ballast.Alias) bool { return a == b }),
+	gocmp.Comparer(func(a, b ballast.Source) bool { return a == b }),
 }
 
 // everyRequest is a good request for each route.
@@ -127,6 +128,10 @@ func TestNamesInPaths(t *testing.T) {
 		"/v1/uploads/u1":                                    {"u1", time.Duration(0)},
 		"/v1/uploads/u1?wait=1500ms":                        {"u1", 1500 * time.Millisecond},
 		"/v1/uploads/u1?wait=24h":                           {"u1", time.Minute},
+		"/v1/imports/u1":                                    {"import", "u1", time.Duration(0)},
+		"/v1/imports/u1?wait=30s":                           {"import", "u1", 30 * time.Second},
+		"/v1/imports":                                       {engine.ListImports{Limit: 100}},
+		"/v1/imports?scope=acme&limit=7&cursor=abc":         {engine.ListImports{Scope: acme, Limit: 7, Cursor: "abc"}},
 		"/v1/tokens?limit=1000":                             {1000, ""},
 		"/v1/models/a/versions/@production":                 {ballast.Ref{Name: name("a"), Alias: ballast.ProductionAlias()}},
 		"/v1/models/a/versions/%40production/files/x":       {ballast.Ref{Name: name("a"), Alias: ballast.ProductionAlias()}, "x"},
@@ -135,8 +140,8 @@ func TestNamesInPaths(t *testing.T) {
 		"/v1/models/a/versions/1/children?limit=3&cursor=x": {ballast.Ref{Name: name("a"), Version: one}, 3, "x"},
 		"/v1/models/tiny/production":                        {none, name("tiny"), 100, ""},
 		"/v1/models/acme::llama/tiny/production?limit=7":    {acme, tiny, 7, ""},
-		"/v1/events":                            {"", 100, time.Duration(0)},
-		"/v1/events?after=now&limit=5&wait=30s": {"now", 5, 30 * time.Second},
+		"/v1/events":                                        {"", 100, time.Duration(0)},
+		"/v1/events?after=now&limit=5&wait=30s":             {"now", 5, 30 * time.Second},
 	} {
 		if a := f.send("GET", path, ""); a.StatusCode >= 400 {
 			t.Errorf("%s: %d %s", path, a.StatusCode, a.body)

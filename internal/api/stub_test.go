@@ -44,14 +44,15 @@ func must[T any](v T, err error) T {
 }
 
 var (
-	acme        = must(ballast.ParseScope("acme"))
-	tiny        = must(ballast.ParseName("llama/tiny"))
-	two         = must(ballast.ParseVersion("2"))
-	one         = must(ballast.ParseVersion("1"))
-	champion    = must(ballast.ParseAlias("champion"))
-	sampleTime  = ballast.At(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))
-	sampleAlias = ballast.AliasInfo{Alias: champion, Version: one, UpdatedBy: "ci@acme", UpdatedAt: sampleTime, Revision: 4}
-	sampleToken = ballast.TokenInfo{ID: "3f9c2a71", Name: "ci", Grants: samplePrincipal.Grants, CreatedBy: "root@global", CreatedAt: sampleTime}
+	acme         = must(ballast.ParseScope("acme"))
+	tiny         = must(ballast.ParseName("llama/tiny"))
+	two          = must(ballast.ParseVersion("2"))
+	one          = must(ballast.ParseVersion("1"))
+	sampleSource = must(ballast.ParseSource("s3://ballast/tenants/acme/inbox/tiny/"))
+	champion     = must(ballast.ParseAlias("champion"))
+	sampleTime   = ballast.At(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))
+	sampleAlias  = ballast.AliasInfo{Alias: champion, Version: one, UpdatedBy: "ci@acme", UpdatedAt: sampleTime, Revision: 4}
+	sampleToken  = ballast.TokenInfo{ID: "3f9c2a71", Name: "ci", Grants: samplePrincipal.Grants, CreatedBy: "root@global", CreatedAt: sampleTime}
 
 	samplePrincipal = engine.Principal{ID: "3f9c2a71", Name: "ci", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Writer}}}
 	sampleRequest   = ballast.SignedRequest{Method: "GET", URL: signedURL, Headers: map[string]string{}, ExpiresAt: sampleTime}
@@ -68,7 +69,7 @@ var (
 	sampleChild     = ballast.Child{Key: "acme::llama/tiny::2", Status: ballast.StatusRetired, Stage: ballast.StageArchived}
 	sampleEvent     = ballast.Event{
 		Cursor: "1-42", At: sampleTime, By: "ci@acme", Kind: ballast.EventPromoted, Scope: acme, Key: "acme::llama/tiny::1", Name: tiny, From: two,
-		Before: 3, After: 4, Fields: []string{"stage"},
+		Before: 3, After: 4, Fields: []string{"stage"}, Source: sampleSource,
 	}
 	sampleBlobs = ballast.BlobsResponse{ExpiresAt: sampleTime, Blobs: []ballast.BlobAnswer{
 		{Digest: "sha256:" + fileSum, Size: 4096, State: ballast.BlobMissing, Method: ballast.MethodPut, Request: &sampleRequest},
@@ -139,6 +140,44 @@ func (s *stub) Copy(_ context.Context, _ engine.Principal, from ballast.Ref, req
 }
 
 func (s *stub) AbortUpload(_ context.Context, _ engine.Principal, id string) error { return s.call(id) }
+
+func (s *stub) sampleImport() ballast.Import {
+	m := ballast.Import{
+		ID: "u1", Source: sampleSource, Move: true, Scope: acme, Name: tiny, Version: one, Key: "acme::llama/tiny::1", Status: s.status,
+		CreatedBy: "ci@acme", CreatedAt: sampleTime, Skipped: []string{".git"},
+		Progress: &ballast.ImportProgress{Files: 3, FilesHashed: 2, Bytes: 9, BytesHashed: 7, BytesCopied: 5, BytesVerified: 4},
+	}
+	switch s.status {
+	case ballast.UploadDone:
+		m.Progress, m.Result = nil, &sampleVersion
+		m.Moved = &ballast.Moved{Done: true, Files: 2, Left: 1, Kept: []ballast.Kept{{Path: "a", Why: "it was replaced since it was copied"}}}
+	case ballast.UploadFailed:
+		m.Progress, m.Error = nil, ballast.Errorf(ballast.CodePrecondition, "replaced")
+	case "":
+		m.Status, m.Waiting = ballast.UploadImporting, ballast.Errorf(ballast.CodeUnavailable, "the store does not answer")
+	}
+	return m
+}
+
+func (s *stub) CreateImport(_ context.Context, _ engine.Principal, req ballast.CreateImport) (ballast.Import, bool, error) {
+	return s.sampleImport(), s.created, s.call(req)
+}
+
+func (s *stub) Import(_ context.Context, _ engine.Principal, id string, wait time.Duration) (ballast.Import, error) {
+	return s.sampleImport(), s.call("import", id, wait)
+}
+
+func (s *stub) Imports(_ context.Context, _ engine.Principal, l engine.ListImports) (ballast.ImportsPage, error) {
+	return ballast.ImportsPage{Imports: some(s, s.sampleImport()), Cursor: "next"}, s.call(l)
+}
+
+func (s *stub) CancelImport(_ context.Context, _ engine.Principal, id string) error {
+	return s.call("cancel", id)
+}
+
+func (s *stub) ImportSources(engine.Principal) ([]ballast.ImportSources, error) {
+	return some(s, ballast.ImportSources{Scope: acme, Sources: []ballast.Source{sampleSource}}), nil
+}
 
 func (s *stub) Models(_ context.Context, _ engine.Principal, f engine.ListModels) (ballast.ModelsPage, error) {
 	return ballast.ModelsPage{Models: some(s, sampleModel), Cursor: "next"}, s.call(f)
@@ -281,6 +320,7 @@ var bodies = map[string]string{
 	"POST /v1/uploads":                      `{"name":"llama/tiny","version":"1","attempt":"0123456789abcdef"}`,
 	"POST /v1/uploads/{id}/blobs":           `{"blobs":[{"digest":"sha256:` + fileSum + `","size":4096}]}`,
 	"POST /v1/uploads/{id}/commit":          `{"files":[{"path":"a","size":4096,"sha256":"` + fileSum + `"}],"metadata":{"task":"ner"}}`,
+	"POST /v1/imports":                      `{"source":"inbox:tiny/","name":"llama/tiny","version":"1","metadata":{"task":"ner"},"move":true}`,
 	"PUT /v1/models/{name}/aliases/{alias}": `{"version":"1"}`,
 
 	"POST /v1/models/{name}/versions/{ref}/copy": `{"scope":"global","name":"llama/tiny","version":"1"}`,

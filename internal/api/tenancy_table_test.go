@@ -11,8 +11,9 @@ type named int
 
 const (
 	aModel      named = iota // in the path, in the scope
-	aScope                   // in the body: where something new is to be
+	aScope                   // in the body or the query: where something new is to be, or what writers see is
 	anUpload                 // by its id
+	anImport                 // by its id
 	aToken                   // by its id; a grant is no role in the scope of another's, and only an admin knows of one
 	aGrant                   // in the body: who may hand out a scope is told so, whether anything is there or not
 	aList                    // of what is in the scope; one that is not to be seen is empty
@@ -48,6 +49,13 @@ func tenancyRows() []tenancyRow {
 		{route: "DELETE " + upload, names: anUpload, least: ballast.Writer},
 		{route: "POST " + upload + "/blobs", names: anUpload, least: ballast.Writer, body: text(blobsBody(blob(offered)))},
 		{route: "POST " + upload + "/commit", names: anUpload, least: ballast.Writer, body: text(`{"files":[]}`)},
+
+		{route: "POST /v1/imports", names: aScope, least: ballast.Writer, body: func(scope, name string) string {
+			return fmt.Sprintf(`{"source":"inbox:model/","scope":%q,"name":%q,"version":"1"}`, scope, name+"-import")
+		}},
+		{route: "GET /v1/imports", names: aScope, least: ballast.Writer, query: "?scope=%s"},
+		{route: "GET /v1/imports/{id}", names: anImport, least: ballast.Writer},
+		{route: "DELETE /v1/imports/{id}", names: anImport, least: ballast.Writer},
 
 		{route: "GET /v1/models", names: aList, query: "?scope=%s"},
 		{route: "GET /v1/versions", names: aList, query: "?scope=%s"},

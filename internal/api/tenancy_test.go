@@ -55,8 +55,8 @@ func callers() []caller {
 
 // subject is one of each thing that a request can name, in one scope.
 type subject struct {
-	scope               ballast.Scope
-	name, upload, token string
+	scope                          ballast.Scope
+	name, upload, importing, token string
 }
 
 // tenancy is a registry of three scopes, in each of which a subject of the same name stands.
@@ -72,7 +72,7 @@ type tenancy struct {
 
 func newTenancy(t *testing.T, breaks func(*memory) Service, scopes ...ballast.Scope) *tenancy {
 	t.Helper()
-	m := newMemory(t, engine.Limits{})
+	m := newMemory(t, engine.Limits{OpenImports: 1000})
 	w := &tenancy{
 		face: newFace(t, breaks(m)), m: m, t: t, admins: map[ballast.Scope]string{ballast.Global: m.admin},
 		tokens: map[caller]string{}, standing: map[ballast.Scope]subject{},
@@ -91,9 +91,12 @@ func newTenancy(t *testing.T, breaks func(*memory) Service, scopes ...ballast.Sc
 
 func sound(m *memory) Service { return m.Engine }
 
-// subject makes one: three versions, the second in production after the first, a champion, an open upload, a token.
+// subject makes one: three versions, the second in production after the first, a champion, an open upload, an import that
+// does not get on, a token; and what can be imported in the inbox.
 func (w *tenancy) subject(scope ballast.Scope, name string) subject {
 	admin := w.admins[scope]
+	w.m.store.Plant(scope.Path()+"/inbox/held/w", []byte("w"))
+	w.m.store.Plant(scope.Path()+"/inbox/model/w", []byte("w"))
 	p := w.m.principal(w.t, admin)
 	for i := range 3 {
 		w.m.publish(w.t, admin, fmt.Sprintf("%s:%d", name, i+1), ballast.Metadata{}, weightFiles(fmt.Sprintf("%s of %s, %d", name, scope, i)))
@@ -106,6 +109,7 @@ func (w *tenancy) subject(scope ballast.Scope, name string) subject {
 	}
 	w.m.point(w.t, admin, name+"@champion")
 	s := subject{scope: scope, name: name, upload: w.m.open(w.t, admin, name+"-open:1")}
+	s.importing = w.m.importing(w.t, admin, "inbox:held/", name+"-importing:1")
 	s.token = w.m.token(w.t, "subject", scope.String()+"=reader").ID
 	return s
 }
@@ -123,8 +127,11 @@ func (r tenancyRow) request(s subject, qualified bool) (method, path, body strin
 	if qualified {
 		name = s.scope.String() + "::" + name
 	}
-	if r.names == aToken {
+	switch r.names {
+	case aToken:
 		id = s.token
+	case anImport:
+		id = s.importing
 	}
 	path = strings.NewReplacer("{id}", id, "{name}", name, "{ref}", "3", "{path}", "w.safetensors", "{alias}", "champion", "{task}", "claim-triage").Replace(path)
 	if strings.Contains(r.query, "%s") {

@@ -52,7 +52,11 @@ func (s *server) revokeToken(c echo.Context, p engine.Principal) error {
 func (s *server) where(c echo.Context, _ engine.Principal) error { return writeRead(c, s.store) }
 
 func (s *server) whoami(c echo.Context, p engine.Principal) error {
+	sources, err := s.service.ImportSources(p)
+	if err != nil {
+		return err
+	}
 	return writeFresh(c, http.StatusOK, ballast.Whoami{
-		ID: p.ID, Name: p.Name, Scope: p.Home(), Grants: list(p.Grants), Server: s.version, Time: ballast.At(s.now()),
+		ID: p.ID, Name: p.Name, Scope: p.Home(), Grants: list(p.Grants), Imports: list(sources), Server: s.version, Time: ballast.At(s.now()),
 	})
 }

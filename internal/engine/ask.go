@@ -19,7 +19,7 @@ const busyRetry = 1.0
 
 // Blobs says what is there of each blob, pins it, renews the lease, and signs requests for what is not there.
 func (e *Engine) Blobs(ctx context.Context, p Principal, id string, req ballast.BlobsRequest) (ballast.BlobsResponse, error) {
-	u, err := e.upload(ctx, p, id)
+	u, err := e.pushed(ctx, p, id)
 	if err != nil {
 		return ballast.BlobsResponse{}, err
 	}

@@ -272,7 +272,7 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 			return ballast.EventsPage{}, err
 		}
 		if len(found) > 0 || wait <= 0 {
-			return showEvents(found, next), nil
+			return p.showEvents(found, next), nil
 		}
 		if at != next { // past what is not for this principal; there may be more
 			at = next
@@ -281,11 +281,11 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 		select {
 		case <-changed:
 		case <-timeout.C:
-			return showEvents(nil, next), nil
+			return p.showEvents(nil, next), nil
 		case <-ctx.Done():
-			return showEvents(nil, next), nil
+			return p.showEvents(nil, next), nil
 		case <-e.hurry.Done():
-			return showEvents(nil, next), nil
+			return p.showEvents(nil, next), nil
 		}
 	}
 }
@@ -297,12 +297,15 @@ func (e *Engine) eventCursor(ctx context.Context, after string) (index.EventCurs
 	return index.ParseEventCursor(after)
 }
 
-func showEvents(found []index.Event, next index.EventCursor) ballast.EventsPage {
+func (p Principal) showEvents(found []index.Event, next index.EventCursor) ballast.EventsPage {
 	page := ballast.EventsPage{Events: make([]ballast.Event, 0, len(found)), Cursor: next.String()}
 	for _, e := range found {
 		shown := ballast.Event{
 			Cursor: index.EventCursor{Epoch: e.Epoch, Number: e.Number}.String(), At: e.At, By: e.By, Kind: e.Kind, Scope: e.Scope, Name: e.Name,
 			Alias: e.Alias, Token: e.Token, Task: e.Task, From: e.From, Before: e.Before, After: e.After, Fields: e.Fields,
+		}
+		if p.Role(e.Scope) >= ballast.Writer { // where a scope may import from is nobody else's business
+			shown.Source = e.Source
 		}
 		if !e.Version.IsZero() {
 			shown.Key = ballast.Key{Scope: e.Scope, Name: e.Name, Version: e.Version}.String()

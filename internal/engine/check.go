@@ -64,6 +64,7 @@ func Check(ctx context.Context, x *index.Index, b objstore.Bucket, key RecordKey
 	c.aliases()
 	c.feed()
 	c.uploads()
+	c.imports()
 	c.blobs(ctx)
 	c.owner(ctx)
 	c.records(ctx)
@@ -259,7 +260,7 @@ func (c *checker) uploads() {
 	held := map[string]string{}
 	for id, u := range c.Uploads {
 		label := index.VersionID(u.Scope, u.Name, u.Version)
-		open := !u.Status.Settled()
+		open := !u.Status.Settled() && !(u.Import != nil && u.Import.Expect != "") // which holds no label
 		if open && !u.Version.IsZero() && !u.Sealed && c.Holds[label] != id {
 			c.report(InvariantOnePublisher, "upload %s is %s and does not hold %s", id, u.Status, u.Target())
 		}
@@ -269,7 +270,7 @@ func (c *checker) uploads() {
 			}
 			held[label] = id
 		}
-		if (u.Status == ballast.UploadVerifying) != c.Verifying[id] {
+		if u.Unattended() != c.Verifying[id] {
 			c.report(InvariantOrder, "upload %s is %s and listed to be finished: %t", id, u.Status, c.Verifying[id])
 		}
 		if v, ok := c.Versions[label]; u.Status == ballast.UploadDone && !u.Version.IsZero() && !ok {

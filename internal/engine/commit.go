@@ -23,7 +23,7 @@ import (
 // precondition for a base that is not ready; busy while what lies under the manifest's key is removed or verified;
 // already_exists, lease_lost, invalid, too_large.
 func (e *Engine) Commit(ctx context.Context, p Principal, id string, req ballast.CommitRequest) (ballast.Upload, error) {
-	u, err := e.upload(ctx, p, id)
+	u, err := e.pushed(ctx, p, id)
 	if err != nil {
 		return ballast.Upload{}, err
 	}
@@ -37,11 +37,13 @@ func (e *Engine) Commit(ctx context.Context, p Principal, id string, req ballast
 		}
 		e.finishLater(id)
 	}
-	if u, err = e.await(ctx, id, e.limits.CommitWait, func(s ballast.UploadStatus) bool { return s != ballast.UploadVerifying }); err != nil {
+	if u, err = e.await(ctx, id, e.limits.CommitWait, notVerifying); err != nil {
 		return ballast.Upload{}, err
 	}
 	return e.committed(ctx, u, ballast.DigestOf(manifest))
 }
+
+func notVerifying(u index.Upload) bool { return u.Status != ballast.UploadVerifying }
 
 // overtaken reports whether the upload moved on while its commit was being checked, and so has an answer of its own:
 // another commit of it was accepted, as when a client's first try still runs, or it ended and its bytes went missing.
@@ -289,20 +291,34 @@ func distinct(files []ballast.File, n int) iter.Seq[[]ballast.File] {
 // finishers holds one goroutine per thing that has to be finished: an accepted commit, a pending record.
 type finishers struct {
 	mu      sync.Mutex
-	running map[string]bool
+	running map[string]error // why the last try came to nothing
 }
 
 func (f *finishers) begin(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.running == nil {
-		f.running = map[string]bool{}
+		f.running = map[string]error{}
 	}
-	if f.running[id] {
+	if _, running := f.running[id]; running {
 		return false
 	}
-	f.running[id] = true
+	f.running[id] = nil
 	return true
+}
+
+// stuck notes why a try came to nothing.
+func (f *finishers) stuck(id string, why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running[id] = why
+}
+
+// trouble is why something is not finished yet, as a caller may hear it; nil while nothing is in its way.
+func (f *finishers) trouble(id string) *ballast.Error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return AsError(f.running[id])
 }
 
 func (f *finishers) end(id string) {
@@ -313,8 +329,10 @@ func (f *finishers) end(id string) {
 
 // finishLater finishes an accepted commit in the background, however long the store takes to come back.
 func (e *Engine) finishLater(id string) {
-	e.persist("upload "+id, func(ctx context.Context) error { return e.finish(ctx, id) })
+	e.persist(uploadWork(id), func(ctx context.Context) error { return e.finish(ctx, id) })
 }
+
+func uploadWork(id string) string { return "upload " + id }
 
 // persist does something in the background, again and again until it succeeds or this instance may do it no more. What is
 // under way already is not begun anew.
@@ -325,10 +343,12 @@ func (e *Engine) persist(what string, do func(context.Context) error) {
 	e.work.Go(func() {
 		defer e.finishing.end(what)
 		for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+			e.finishing.stuck(what, nil)
 			err := do(e.ctx)
 			if err == nil || e.ctx.Err() != nil || e.owner.verdict() != nil {
 				return
 			}
+			e.finishing.stuck(what, err)
 			e.log.WarnContext(e.ctx, "finishing what was begun", "what", what, "error", err, "retry_in", pause)
 			select {
 			case <-e.ctx.Done():

@@ -57,7 +57,7 @@ func (e *Engine) Copy(ctx context.Context, p Principal, from ballast.Ref, req ba
 		}
 		e.finishLater(u.ID)
 	}
-	if u, err = e.await(ctx, u.ID, e.limits.CommitWait, func(s ballast.UploadStatus) bool { return s != ballast.UploadVerifying }); err != nil {
+	if u, err = e.await(ctx, u.ID, e.limits.CommitWait, notVerifying); err != nil {
 		return ballast.Upload{}, err
 	}
 	return e.committed(ctx, u, v.Digest)
@@ -95,8 +95,8 @@ func (e *Engine) copiedBefore(ctx context.Context, p Principal, v index.Version,
 	return ballast.Upload{Scope: info.Scope, Name: info.Name, Version: info.Version, Key: info.Key, Status: ballast.UploadDone, CreatedBy: info.CreatedBy, CreatedAt: info.CreatedAt, Result: &info}, nil
 }
 
-// acceptCopy pins the blobs in the target's scope, writes the manifest there and fixes what the upload publishes. Until
-// then the upload has a lease like any other, and a crash leaves one that runs out or is taken up by the same copy.
+// acceptCopy fixes what a copy publishes. Until then the upload has a lease like any other, and a crash leaves one that runs
+// out or is taken up by the same copy.
 func (e *Engine) acceptCopy(ctx context.Context, u index.Upload, v index.Version, files []ballast.File) error {
 	_, manifest, err := ballast.BuildManifest(files)
 	if err != nil {
@@ -105,6 +105,15 @@ func (e *Engine) acceptCopy(ctx context.Context, u index.Upload, v index.Version
 	if d := ballast.DigestOf(manifest); d != v.Digest {
 		return fmt.Errorf("engine: the files of %s make the manifest %s, not %s", v.Key(), d, v.Digest)
 	}
+	a := index.Accepted{Metadata: v.Metadata}
+	if v.Scope != u.Scope {
+		a.From = v.Scope
+	}
+	return e.adopt(ctx, u, files, manifest, a)
+}
+
+// adopt pins the blobs of files that the store is to copy, writes their manifest and fixes what the upload publishes.
+func (e *Engine) adopt(ctx context.Context, u index.Upload, files []ballast.File, manifest []byte, a index.Accepted) error {
 	var wants []index.Want
 	for batch := range distinct(files, index.MaxWants) {
 		for _, f := range batch {
@@ -119,40 +128,44 @@ func (e *Engine) acceptCopy(ctx context.Context, u index.Upload, v index.Version
 	if err != nil {
 		return err
 	}
-	for i, a := range asked {
-		if a.Blob.State == index.BlobDeleting || a.Blob.State == index.BlobAborting { // and so it is not pinned
-			again := ballast.Errorf(ballast.CodeBusy, "blob %s is being removed from scope %s; ask for the copy again", wants[i].Digest, u.Scope)
+	for i, got := range asked {
+		if got.Blob.State == index.BlobDeleting || got.Blob.State == index.BlobAborting { // and so it is not pinned
+			again := ballast.Errorf(ballast.CodeBusy, "blob %s is being removed from scope %s; ask again", wants[i].Digest, u.Scope)
 			again.RetryAfter = busyRetry
 			return again
 		}
 	}
-	if err := e.writeOwn(ctx, u, v.Digest, manifest); err != nil {
-		return storeError(err)
+	a.Manifest, a.ManifestSize, a.Files = ballast.DigestOf(manifest), int64(len(manifest)), len(files)
+	for _, f := range files {
+		a.Size += f.Size
 	}
-	a := index.Accepted{Manifest: v.Digest, ManifestSize: v.ManifestSize, Files: v.Files, Size: v.Size, Metadata: v.Metadata}
-	if v.Scope != u.Scope {
-		a.From = v.Scope
+	if err := e.writeOwn(ctx, u, a.Manifest, manifest); err != nil {
+		return storeError(err)
 	}
 	_, err = e.index.Accept(ctx, u.ID, a)
 	e.changed.notify()
 	return err
 }
 
-// copiesAtOnce bounds the objects that the store copies side by side for one upload.
+// copiesAtOnce bounds the objects that the store copies side by side for one upload; Limits.Copies those of all.
 const copiesAtOnce = 4
 
 // copyMissing has the store copy the blobs that an upload's scope lacks, and returns when they were looked at. It may
 // begin anew after any crash: what became of an earlier copy is decided by looking at the key.
 func (e *Engine) copyMissing(ctx context.Context, u index.Upload, files []ballast.File, missing []digest.Digest) error {
-	ctx, stop := e.whileVerifying(ctx, u.ID)
+	ctx, stop := e.while(ctx, u.ID, ballast.UploadVerifying)
 	defer stop()
 	lacks := make(map[digest.Digest]bool, len(missing))
 	for _, d := range missing {
 		lacks[d] = true
 	}
 	todo := slices.DeleteFunc(slices.Clone(files), func(f ballast.File) bool { return !lacks[f.Digest] })
+	find, err := e.copiesFrom(ctx, u)
+	if err != nil {
+		return err
+	}
 	for batch := range distinct(todo, index.MaxWants) {
-		sources, err := e.index.Blobs(ctx, u.Accepted.From, digestsOf(batch))
+		sources, err := find(ctx, batch)
 		if err != nil {
 			return err
 		}
@@ -164,7 +177,7 @@ func (e *Engine) copyMissing(ctx context.Context, u index.Upload, files []ballas
 		group.SetLimit(copiesAtOnce)
 		for i, f := range batch {
 			if blobs[i].State == index.BlobUploading {
-				group.Go(func() error { return e.copyOne(gctx, u, f, sources[i]) })
+				group.Go(func() error { return e.copyInTurn(gctx, u, f, sources[i]) })
 			}
 		}
 		if err := group.Wait(); err != nil {
@@ -177,23 +190,102 @@ func (e *Engine) copyMissing(ctx context.Context, u index.Upload, files []ballas
 	return nil
 }
 
+// copied is where a blob is to be copied from.
+type copied struct {
+	objstore.Source
+	unusable error                 // why nothing can be copied from there
+	failed   func(err error) error // what it means that the store read another object there than it was told, or none
+}
+
+// findCopied returns where each of at most MaxWants blobs is to be copied from.
+type findCopied func(ctx context.Context, batch []ballast.File) ([]copied, error)
+
+func (e *Engine) copiesFrom(ctx context.Context, u index.Upload) (findCopied, error) {
+	if u.Import != nil {
+		return e.copiesFromSource(ctx, u)
+	}
+	return func(ctx context.Context, batch []ballast.File) ([]copied, error) {
+		blobs, err := e.index.Blobs(ctx, u.Accepted.From, digestsOf(batch))
+		all := make([]copied, len(blobs))
+		for i, b := range blobs {
+			all[i] = copyOfBlob(u.Accepted.From, batch[i], b)
+		}
+		return all, err
+	}, nil
+}
+
+// copyOfBlob copies a verified blob of another scope.
+func copyOfBlob(from ballast.Scope, f ballast.File, b index.Blob) copied {
+	gone := ballast.Errorf(ballast.CodePrecondition, "blob %s is not in scope %s any more: the version that was to be copied is being removed", f.Digest, from)
+	c := copied{
+		Source: objstore.Source{Key: ballast.BlobKey(from, f.Digest), VersionID: b.VersionID, ETag: b.ETag, Size: b.Size},
+		failed: func(err error) error {
+			if errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrPrecondition) {
+				return gone.Because(err)
+			}
+			return storeError(err)
+		},
+	}
+	switch {
+	case b.State != index.BlobVerified:
+		c.unusable = gone
+	case b.Size != f.Size:
+		c.unusable = otherSize(f, b.Size)
+	}
+	return c
+}
+
+// copiesFromSource copies what an import hashed: the very objects.
+func (e *Engine) copiesFromSource(ctx context.Context, u index.Upload) (findCopied, error) {
+	at, ok := e.locate(u.Scope, u.Import.Source)
+	if !ok {
+		return nil, noSuchOrigin(u)
+	}
+	sources, err := e.index.Sources(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	of := make(map[digest.Digest]index.SourceFile, len(sources))
+	for _, f := range sources {
+		of[f.Digest] = f
+	}
+	return func(ctx context.Context, batch []ballast.File) ([]copied, error) {
+		all := make([]copied, len(batch))
+		for i, want := range batch {
+			f, ok := of[want.Digest]
+			if !ok { // the registry's own: the service writes it, and it has no source
+				all[i].unusable = fmt.Errorf("engine: no file of import %s has the digest %s", u.ID, want.Digest)
+				continue
+			}
+			all[i] = copied{at.of(f), nil, func(err error) error { return e.sourceError(ctx, quotePath(f.Path), err) }}
+		}
+		return all, nil
+	}, nil
+}
+
+// copyInTurn is copyOne once it is its turn among all that the store copies.
+func (e *Engine) copyInTurn(ctx context.Context, u index.Upload, f ballast.File, from copied) error {
+	if from.unusable != nil {
+		return from.unusable
+	}
+	if err := e.copies.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer e.copies.Release(1)
+	return e.copyOne(ctx, u, f, from)
+}
+
 // copyOne has the store copy one blob and takes over what then lies under its key: a copy, or what somebody else sent
 // meanwhile, which a copy never replaces.
-func (e *Engine) copyOne(ctx context.Context, u index.Upload, f ballast.File, source index.Blob) error {
-	gone := ballast.Errorf(ballast.CodePrecondition, "blob %s is not in scope %s any more: the version that was to be copied is being removed", f.Digest, u.Accepted.From)
-	if source.State != index.BlobVerified {
-		return gone
-	}
-	if source.Size != f.Size {
-		return otherSize(f, source.Size)
-	}
+func (e *Engine) copyOne(ctx context.Context, u index.Upload, f ballast.File, from copied) error {
 	if err := e.room(ctx, 2*f.Size); err != nil { // the embedded store writes the part, and then the object
 		return err
 	}
 	id := index.BlobID{Scope: u.Scope, Digest: f.Digest}
-	_, cerr := e.bucket.Copy(ctx, ballast.BlobKey(u.Scope, f.Digest), objstore.Source{
-		Key: ballast.BlobKey(u.Accepted.From, f.Digest), VersionID: source.VersionID, ETag: source.ETag, Size: source.Size,
-	})
+	defer e.copying.forget(id)
+	behind := e.copying.count(id)
+	from.Copied = func(n int64) { behind.Add(n) }
+	_, cerr := e.bucket.Copy(ctx, ballast.BlobKey(u.Scope, f.Digest), from.Source)
 	// If we crash here the finisher meets the object when it looks whether the blob is still missing, or copies again.
 	maker := u.ID
 	if errors.Is(cerr, objstore.ErrPrecondition) {
@@ -214,20 +306,18 @@ func (e *Engine) copyOne(ctx context.Context, u index.Upload, f ballast.File, so
 			e.abortQuietly(ctx, id, before.MultipartID)
 		}
 		return nil
-	case errors.Is(cerr, objstore.ErrNotFound) || errors.Is(cerr, objstore.ErrPrecondition):
-		return gone.Because(cerr)
 	case cerr == nil:
 		return nil // removed since; the next look decides
 	}
-	return storeError(fmt.Errorf("engine: copying %s: %w", f.Digest, cerr))
+	return from.failed(fmt.Errorf("engine: copying %s: %w", f.Digest, cerr))
 }
 
-// whileVerifying returns a context that ends when the upload does, with lease_lost as its cause. The caller calls stop.
-func (e *Engine) whileVerifying(ctx context.Context, id string) (_ context.Context, stop func()) {
+// while returns a context that ends when the upload leaves a status, with lease_lost as its cause. The caller calls stop.
+func (e *Engine) while(ctx context.Context, id string, status ballast.UploadStatus) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		u, err := e.await(ctx, id, math.MaxInt64, func(s ballast.UploadStatus) bool { return s != ballast.UploadVerifying })
+		u, err := e.await(ctx, id, math.MaxInt64, func(u index.Upload) bool { return u.Status != status })
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:

@@ -138,7 +138,7 @@ func (c *crashTable) print(t *testing.T) {
 func stepFails(w *walk, r row) func(context.Context) error {
 	return func(context.Context) error {
 		switch r.step {
-		case failpoint.PutOwner, failpoint.PutBlob, failpoint.PutRecord, failpoint.CreateMultipart, failpoint.CompleteMultipart, failpoint.AbortMultipart, failpoint.CopyObject, failpoint.DeleteObject:
+		case failpoint.PutOwner, failpoint.PutBlob, failpoint.PutRecord, failpoint.CreateMultipart, failpoint.CompleteMultipart, failpoint.AbortMultipart, failpoint.CopyObject, failpoint.DeleteObject, failpoint.DeleteSource:
 			return fmt.Errorf("%w: at %s", objstore.ErrUnavailable, r)
 		}
 		return fmt.Errorf("made to fail at %s", r)
@@ -241,6 +241,7 @@ func broken(t *testing.T, dir string, s store, c *clock, reported map[string]fat
 	for _, v := range found {
 		wrong = append(wrong, "violated: "+v.String())
 	}
+	wrong = append(wrong, lostSources(ctx, t, x, s)...)
 	for key, f := range reported {
 		v, err := x.Version(ctx, must(ballast.ParseKey(key)))
 		if is := (fate{v.Status, v.Digest}); err != nil || is != f {
@@ -277,6 +278,7 @@ func TestCrashesWouldShow(t *testing.T) {
 		"a version nobody has":     {func() { ready["acme::never::1"] = fate{ballast.StatusReady, ballast.EmptyDigest} }, "lost: acme::never::1"},
 		"files that are not these": {func() { ready["acme::lost::1"] = fate{ballast.StatusReady, ballast.EmptyDigest} }, "lost: acme::lost::1"},
 		"an end that was undone":   {func() { ready["acme::plain::1"] = fate{ballast.StatusRetired, small("plain").manifest()} }, "lost: acme::plain::1"},
+		"sources that nobody has":  {func() { must(m.Put(t.Context(), droppedKey("never"), nil, objstore.Condition{})) }, "lost: a source of never"},
 		"an end without a record":  {func() { must(0, m.Delete(t.Context(), "tenants/acme/models/retired/versions/1/00000002.json")) }, "acme::retired::1"},
 	} {
 		tc.plant()

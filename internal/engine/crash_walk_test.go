@@ -132,7 +132,7 @@ func (w *walk) open() (err error) {
 		return err
 	}
 	w.Engine, err = engine.Open(w.ctx, engine.Options{
-		Index: w.index, Bucket: &troubled{w.store.Bucket, w}, Signer: w.store.Signer, RecordKey: engine.NewRecordKey(secret), Now: w.clock.now, Sync: w.sync,
+		Index: w.index, Bucket: &troubled{w.store.Bucket, w}, Home: w.store.home, Signer: w.store.Signer, RecordKey: engine.NewRecordKey(secret), Now: w.clock.now, Sync: w.sync,
 		Logger: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 		Limits: engine.Limits{ReclaimRetry: 20 * time.Millisecond, VerifyRetry: 20 * time.Millisecond, VerifyLease: 300 * time.Millisecond},
 	})
@@ -193,7 +193,7 @@ func (w *walk) all() error {
 		name string
 		do   func() error
 	}{
-		{"open", w.open}, {"plain", w.plain}, {"parts", w.parts}, {"copied", w.copied}, {"unchanged", w.unchanged}, {"abandoned", w.abandon},
+		{"open", w.open}, {"plain", w.plain}, {"parts", w.parts}, {"copied", w.copied}, {"imported", w.imported}, {"unchanged", w.unchanged}, {"abandoned", w.abandon},
 		{"lying", w.lie}, {"odd", w.oddly}, {"lost", w.lose}, {"vanished", w.vanished}, {"expired", w.expire}, {"forgotten", w.forget},
 		{"changed", w.change}, {"retired", w.retire}, {"deleted", w.delete}, {"dropped", w.drop},
 	} {
@@ -208,7 +208,7 @@ func (w *walk) all() error {
 func published() map[string]folder {
 	return map[string]folder{
 		"plain:1": withWeights("plain"), "parts:1": inParts("parts"), "auto:1": small("auto"), "odd:1": small("odd"),
-		"lost:1": inParts("lost"), "vanished:1": inParts("vanished"), "expired:1": small("expired"),
+		"lost:1": inParts("lost"), "imported:1": withWeights("imported"), "vanished:1": inParts("vanished"), "expired:1": small("expired"),
 		"changed:1": small("changed-1"), "changed:2": small("changed-2"),
 	}
 }
@@ -421,14 +421,6 @@ func (w *walk) publish(target, attempt string) error {
 // isThere says that the label was refused for holding exactly these files.
 func isThere(err error, f folder) bool {
 	return ballast.CodeOf(err) == ballast.CodeAlreadyExists && ballast.AsError(err).Expected == f.manifest()
-}
-
-func (f folder) manifest() digest.Digest {
-	_, b, err := ballast.BuildManifest(f.files())
-	if err != nil {
-		panic(err)
-	}
-	return ballast.DigestOf(b)
 }
 
 func (w *walk) begin(target, attempt string) (ballast.Upload, error) {

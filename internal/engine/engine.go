@@ -29,6 +29,10 @@ type Options struct {
 	Sync func(context.Context) error
 	// Room refuses to let the store make an object of this many bytes when its disk is too full. Nil: no such store.
 	Room func(context.Context, int64) error
+	// Home is where Bucket is; left out, sources in an inbox are written inbox:… alone.
+	Home Place
+	// Origins are the places beside the inboxes that scopes may import from. None may overlap Home.
+	Origins []Origin
 	// TakeOver lets this index claim a prefix that another one owns.
 	TakeOver bool
 	Now      func() time.Time // default time.Now
@@ -45,6 +49,8 @@ type Engine struct {
 	recordKey RecordKey
 	sync      func(context.Context) error
 	room      func(context.Context, int64) error
+	home      Place
+	origins   []Origin
 	now       func() time.Time
 	log       *slog.Logger
 	limits    Limits
@@ -52,10 +58,14 @@ type Engine struct {
 
 	blobs                                          keyLocks            // one at a time for a blob's multipart
 	changed                                        broadcast           // something moved that an upload may wait for
-	reading                                        readProgress        // bytes re-read so far
+	reading, copying                               meter[index.BlobID] // bytes re-read and copied so far
+	hashing                                        meter[string]       // bytes of an import that are hashed and not noted yet
 	finishing                                      finishers           // one goroutine a thing that has to be finished
 	manifests                                      manifestCache       // parsed file lists
 	inspecting, listing                            *semaphore.Weighted // headers being read, to publish and on request
+	copies                                         *semaphore.Weighted // objects that the store copies
+	sourceMemory                                   *semaphore.Weighted // bytes of sources in flight
+	turns                                          *turns              // of imports
 	reapBell, releaseBell, reclaimBell, verifyBell bell
 
 	stop context.CancelFunc
@@ -71,7 +81,7 @@ type Engine struct {
 // It refuses with words when another index owns the prefix, or when the index is empty or older than the bucket.
 func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e := &Engine{
-		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room,
+		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room, home: opt.Home, origins: opt.Origins,
 		now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(),
 		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(),
 		surveyed: make(chan struct{}),
@@ -91,6 +101,13 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err := e.limits.check(); err != nil {
 		return nil, err
 	}
+	for _, o := range e.origins {
+		if err := o.Check(e.home); err != nil {
+			return nil, fmt.Errorf("engine: scope %s cannot import from s3://%s/%s: %w", o.Scope, o.Bucket, o.Prefix, err)
+		}
+	}
+	e.copies, e.sourceMemory = semaphore.NewWeighted(int64(e.limits.Copies)), semaphore.NewWeighted(e.limits.SourceMemory)
+	e.turns = newTurns(e.limits.Imports, e.limits.ImportsOfScope)
 	e.inspecting, e.listing = semaphore.NewWeighted(inspectsAtOnce), semaphore.NewWeighted(listsAtOnce)
 	e.manifests = manifestCache{max: e.limits.ManifestCache}
 	e.ctx, e.stop = context.WithCancel(context.Background())

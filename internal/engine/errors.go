@@ -43,6 +43,8 @@ func storeError(err error) error {
 		return e
 	case errors.Is(err, objstore.ErrDenied):
 		return ballast.Errorf(ballast.CodeUnavailable, "the object store refuses the registry: its credentials, their rights or its clock are wrong; its operator has to look").Because(err)
+	case errors.Is(err, objstore.ErrNoBucket):
+		return ballast.Errorf(ballast.CodeUnavailable, "the object store has no such bucket: the registry's settings are wrong, or somebody removed it; its operator has to look").Because(err)
 	case errors.Is(err, objstore.ErrUnknown):
 		e := ballast.Errorf(ballast.CodeUnavailable, "the registry does not understand what the object store, or something before it, answers; try again, and tell its operator if that lasts").Because(err)
 		e.RetryAfter = 2

@@ -31,6 +31,13 @@ func (f fencedBucket) Delete(ctx context.Context, key string) error {
 	return failpoint.Do(ctx, failpoint.DeleteObject, func(ctx context.Context) error { return f.Bucket.Delete(ctx, key) })
 }
 
+func (f fencedBucket) DeleteMatch(ctx context.Context, key, etag string) error {
+	if err := f.owner.check(ctx); err != nil {
+		return err
+	}
+	return failpoint.Do(ctx, failpoint.DeleteSource, func(ctx context.Context) error { return f.Bucket.DeleteMatch(ctx, key, etag) })
+}
+
 func (f fencedBucket) CreateMultipart(ctx context.Context, key string) (id string, err error) {
 	if err := f.owner.check(ctx); err != nil {
 		return "", err

@@ -20,12 +20,20 @@ import (
 // waitForBlobs is how long a finisher sleeps at most before it looks at its blobs again unasked.
 const waitForBlobs = 5 * time.Second
 
-// finish takes an accepted commit to its end: sealed and ready, failed, or pending again when bytes went missing. It is
-// what a commit runs and what start-up runs; each step can be repeated. An error means: try again later.
+// finish takes an accepted commit or an import to its end, and removes the sources of an import that moves them. It is what
+// a commit runs and what start-up runs; each step can be repeated. An error means: try again later.
 func (e *Engine) finish(ctx context.Context, id string) error {
+	if err := e.publish(ctx, id); err != nil {
+		return err
+	}
+	return e.removeSources(ctx, id)
+}
+
+// publish ends with the upload sealed and ready, failed, or pending again when bytes went missing.
+func (e *Engine) publish(ctx context.Context, id string) error {
 	for {
 		u, err := e.index.Upload(ctx, id)
-		if ballast.CodeOf(err) == ballast.CodeNotFound || err == nil && u.Status != ballast.UploadVerifying {
+		if ballast.CodeOf(err) == ballast.CodeNotFound || err == nil && !u.Status.Unattended() {
 			return nil
 		}
 		if err != nil {
@@ -34,7 +42,12 @@ func (e *Engine) finish(ctx context.Context, id string) error {
 		if u.Sealed {
 			return e.rollForward(ctx, ballast.Key{Scope: u.Scope, Name: u.Name, Version: u.Version})
 		}
-		again, err := e.advance(ctx, u)
+		again := true
+		if u.Status == ballast.UploadImporting {
+			err = e.gather(ctx, u)
+		} else {
+			again, err = e.advance(ctx, u)
+		}
 		if err == nil && again {
 			continue
 		}
@@ -44,6 +57,9 @@ func (e *Engine) finish(ctx context.Context, id string) error {
 
 // fail ends the upload when the error is a verdict about it. Any other error is returned.
 func (e *Engine) fail(ctx context.Context, u index.Upload, err error) error {
+	if errors.Is(err, errSourceDenied) {
+		return e.settle(ctx, u.ID, ballast.UploadFailed, ballast.AsError(err))
+	}
 	switch ballast.CodeOf(err) {
 	case "":
 		return nil
@@ -62,11 +78,14 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 	if err != nil {
 		return false, err
 	}
+	copies := u.Import != nil || !u.Accepted.From.IsZero()
 	missing, err := e.verifyAll(ctx, u, files)
-	if err != nil {
+	switch {
+	case copies && ballast.CodeOf(err) == ballast.CodeIntegrity:
+		return false, errOthersBytes(err)
+	case err != nil:
 		return false, err
-	}
-	if len(missing) > 0 && !u.Accepted.From.IsZero() {
+	case copies && len(missing) > 0:
 		return true, e.copyMissing(ctx, u, files, missing)
 	}
 	if len(missing) > 0 {
@@ -95,6 +114,12 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 	e.changed.notify() // files that the name already has end the upload here, without a record
 	e.releaseBell.ring()
 	return false, e.rollForward(ctx, v.Key())
+}
+
+// errOthersBytes is what it means that a blob which is to be copied is there, and a lie: nobody who sends bytes is at fault
+// here. It is being removed, and then it is copied.
+func errOthersBytes(err error) error {
+	return ballast.Errorf(ballast.CodeBusy, "what lay where the registry was to copy to is being removed").Because(err)
 }
 
 func ignore(err, sentinel error) error {

@@ -24,6 +24,12 @@ type Limits struct {
 	VerifyRange   int64         // bytes of one range; memory is workers × ranges × this
 	ManifestCache int64         // bytes of manifests kept parsed
 	EventLife     time.Duration // how long events are kept
+
+	SourceMemory   int64 // bytes of the ranges that imports read ahead, all together; at least one VerifyRange
+	Imports        int   // imports that list and hash at once
+	ImportsOfScope int   // of these, imports into one scope
+	OpenImports    int   // imports into one scope that are under way, those that wait for their turn included
+	Copies         int   // objects that the store copies at once
 }
 
 // DefaultLimits returns what a zero field stands for.
@@ -33,6 +39,7 @@ func DefaultLimits() Limits {
 		FenceAge: 15 * time.Second, TakeOverWait: 60 * time.Second, RecordTimeout: 30 * time.Second,
 		CommitWait: 10 * time.Second, VerifyLease: time.Minute, VerifyRetry: 10 * time.Second, ReclaimRetry: 2 * time.Second,
 		VerifyWorkers: 2, VerifyRanges: 4, VerifyRange: 4 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour,
+		SourceMemory: 32 << 20, Imports: 8, ImportsOfScope: 2, OpenImports: 32, Copies: 16,
 	}
 }
 
@@ -46,7 +53,8 @@ func (l Limits) withDefaults() Limits {
 		VerifyRetry: cmp.Or(l.VerifyRetry, d.VerifyRetry), ReclaimRetry: cmp.Or(l.ReclaimRetry, d.ReclaimRetry),
 		VerifyWorkers: cmp.Or(l.VerifyWorkers, d.VerifyWorkers), VerifyRanges: cmp.Or(l.VerifyRanges, d.VerifyRanges),
 		VerifyRange: cmp.Or(l.VerifyRange, d.VerifyRange), ManifestCache: cmp.Or(l.ManifestCache, d.ManifestCache),
-		EventLife: cmp.Or(l.EventLife, d.EventLife),
+		EventLife: cmp.Or(l.EventLife, d.EventLife), SourceMemory: cmp.Or(l.SourceMemory, d.SourceMemory), Imports: cmp.Or(l.Imports, d.Imports),
+		ImportsOfScope: cmp.Or(l.ImportsOfScope, d.ImportsOfScope), OpenImports: cmp.Or(l.OpenImports, d.OpenImports), Copies: cmp.Or(l.Copies, d.Copies),
 	}
 }
 
@@ -60,6 +68,8 @@ func (l Limits) check() error {
 		return fmt.Errorf("engine: the grace %s must be longer than the life of a URL and a clock offset of %s together", l.Grace, clockSlack)
 	case l.TakeOverWait <= l.FenceAge+l.RecordTimeout:
 		return fmt.Errorf("engine: a take-over must wait longer than %s, the fence's age and a record's time-out together", l.FenceAge+l.RecordTimeout)
+	case l.SourceMemory < l.VerifyRange:
+		return fmt.Errorf("engine: %d bytes for the sources of imports do not hold one range of %d", l.SourceMemory, l.VerifyRange)
 	case max(l.PutURLLife, l.GetURLLife) > 7*24*time.Hour:
 		return fmt.Errorf("engine: a signed URL lives 7 days at most")
 	}

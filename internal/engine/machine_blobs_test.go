@@ -180,6 +180,8 @@ func (m *machine) ask(p engine.Principal, id string, wants []want, malformed boo
 			switch {
 			case code != "":
 				return code
+			case u.imported:
+				return ballast.CodeConflict
 			case malformed:
 				return ballast.CodeInvalid
 			}

@@ -115,6 +115,9 @@ func (m *machine) commit(p engine.Principal, id string, c commit) step {
 		},
 		want: func() (code ballast.Code) {
 			u, code := m.access(p, id)
+			if code == "" && u.imported {
+				return ballast.CodeConflict
+			}
 			if code == "" {
 				code = c.files
 			}

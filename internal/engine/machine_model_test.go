@@ -45,6 +45,7 @@ type modelUpload struct {
 	manifest               digest.Digest                   // since the commit was accepted
 	declared               map[digest.Digest]modelDeclared // parts
 	asked, accepted        []ballast.File                  // asked are without a path
+	imported               bool                            // and so no client commits it or asks about its blobs
 }
 
 // modelDeclared are part digests as an upload declared them.

@@ -32,7 +32,7 @@ const (
 // that the list cannot outlive its reasons.
 var notYet = map[ballast.Code]string{
 	ballast.CodeQuotaExceeded: "there are no quotas",
-	ballast.CodeRateLimited:   "the engine limits no rates",
+	ballast.CodeRateLimited:   "only imports under way are limited, and at rest there are none",
 	ballast.CodeInternal:      "it is a defect whenever it occurs",
 }
 
@@ -142,6 +142,7 @@ func operations() map[string]operation {
 		"authenticate":  {2, (*machine).drawAuthenticate},
 		"tokens":        {1, (*machine).drawTokens},
 		"push":          {6, (*machine).drawPush},
+		"import":        {4, (*machine).drawImport},
 		"patch":         {4, (*machine).drawPatch},
 		"stage":         {4, (*machine).drawStage},
 		"promote":       {6, (*machine).drawPromote},

@@ -3,7 +3,6 @@ package engine_test
 import (
 	"context"
 	"errors"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -209,9 +208,7 @@ func boltAt(t *testing.T) (*index.Bolt, string) {
 
 func TestRestartFinishesACommit(t *testing.T) {
 	m := objstoretest.NewMem()
-	s := store{m, m, func(_ *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int {
-		return m.Do(req, body, extra)
-	}}
+	s := storeOn(t, m)
 	db := index.NewMem()
 	opt := options(t, s, db)
 	opt.Limits.CommitWait = 10 * time.Millisecond

@@ -2,9 +2,11 @@ package engine_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -30,14 +32,21 @@ type store struct {
 	objstore.Bucket
 	objstore.Signer
 	send func(t *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int
+	home engine.Place
+	// neighbour makes another bucket of the same store.
+	neighbour func(t *testing.T) (name string, b objstore.Bucket)
 }
 
 func memStore(t *testing.T) store { return storeOn(t, objstoretest.NewMem()) }
 
 func storeOn(t *testing.T, m *objstoretest.Mem) store {
-	return store{m, objstoretest.CheckSigner(t, m), func(_ *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int {
-		return m.Do(req, body, extra)
-	}}
+	return store{
+		Bucket: m, Signer: objstoretest.CheckSigner(t, m), home: engine.Place{Bucket: "models"},
+		send: func(_ *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int {
+			return m.Do(req, body, extra)
+		},
+		neighbour: func(*testing.T) (string, objstore.Bucket) { return "legacy", m.Neighbour("legacy") },
+	}
 }
 
 func realStore(t *testing.T, s *testenv.Store) store {
@@ -45,7 +54,7 @@ func realStore(t *testing.T, s *testenv.Store) store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return store{s3, objstoretest.CheckSigner(t, s3), func(t *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int {
+	send := func(t *testing.T, req ballast.SignedRequest, body []byte, extra http.Header) int {
 		res, err := objstoretest.Send(t.Context(), http.DefaultClient, req, body, extra)
 		if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 			return unheard
@@ -55,7 +64,12 @@ func realStore(t *testing.T, s *testenv.Store) store {
 		}
 		defer res.Body.Close()
 		return res.StatusCode
-	}}
+	}
+	neighbour := func(t *testing.T) (string, objstore.Bucket) {
+		name := s.Beside(t).Bucket
+		return name, must(s3.Neighbour(name))
+	}
+	return store{s3, objstoretest.CheckSigner(t, s3), send, engine.Place{Bucket: s.Bucket}, neighbour}
 }
 
 // unheard stands for a refusal that came while the body was still being sent: the embedded store then closes the
@@ -85,7 +99,7 @@ func options(t *testing.T, s store, db index.Store) engine.Options {
 		t.Fatal(err)
 	}
 	return engine.Options{
-		Index: x, Bucket: s.Bucket, Signer: s.Signer, RecordKey: engine.NewRecordKey(secret),
+		Index: x, Bucket: s.Bucket, Home: s.home, Signer: s.Signer, RecordKey: engine.NewRecordKey(secret),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Limits: engine.Limits{ReclaimRetry: 50 * time.Millisecond, VerifyRetry: 100 * time.Millisecond},
 	}
@@ -138,6 +152,15 @@ func (f folder) files() []ballast.File {
 		files = append(files, ballast.File{Path: p, Size: int64(len(b)), Digest: ballast.DigestOf(b)})
 	}
 	return files
+}
+
+// manifest is the digest of the version that a folder makes.
+func (f folder) manifest() digest.Digest {
+	_, b, err := ballast.BuildManifest(f.files())
+	if err != nil {
+		panic(err)
+	}
+	return ballast.DigestOf(b)
 }
 
 func small(seed string) folder {
@@ -287,3 +310,9 @@ func (r *rig) pull(t *testing.T, p engine.Principal, of string) folder {
 	}
 	return got
 }
+
+// Short names for what methods of test doubles take and return.
+type (
+	ctx     = context.Context
+	listing = iter.Seq2[objstore.Object, error]
+)

@@ -60,6 +60,15 @@ func (e *Engine) upload(ctx context.Context, p Principal, id string) (index.Uplo
 	return u, p.need(u.Scope, ballast.Writer)
 }
 
+// pushed returns an upload that takes its files from a client. Errors: those of upload; conflict for an import.
+func (e *Engine) pushed(ctx context.Context, p Principal, id string) (index.Upload, error) {
+	u, err := e.upload(ctx, p, id)
+	if err == nil && u.Import != nil {
+		err = ballast.Errorf(ballast.CodeConflict, "upload %s is an import: the registry itself finds its files", id)
+	}
+	return u, err
+}
+
 // CheckUpload returns nil for an upload that the principal may write to. Errors: not_found, denied.
 func (e *Engine) CheckUpload(ctx context.Context, p Principal, id string) error {
 	_, err := e.upload(ctx, p, id)
@@ -80,24 +89,24 @@ func (e *Engine) Upload(ctx context.Context, p Principal, id string, wait time.D
 			return ballast.Upload{}, err
 		}
 	}
-	if u, err = e.await(ctx, id, min(wait, MaxWait), ballast.UploadStatus.Settled); err != nil {
+	if u, err = e.await(ctx, id, min(wait, MaxWait), index.Upload.Settled); err != nil {
 		return ballast.Upload{}, err
 	}
 	return e.showUpload(ctx, u)
 }
 
-// await returns the upload once its status is one to stop at, or as it is when the wait is over. Errors: unavailable
-// when it is verifying and this instance may not finish it any more.
-func (e *Engine) await(ctx context.Context, id string, wait time.Duration, stop func(ballast.UploadStatus) bool) (index.Upload, error) {
+// await returns the upload once it is one to stop at, or as it is when the wait is over. Errors: unavailable when it is left
+// to this instance, which may not finish it any more.
+func (e *Engine) await(ctx context.Context, id string, wait time.Duration, stop func(index.Upload) bool) (index.Upload, error) {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for {
 		changed := e.changed.wait()
 		u, err := e.index.Upload(ctx, id)
-		if err != nil || stop(u.Status) {
+		if err != nil || stop(u) {
 			return u, err
 		}
-		if err := e.owner.verdict(); err != nil && u.Status == ballast.UploadVerifying {
+		if err := e.owner.verdict(); err != nil && u.Status.Unattended() {
 			return u, err
 		}
 		select {
@@ -126,9 +135,14 @@ func (e *Engine) AbortUpload(ctx context.Context, p Principal, id string) error 
 
 func (e *Engine) settle(ctx context.Context, id string, status ballast.UploadStatus, why *ballast.Error) error {
 	_, err := e.index.Settle(ctx, id, status, why)
+	e.settled()
+	return err
+}
+
+// settled tells whoever waits that an upload may have ended, and has its pins dropped.
+func (e *Engine) settled() {
 	e.changed.notify()
 	e.releaseBell.ring()
-	return err
 }
 
 func (e *Engine) showUpload(ctx context.Context, u index.Upload) (ballast.Upload, error) {

@@ -3,9 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,7 +11,6 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/failpoint"
-	"github.com/ballast-registry/ballast/internal/hash"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -97,69 +94,10 @@ func (e *Engine) renewVerify(ctx context.Context, lost context.CancelFunc, job v
 	}
 }
 
-// reread hashes an object, reading VerifyRanges ranges of it at a time and hashing them in order.
+// reread hashes the object of a stored blob.
 func (e *Engine) reread(ctx context.Context, id index.BlobID, b index.Blob) (digest.Digest, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	h := hash.New(0)
-	results := make(chan chan rangeRead, e.limits.VerifyRanges-1)
-	go func() {
-		defer close(results)
-		for offset := int64(0); offset < b.Size; offset += e.limits.VerifyRange {
-			result := make(chan rangeRead, 1)
-			select {
-			case results <- result:
-			case <-ctx.Done():
-				return
-			}
-			go func() { result <- e.readRange(ctx, id, b, offset) }()
-		}
-	}()
-	for result := range results {
-		r := <-result
-		if r.err != nil {
-			return "", r.err
-		}
-		if _, err := h.Write(r.data); err != nil {
-			return "", err
-		}
-		e.reading.set(id, h.Size())
-	}
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	return h.Digest(), nil
+	return e.digestOf(ctx, ranged{
+		bucket: e.bucket, key: ballast.BlobKey(id.Scope, id.Digest), of: objstore.ReadOptions{IfMatch: b.ETag, VersionID: b.VersionID},
+		size: b.Size, seen: e.reading.count(id).Store,
+	})
 }
-
-type rangeRead struct {
-	data []byte
-	err  error
-}
-
-func (e *Engine) readRange(ctx context.Context, id index.BlobID, b index.Blob, offset int64) rangeRead {
-	length := min(e.limits.VerifyRange, b.Size-offset)
-	r, _, err := e.bucket.Get(ctx, ballast.BlobKey(id.Scope, id.Digest), objstore.ReadOptions{Offset: offset, Length: length, IfMatch: b.ETag, VersionID: b.VersionID})
-	if err != nil {
-		return rangeRead{err: err}
-	}
-	data := make([]byte, length)
-	_, err = io.ReadFull(r, data)
-	return rangeRead{data, errors.Join(err, r.Close())}
-}
-
-// readProgress counts the bytes of objects being re-read.
-type readProgress struct{ bytes sync.Map } // index.BlobID → *atomic.Int64
-
-func (p *readProgress) set(id index.BlobID, n int64) {
-	v, _ := p.bytes.LoadOrStore(id, new(atomic.Int64))
-	v.(*atomic.Int64).Store(n)
-}
-
-func (p *readProgress) of(id index.BlobID) int64 {
-	if v, ok := p.bytes.Load(id); ok {
-		return v.(*atomic.Int64).Load()
-	}
-	return 0
-}
-
-func (p *readProgress) forget(id index.BlobID) { p.bytes.Delete(id) }

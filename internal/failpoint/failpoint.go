@@ -26,6 +26,13 @@ const (
 	Migrate Step = iota
 	SaveIntent
 	CreateUpload
+	CreateImport
+	DropSources
+	PutSources
+	Listed
+	HashedSources
+	Unchanged
+	MovedSources
 	Renew
 	Ask
 	MultipartOpened
@@ -75,6 +82,7 @@ const (
 	AbortMultipart
 	CopyObject
 	DeleteObject
+	DeleteSource
 
 	// What makes the store's acknowledged writes durable.
 
@@ -100,7 +108,9 @@ func (s Step) String() string { return names()[s] }
 
 func names() [steps]string {
 	return [steps]string{
-		Migrate: "migrate", SaveIntent: "save-intent", CreateUpload: "create-upload", Renew: "renew", Ask: "ask",
+		Migrate: "migrate", SaveIntent: "save-intent", CreateUpload: "create-upload", CreateImport: "create-import",
+		DropSources: "drop-sources", PutSources: "put-sources", Listed: "listed", HashedSources: "hashed-sources", Unchanged: "unchanged",
+		MovedSources: "moved-sources", Renew: "renew", Ask: "ask",
 		MultipartOpened: "multipart-opened", MultipartLost: "multipart-lost", StoredByPut: "stored-by-put",
 		StoredByMultipart: "stored-by-multipart", Tainted: "tainted", Accept: "accept", Completing: "completing", BeginCopy: "begin-copy",
 		LeaseVerify: "lease-verify", RenewVerify: "renew-verify", ReturnVerify: "return-verify", Verified: "verified",
@@ -109,7 +119,7 @@ func names() [steps]string {
 		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
 		DeleteAlias: "delete-alias", PutToken: "put-token", DeleteToken: "delete-token", AddTask: "add-task", RemoveTask: "remove-task", PutOwner: "put-owner",
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",
-		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", CopyObject: "copy-object", DeleteObject: "delete-object",
+		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", CopyObject: "copy-object", DeleteObject: "delete-object", DeleteSource: "delete-source",
 		SyncOwner: "sync-owner", SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",
 	}
 }

@@ -35,9 +35,9 @@ func stepless(file *ast.File) (found []string) {
 
 func writesBucket(on, method string) bool {
 	switch {
-	case on == "e.index" || !slices.Contains([]string{"Put", "Delete", "Copy", "CreateMultipart", "CompleteMultipart", "AbortMultipart"}, method):
+	case on == "e.index" || !slices.Contains([]string{"Put", "Delete", "DeleteMatch", "Copy", "CreateMultipart", "CompleteMultipart", "AbortMultipart"}, method):
 		return false
-	case on == "e.bucket":
+	case on == "e.bucket" || on == "at.bucket": // both are fenced
 		return method == "Put"
 	}
 	return true
@@ -99,6 +99,8 @@ func TestWritesPastStepsAreFound(t *testing.T) {
 		`o.bucket.Put(wctx, key, body, cond)`:      1,
 		`f.Bucket.Delete(ctx, key)`:                1,
 		`b.AbortMultipart(ctx, key, id)`:           1,
+		`o.Store.DeleteMatch(ctx, key, etag)`:      1,
+		`at.bucket.DeleteMatch(ctx, key, etag)`:    0,
 		`e.bucket.Delete(ctx, key)`:                0,
 		`e.index.Delete(ctx, key, change, record)`: 0,
 		`x.update(ctx, failpoint.Seal, fn)`:        0,

@@ -79,7 +79,7 @@ func (x *Index) Ask(ctx context.Context, id string, wants []Want, signedUntil ti
 	var asked []Asked
 	_, err := x.updateUpload(ctx, failpoint.Ask, id, func(tx Tx, u *Upload) error {
 		asked = make([]Asked, 0, len(wants))
-		if err := u.live(); err != nil {
+		if err := u.gathers(); err != nil {
 			return err
 		}
 		x.renew(u, lease)

@@ -30,7 +30,10 @@ type Contents struct {
 	Events     []Event         // the oldest first
 	LastEvent  int64           // number last given
 	Uploads    map[string]Upload
-	Verifying  map[string]bool   // ids of accepted commits to finish
+	Imports    map[string]bool // "scope id" of imports
+	Importing  map[string]bool // of these, the ones that are not settled
+	Sources    map[string]map[int]SourceFile
+	Verifying  map[string]bool   // ids of accepted commits and imports to finish
 	Releasing  map[string]bool   // ids of settled uploads whose pins still go
 	Holds      map[string]string // upload id by "scope name order"
 	Blobs      map[BlobID]Blob
@@ -77,6 +80,7 @@ func (x *Index) Contents(ctx context.Context) (c Contents, err error) {
 			ByManifest: map[string]bool{}, ByTime: map[string]bool{}, Records: map[string][]byte{},
 			Production: map[NameID]Production{}, History: map[NameID][]ballast.Promotion{}, Children: map[string]bool{},
 			Aliases: map[AliasID]Alias{}, AliasOf: map[string]bool{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
+			Imports: map[string]bool{}, Importing: map[string]bool{}, Sources: map[string]map[int]SourceFile{},
 			Releasing: map[string]bool{}, Holds: map[string]string{}, Blobs: map[BlobID]Blob{}, Pins: map[BlobID]map[string]int64{},
 			PinsOf: map[string]map[digest.Digest]bool{}, References: map[BlobID]map[digest.Digest]bool{}, Queue: map[BlobID]VerifyJob{}, Reclaim: map[BlobID]bool{},
 		}
@@ -127,7 +131,7 @@ func (c *Contents) add(item Item) (err error) {
 		return c.addVersioned(item)
 	case kindProduction, kindHistory, kindChild, kindAlias, kindAliasOf:
 		return c.addPointer(item)
-	case kindUpload, kindVerifying, kindRelease:
+	case kindUpload, kindVerifying, kindRelease, kindImport, kindImporting, kindSource:
 		return c.addUpload(item)
 	case kindBlob, kindPin, kindPinOf, kindReference, kindVerifyQueue, kindReclaim:
 		return c.addBlob(item)
@@ -208,6 +212,14 @@ func (c *Contents) addUpload(item Item) (err error) {
 		c.Verifying[p[0]] = true
 	case kindRelease:
 		c.Releasing[p[0]] = true
+	case kindImport, kindImporting:
+		p, _ := parts(item.Key, 2)
+		set := map[byte]map[string]bool{kindImport: c.Imports, kindImporting: c.Importing}[item.Key[0]]
+		set[p[0]+" "+p[1]] = true
+	case kindSource:
+		f, err := decode[SourceFile](item.Key, item.Value)
+		nested(c.Sources, p[0])[pageOf(item.Key, key(kindSource, p[0]))] = f
+		return err
 	}
 	return err
 }

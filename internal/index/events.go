@@ -28,6 +28,7 @@ type Event struct {
 	Before  int64             `json:"before,omitempty"` // revision of what changed; 0: it was not there
 	After   int64             `json:"after,omitempty"`  // 0: it is gone
 	Fields  []string          `json:"fields,omitempty"` // that a change of a version touched, sorted
+	Source  ballast.Source    `json:"source,omitzero"`  // that a version was imported from
 }
 
 var metaEvents = key(kindMeta, "events") // the last number given

@@ -76,6 +76,10 @@ const (
 	KindRecord   = kindRecord
 	KindUpload   = kindUpload
 	KindTime     = kindUploadTime
+
+	KindImport    = kindImport
+	KindImporting = kindImporting
+	KindSource    = kindSource
 )
 
 // Keys that tests damage.

@@ -25,8 +25,11 @@ const (
 	kindUploadTime  = 'U' // time, id → nothing: when to reap or forget an upload
 	kindHold        = 'k' // scope, name, order → upload id: labels held by open uploads
 	kindAttempt     = 't' // principal, attempt → upload id
-	kindVerifying   = 'f' // id → nothing: accepted commits to finish
+	kindVerifying   = 'f' // id → nothing: accepted commits and imports to finish
 	kindRelease     = 'z' // id → nothing: settled uploads whose pins still go
+	kindImport      = 'i' // scope, id → nothing: uploads that are imports
+	kindImporting   = 'j' // scope, id → nothing: those of them that are not settled
+	kindSource      = 'I' // id, number → SourceFile: the files of an import
 	kindBlob        = 'b' // scope, digest → Blob
 	kindPin         = 'p' // scope, digest, upload → pin
 	kindPinOf       = 'P' // upload, digest → nothing
@@ -101,6 +104,9 @@ func timeKey(kind byte, at time.Time, id string) []byte {
 func pageKey(prefix []byte, page int) []byte {
 	return binary.BigEndian.AppendUint32(prefix[:len(prefix):len(prefix)], uint32(page))
 }
+
+// pageOf is the number that pageKey appended to prefix.
+func pageOf(k, prefix []byte) int { return int(binary.BigEndian.Uint32(k[len(prefix):])) }
 
 // partAfter returns what follows prefix in a key, less the terminator of its end.
 func partAfter(k, prefix []byte) string {

@@ -29,6 +29,7 @@ type Upload struct {
 	Error      *ballast.Error       `json:"error,omitempty"`    // when failed
 	Sealed     bool                 `json:"sealed,omitempty"`   // the point of no return is behind it
 	Accepted   *Accepted            `json:"accepted,omitempty"` // since the commit was accepted
+	Import     *Import              `json:"import,omitempty"`   // of one whose files the registry finds itself
 }
 
 // Accepted is what an accepted commit fixed.
@@ -45,6 +46,12 @@ type Accepted struct {
 	// From is the scope whose blobs are copied where this upload's own scope lacks them. Zero: its client sends them.
 	From ballast.Scope `json:"from,omitzero"`
 }
+
+// Settled reports whether the upload has ended.
+func (u Upload) Settled() bool { return u.Status.Settled() }
+
+// Unattended reports whether the registry has yet to do something for it, with or without a client.
+func (u Upload) Unattended() bool { return u.Status.Unattended() || u.moves() }
 
 // Target names what the upload means to publish, for messages.
 func (u Upload) Target() string {
@@ -70,12 +77,12 @@ const SettledLife = 24 * time.Hour
 
 // putUpload writes the upload and moves its entry in the time order.
 func putUpload(tx Tx, old *Upload, u Upload) error {
-	if old != nil && old.Status != ballast.UploadVerifying {
+	if old != nil && !old.Status.Unattended() {
 		if err := tx.Delete(timeKey(kindUploadTime, old.due(SettledLife), u.ID)); err != nil {
 			return err
 		}
 	}
-	if u.Status != ballast.UploadVerifying {
+	if !u.Status.Unattended() {
 		if err := tx.Put(timeKey(kindUploadTime, u.due(SettledLife), u.ID), nil); err != nil {
 			return err
 		}
@@ -206,7 +213,15 @@ func (x *Index) updateUpload(ctx context.Context, step failpoint.Step, id string
 	return result, err
 }
 
-// live refuses an upload that no longer takes blobs.
+// gathers refuses an upload whose files are fixed.
+func (u Upload) gathers() error {
+	if u.Status == ballast.UploadImporting {
+		return nil
+	}
+	return u.live()
+}
+
+// live refuses an upload that takes no blobs from a client.
 func (u Upload) live() error {
 	switch u.Status {
 	case ballast.UploadPending:
@@ -215,6 +230,8 @@ func (u Upload) live() error {
 		if u.Error != nil {
 			return u.Error
 		}
+	case ballast.UploadImporting:
+		return ballast.Errorf(ballast.CodeConflict, "upload %s is an import: the registry itself finds its files", u.ID)
 	case ballast.UploadVerifying:
 		return ballast.Errorf(ballast.CodeConflict, "upload %s is committed and being verified; it takes no more blobs", u.ID)
 	case ballast.UploadDone:
@@ -239,11 +256,16 @@ func (x *Index) renew(u *Upload, lease time.Duration) {
 	}
 }
 
-// Accept fixes what a commit publishes: pending → verifying. From then on there is no lease.
+// Accept fixes what a commit or an import publishes: pending or importing → verifying. From then on there is no lease.
 func (x *Index) Accept(ctx context.Context, id string, a Accepted) (Upload, error) {
 	return x.updateUpload(ctx, failpoint.Accept, id, func(tx Tx, u *Upload) error {
-		if err := u.live(); err != nil {
+		if err := u.gathers(); err != nil {
 			return err
+		}
+		if u.Import != nil { // what is said of it is in Accepted from now on, and fits once
+			own := *u.Import
+			own.Metadata = ballast.Metadata{}
+			u.Import = &own
 		}
 		u.Status, u.Accepted = ballast.UploadVerifying, &a
 		return tx.Put(key(kindVerifying, id), nil)
@@ -290,7 +312,16 @@ func (x *Index) Expire(ctx context.Context, id string) (Upload, error) {
 
 func (x *Index) settle(tx Tx, u *Upload, status ballast.UploadStatus) error {
 	u.Status, u.SettledAt = status, ballast.At(x.now())
-	gone := [][]byte{key(kindAttempt, u.Principal, u.Attempt), key(kindVerifying, u.ID)}
+	gone := [][]byte{key(kindAttempt, u.Principal, u.Attempt)}
+	if u.Import != nil {
+		own := *u.Import
+		own.Metadata, own.Moving = ballast.Metadata{}, own.Move && status == ballast.UploadDone
+		u.Import = &own
+		gone = append(gone, key(kindImporting, u.Scope.String(), u.ID))
+	}
+	if !u.moves() {
+		gone = append(gone, key(kindVerifying, u.ID))
+	}
 	if hold := versionKey(kindHold, u.Scope, u.Name, u.Version); !u.Version.IsZero() {
 		if holder, ok, err := lookup[string](tx, hold); err != nil {
 			return err
@@ -303,6 +334,9 @@ func (x *Index) settle(tx Tx, u *Upload, status ballast.UploadStatus) error {
 	}
 	return tx.Put(key(kindRelease, u.ID), nil)
 }
+
+// moves reports whether the upload is an import that is done but for the removal of its sources.
+func (u Upload) moves() bool { return u.Import != nil && u.Import.Moving }
 
 // Due returns up to limit uploads whose lease ended or whose time to be forgotten came, the longest due first. next is
 // what to pass as after for those behind them, "" at the end, so that what cannot be dealt with hides nothing.
@@ -334,21 +368,21 @@ func (x *Index) Due(ctx context.Context, after string, limit int) (due []Upload,
 	return due, next, err
 }
 
-// Forget drops a settled upload whose pins are gone.
+// Forget drops a settled upload whose pins are gone, and whose sources if it is an import.
 func (x *Index) Forget(ctx context.Context, id string) error {
 	return x.update(ctx, failpoint.Forget, func(tx Tx) error {
 		u, err := getUpload(tx, id)
 		if err != nil {
 			return err
 		}
-		if released, err := exists(tx, key(kindRelease, id)); err != nil || released || !u.Status.Settled() {
+		if released, err := exists(tx, key(kindRelease, id)); err != nil || released || !u.Status.Settled() || u.moves() {
 			return err
 		}
-		return deleteAll(tx, key(kindUpload, id), timeKey(kindUploadTime, u.due(SettledLife), id))
+		return deleteAll(tx, key(kindUpload, id), timeKey(kindUploadTime, u.due(SettledLife), id), key(kindImport, u.Scope.String(), id))
 	})
 }
 
-// Verifying returns the ids of accepted commits that are to be finished.
+// Verifying returns the ids of accepted commits and imports that are to be finished.
 func (x *Index) Verifying(ctx context.Context) ([]string, error) { return x.ids(ctx, kindVerifying) }
 
 // Releasing returns the ids of settled uploads that still have pins.
@@ -366,8 +400,9 @@ func (x *Index) ids(ctx context.Context, kind byte) (ids []string, err error) {
 	return ids, err
 }
 
-// Release drops up to limit pins of a settled upload. more says that there are further ones. A multipart that loses its
-// last pin goes to aborting; any other blob without pin and reference gets a tombstone.
+// Release drops up to limit pins of a settled upload, and then the list of an import's files unless they are still to be
+// removed. more says that there are further ones. A multipart that loses its last pin goes to aborting; any other blob
+// without pin and reference gets a tombstone.
 func (x *Index) Release(ctx context.Context, id string, limit int) (more bool, err error) {
 	err = x.update(ctx, failpoint.Release, func(tx Tx) error {
 		prefix := key(kindPinOf, id)
@@ -386,6 +421,11 @@ func (x *Index) Release(ctx context.Context, id string, limit int) (more bool, e
 		}
 		if more = len(pins) == limit; more {
 			return nil
+		}
+		if u.Import != nil && !u.moves() {
+			if more, err = dropSources(tx, id, MaxSources); err != nil || more {
+				return err
+			}
 		}
 		return tx.Delete(key(kindRelease, id))
 	})

@@ -314,7 +314,8 @@ func (x *Index) Ready(ctx context.Context, k ballast.Key) (v Version, err error)
 			return err
 		}
 		name.Ready, name.HadReady, name.Updated = name.Ready+1, true, now
-		if err := x.finish(tx, v.Upload); err != nil {
+		from, err := x.finish(tx, v.Upload)
+		if err != nil {
 			return err
 		}
 		return errors.Join(
@@ -324,23 +325,26 @@ func (x *Index) Ready(ctx context.Context, k ballast.Key) (v Version, err error)
 			putAll(tx, candidateKey(k.Scope, k.Name, k.Version),
 				byTimeKey(v), byDigestKey(k.Scope, k.Name, v.Digest, k.Version),
 				byManifestKey(k.Scope, v.Digest, k.Name, k.Version)),
-			x.emit(tx, Event{At: now, By: v.CreatedBy, Kind: ballast.EventReady, Scope: v.Scope, Name: v.Name, Version: v.Version, After: v.Revision}),
+			x.emit(tx, Event{At: now, By: v.CreatedBy, Kind: ballast.EventReady, Scope: v.Scope, Name: v.Name, Version: v.Version, After: v.Revision, Source: from}),
 		)
 	})
 	return v, err
 }
 
-// finish settles the upload of a version that became ready.
-func (x *Index) finish(tx Tx, upload string) error {
+// finish settles the upload of a version that became ready, and returns where it was imported from.
+func (x *Index) finish(tx Tx, upload string) (from ballast.Source, err error) {
 	old, err := getUpload(tx, upload)
 	if err != nil {
-		return err
+		return from, err
 	}
 	u := old
-	if err := x.settle(tx, &u, ballast.UploadDone); err != nil {
-		return err
+	if u.Import != nil {
+		from = u.Import.Source
 	}
-	return putUpload(tx, &old, u)
+	if err := x.settle(tx, &u, ballast.UploadDone); err != nil {
+		return from, err
+	}
+	return from, putUpload(tx, &old, u)
 }
 
 func getVersion(tx Tx, scope ballast.Scope, name ballast.Name, v ballast.Version) (Version, error) {

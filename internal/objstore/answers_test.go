@@ -60,7 +60,7 @@ func s3Error(code string) string {
 
 var sentinels = []error{
 	objstore.ErrNotFound, objstore.ErrNoSuchUpload, objstore.ErrPrecondition, objstore.ErrInvalidPart,
-	objstore.ErrUnreadable, objstore.ErrDenied, objstore.ErrUnavailable, objstore.ErrUnknown, objstore.ErrBadKey,
+	objstore.ErrUnreadable, objstore.ErrNoBucket, objstore.ErrDenied, objstore.ErrUnavailable, objstore.ErrUnknown, objstore.ErrBadKey,
 }
 
 // wantOnly says that err is exactly this sentinel.
@@ -85,7 +85,8 @@ func TestAnswersOfGet(t *testing.T) {
 	}{
 		{404, s3Error("NoSuchKey"), objstore.ErrNotFound},
 		{404, s3Error("NoSuchVersion"), objstore.ErrNotFound},
-		{404, s3Error("NoSuchBucket"), objstore.ErrUnknown},
+		{404, s3Error("NoSuchBucket"), objstore.ErrNoBucket},
+		{403, s3Error("InvalidObjectState"), objstore.ErrUnreadable},
 		{404, "<html>not here</html>", objstore.ErrUnknown},
 		{404, "", objstore.ErrUnknown},
 		{403, s3Error("AccessDenied"), objstore.ErrDenied},

@@ -28,10 +28,13 @@ var (
 	ErrPrecondition = errors.New("objstore: precondition failed")
 	// ErrInvalidPart: Complete named a part that the store does not hold, or holds with other content.
 	ErrInvalidPart = errors.New("objstore: invalid part")
-	// ErrUnreadable: the object is there but cannot be read as it is, e.g. it was encrypted with a client's key (400 on HEAD).
+	// ErrUnreadable: the object is there but cannot be read as it is: it was encrypted with a client's key (400 on HEAD), or
+	// lies in an archive.
 	ErrUnreadable = errors.New("objstore: object is not readable")
 	// ErrDenied: the identity may not do this (401, 403).
 	ErrDenied = errors.New("objstore: access denied")
+	// ErrNoBucket: the store said that the whole bucket is not there.
+	ErrNoBucket = errors.New("objstore: no such bucket")
 	// ErrUnavailable: timeout, connection failure, throttling or 5xx. A write that ended so may have happened.
 	ErrUnavailable = errors.New("objstore: store unavailable")
 	// ErrUnknown: there was an answer, and it is none that the driver knows. It says nothing about what was asked, and may
@@ -69,9 +72,17 @@ type ReadOptions struct {
 
 // Source is the object that Copy copies, as it was when it was last looked at.
 type Source struct {
+	Bucket         string // another bucket of the same store, in which Key is whole; empty: this one, below the registry's prefix
 	Key, VersionID string
-	ETag           string // required
-	Size           int64  // in bytes, over 0
+	ETag           string            // required
+	Size           int64             // in bytes, over 0
+	Copied         func(bytes int64) // told of each part once the store has copied it, by several goroutines; may be nil
+}
+
+func (s Source) copied(bytes int64) {
+	if s.Copied != nil {
+		s.Copied(bytes)
+	}
 }
 
 // Part is one uploaded part of a multipart upload as ListParts shows it.
@@ -113,6 +124,10 @@ type Bucket interface {
 	Head(ctx context.Context, key string) (Object, error)
 	// Delete removes an object; absent is success. On a versioned bucket it adds a delete marker.
 	Delete(ctx context.Context, key string) error
+	// DeleteMatch removes an object that still has this ETag. Stores that know no conditional delete, of which MinIO is one,
+	// lose what is written between the look that this takes and the delete.
+	// Errors: ErrNotFound; ErrPrecondition when the object is another.
+	DeleteMatch(ctx context.Context, key, etag string) error
 	// List yields the objects whose keys begin with prefix and sort after `after`, in byte order, page by page. Object
 	// holds Key, Size, ETag and Modified. An error ends the sequence.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Object, error]

@@ -2,6 +2,7 @@ package objstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -23,13 +24,11 @@ const (
 
 // Copy implements Bucket. The parts carry no checksums: MinIO refuses to copy into an upload that asks for them.
 func (s *S3) Copy(ctx context.Context, key string, source Source) (Object, error) {
-	for _, k := range []string{key, source.Key} {
-		if err := s.check(k); err != nil {
-			return Object{}, err
-		}
+	if err := errors.Join(s.check(key), s.checkSource(source)); err != nil {
+		return Object{}, err
 	}
 	if source.ETag == "" || source.Size <= 0 {
-		return Object{}, fmt.Errorf("objstore: copy to %q: the source %+v has no ETag or no size", key, source)
+		return Object{}, fmt.Errorf("objstore: copy to %q: its source %q has no ETag or no size", key, source.Key)
 	}
 	created, err := s.once.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: s.full(key), ContentType: contentType(key)})
 	if err != nil {
@@ -70,6 +69,7 @@ func (s *S3) copyParts(ctx context.Context, key, id string, source Source) (*s3.
 			}
 			if err == nil {
 				parts[i] = types.CompletedPart{PartNumber: number, ETag: out.CopyPartResult.ETag}
+				source.copied(ballast.PartLength(source.Size, size, i+1))
 			}
 			return err
 		})
@@ -83,10 +83,21 @@ func (s *S3) copyParts(ctx context.Context, key, id string, source Source) (*s3.
 	})
 }
 
+func (s *S3) checkSource(source Source) error {
+	if source.Bucket == "" {
+		return s.check(source.Key)
+	}
+	return errors.Join(CheckBucket(source.Bucket), CheckKey(source.Key))
+}
+
 // copySource writes bucket, key and version the way the header wants them: percent-encoded, slashes kept. A plus sign is
 // encoded too, for versitygw reads it as a space.
 func (s *S3) copySource(source Source) string {
-	segments := strings.Split(s.bucket+"/"+*s.full(source.Key), "/")
+	where := s.bucket + "/" + *s.full(source.Key)
+	if source.Bucket != "" {
+		where = source.Bucket + "/" + source.Key
+	}
+	segments := strings.Split(where, "/")
 	for i, segment := range segments {
 		segments[i] = strings.ReplaceAll(url.QueryEscape(segment), "+", "%20")
 	}

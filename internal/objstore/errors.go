@@ -24,6 +24,7 @@ var codes = map[string]error{
 	"PreconditionFailed":         ErrPrecondition,
 	"ConditionalRequestConflict": ErrPrecondition,
 	"OperationAborted":           ErrPrecondition,
+	"InvalidObjectState":         ErrUnreadable, // it lies in an archive, and comes as a 403
 	"AccessDenied":               ErrDenied,
 	"ExpiredToken":               ErrDenied,
 	"InvalidToken":               ErrDenied,
@@ -31,7 +32,7 @@ var codes = map[string]error{
 	"ServiceUnavailable":         ErrUnavailable,
 	"SlowDown":                   ErrUnavailable,
 	"RequestTimeout":             ErrUnavailable,
-	"NoSuchBucket":               nil, // recognised as nothing: a wrong bucket is not an absent object
+	"NoSuchBucket":               ErrNoBucket, // a wrong bucket is not an absent object
 	"NotImplemented":             nil,
 }
 

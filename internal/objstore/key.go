@@ -2,12 +2,24 @@ package objstore
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
 
 // maxKey is S3's limit on a whole key, in bytes.
 const maxKey = 1024
+
+var bucketPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+// CheckBucket refuses a text that cannot be a bucket's name: 3 to 63 of a-z 0-9 . - that begin and end with a letter or
+// digit, no two dots in a row. Upper case is refused because some stores lie on file systems that do not tell it apart.
+func CheckBucket(name string) error {
+	if bucketPattern.MatchString(name) && !strings.Contains(name, "..") {
+		return nil
+	}
+	return fmt.Errorf("objstore: %.80q is no name of a bucket: 3 to 63 of a-z 0-9 . -", name)
+}
 
 // CheckKey returns ErrBadKey for a key that a store could collapse, refuse or read as another one.
 func CheckKey(key string) error {

@@ -11,9 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Instrument returns b with its calls timed in a histogram of reg, ballast_store_call_seconds, by op and outcome. A Get
-// lasts until its body begins; a listing counts once, without the time its reader takes.
-func Instrument(b Bucket, reg prometheus.Registerer) (Bucket, error) {
+// Instrument returns what gives a bucket back with its calls timed in a histogram of reg, ballast_store_call_seconds, by op
+// and outcome. A Get lasts until its body begins; a listing counts once, without the time its reader takes.
+func Instrument(reg prometheus.Registerer) (func(Bucket) Bucket, error) {
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "ballast_store_call_seconds",
 		Help:    "Duration of the service's own calls to the object store, retries included.",
@@ -22,7 +22,7 @@ func Instrument(b Bucket, reg prometheus.Registerer) (Bucket, error) {
 	if err := reg.Register(seconds); err != nil {
 		return nil, fmt.Errorf("objstore: metrics: %w", err)
 	}
-	return &timed{b, seconds}, nil
+	return func(b Bucket) Bucket { return &timed{b, seconds} }, nil
 }
 
 type timed struct {
@@ -78,6 +78,13 @@ func (t *timed) Delete(ctx context.Context, key string) error {
 	start := time.Now()
 	err := t.next.Delete(ctx, key)
 	t.observe("delete", start, err)
+	return err
+}
+
+func (t *timed) DeleteMatch(ctx context.Context, key, etag string) error {
+	start := time.Now()
+	err := t.next.DeleteMatch(ctx, key, etag)
+	t.observe("delete_match", start, err)
 	return err
 }
 

@@ -75,6 +75,17 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 	return s, nil
 }
 
+// Neighbour is another bucket of the same store, whole, with the service's identity. The registry takes from it what
+// people have put there; nothing is signed for it. Errors: those of CheckBucket.
+func (s *S3) Neighbour(bucket string) (Bucket, error) {
+	if err := CheckBucket(bucket); err != nil {
+		return nil, err
+	}
+	n := *s
+	n.bucket, n.prefix = bucket, ""
+	return &n, nil
+}
+
 // Where tells where the objects lie, as clients reach them.
 func (s *S3) Where() ballast.StoreInfo { return s.where }
 
@@ -258,6 +269,22 @@ func (s *S3) Delete(ctx context.Context, key string) error {
 		return nil
 	}
 	return s.wrap("delete", key, err)
+}
+
+// DeleteMatch implements Bucket.
+func (s *S3) DeleteMatch(ctx context.Context, key, etag string) error {
+	if etag == "" {
+		return fmt.Errorf("objstore: delete %q: without an ETag", key)
+	}
+	found, err := s.Head(ctx, key)
+	switch {
+	case err != nil:
+		return err
+	case found.ETag != etag:
+		return fmt.Errorf("objstore: delete %q: %w: its ETag is %s", key, ErrPrecondition, found.ETag)
+	}
+	_, err = s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: s.full(key), IfMatch: &etag})
+	return s.wrap("delete", key, classify(ctx, err))
 }
 
 // List implements Bucket.

@@ -21,6 +21,7 @@ import (
 
 // conform runs the suite below a new prefix for each test, with pages so small that tests meet their borders.
 func conform(t *testing.T, store *testenv.Store, wrap func(t *testing.T, b objstore.Bucket) objstore.Bucket) {
+	other := store.Beside(t).Bucket
 	objstoretest.Run(t, func(t *testing.T) objstoretest.Subject {
 		cfg := store.Config()
 		cfg.Prefix = "run/" + strings.ToLower(rand.Text())
@@ -29,6 +30,9 @@ func conform(t *testing.T, store *testenv.Store, wrap func(t *testing.T, b objst
 		objstore.SetCopyPartSize(s, ballast.MinPartSize)
 		sub := subject(t, s)
 		sub.Bucket = wrap(t, s)
+		beside, err := s.Neighbour(other)
+		must(t, err)
+		sub.Beside, sub.BesideName = beside, other
 		return sub
 	})
 }
@@ -43,9 +47,9 @@ func TestConformanceVersioned(t *testing.T) { conform(t, testenv.MinIOVersioned(
 
 func TestConformanceInstrumented(t *testing.T) {
 	conform(t, testenv.Embedded(t), func(t *testing.T, b objstore.Bucket) objstore.Bucket {
-		wrapped, err := objstore.Instrument(b, prometheus.NewRegistry())
+		timed, err := objstore.Instrument(prometheus.NewRegistry())
 		must(t, err)
-		return wrapped
+		return timed(b)
 	})
 }
 
@@ -95,8 +99,9 @@ func TestVersionIDs(t *testing.T) {
 
 func TestInstrumentCounts(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	b, err := objstore.Instrument(objstoretest.NewMem(), reg)
+	timed, err := objstore.Instrument(reg)
 	must(t, err)
+	b := timed(objstoretest.NewMem())
 	_, err = b.Put(t.Context(), "k", nil, objstore.Condition{})
 	must(t, err)
 	_, _ = b.Head(t.Context(), "none")
@@ -115,7 +120,7 @@ func TestInstrumentCounts(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("gathered %q", got)
 	}
-	if _, err := objstore.Instrument(b, reg); err == nil {
+	if _, err := objstore.Instrument(reg); err == nil {
 		t.Error("the same metric was registered twice")
 	}
 }

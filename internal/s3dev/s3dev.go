@@ -24,10 +24,10 @@ import (
 // DefaultListen is where the store listens when nobody says where. It may move to the next free port.
 const DefaultListen = "127.0.0.1:9000"
 
-const (
-	bucket = "ballast"
-	region = "us-east-1"
-)
+// Bucket is the bucket that every start makes. Further ones are whoever's has the keys.
+const Bucket = "ballast"
+
+const region = "us-east-1"
 
 // ErrLeftOut is what Start returns in a binary built with the tag nos3dev.
 var ErrLeftOut = errors.New("s3dev: this binary was built without the embedded store (tag nos3dev): give --s3-endpoint and --s3-bucket")
@@ -117,7 +117,7 @@ func prepare(opt Options) (*Server, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(filepath.Join(objectsFolder(data), bucket), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(objectsFolder(data), Bucket), 0o700); err != nil {
 		return nil, fmt.Errorf("s3dev: making the bucket's folder: %w", err)
 	}
 	file := filepath.Join(data, "s3.credentials")
@@ -125,7 +125,7 @@ func prepare(opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Bucket: bucket, Region: region, CredentialsFile: file, Keys: keys, opt: opt, fsync: childSyncs, stopped: make(chan struct{})}
+	s := &Server{Bucket: Bucket, Region: region, CredentialsFile: file, Keys: keys, opt: opt, fsync: childSyncs, stopped: make(chan struct{})}
 	s.flush.work = s.syncFolders
 	return s, nil
 }

@@ -38,6 +38,8 @@ type Mem struct {
 	serial    int
 	objects   map[string][]*memObject // by key, oldest first; one unless versioned
 	uploads   map[string]*memUpload   // by id
+
+	neighbours map[string]*Mem // by the name of the bucket that each stands for
 }
 
 var (
@@ -60,14 +62,26 @@ func NewMem() *Mem {
 		base:    "http://objects.invalid",
 		objects: map[string][]*memObject{},
 		uploads: map[string]*memUpload{},
+
+		neighbours: map[string]*Mem{},
 	}
 }
 
-// Clone returns another store with the objects and multipart uploads of this one, without its faults.
+// Neighbour is another bucket of the same store, empty at first. Its faults and counts are its own.
+func (m *Mem) Neighbour(bucket string) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.neighbours[bucket] == nil {
+		m.neighbours[bucket] = NewMem()
+	}
+	return m.neighbours[bucket]
+}
+
+// Clone returns another store with the objects and multipart uploads of this one, without its faults and neighbours.
 func (m *Mem) Clone() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := &Mem{now: m.now, base: m.base, credits: m.credits, versioned: m.versioned, serial: m.serial, objects: map[string][]*memObject{}, uploads: map[string]*memUpload{}}
+	c := &Mem{now: m.now, base: m.base, credits: m.credits, versioned: m.versioned, serial: m.serial, objects: map[string][]*memObject{}, uploads: map[string]*memUpload{}, neighbours: map[string]*Mem{}}
 	for key, versions := range m.objects {
 		for _, o := range versions {
 			same := *o
@@ -193,6 +207,23 @@ func (m *Mem) Delete(ctx context.Context, key string) error {
 			return nil
 		}
 		m.objects[key] = append(m.objects[key], &memObject{marker: true})
+		return nil
+	})
+}
+
+// DeleteMatch implements objstore.Bucket, as a store that knows conditional deletes.
+func (m *Mem) DeleteMatch(ctx context.Context, key, etag string) error {
+	return m.call(ctx, OpDelete, key, func() error {
+		switch o := m.latest(key); {
+		case o == nil:
+			return objstore.ErrNotFound
+		case o.ETag != etag:
+			return objstore.ErrPrecondition
+		case m.versioned:
+			m.objects[key] = append(m.objects[key], &memObject{marker: true})
+		default:
+			delete(m.objects, key)
+		}
 		return nil
 	})
 }

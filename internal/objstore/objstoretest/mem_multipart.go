@@ -55,21 +55,35 @@ func (m *Mem) Copy(ctx context.Context, key string, source objstore.Source) (o o
 		return o, err
 	}
 	if source.ETag == "" || source.Size <= 0 {
-		return o, fmt.Errorf("a source without ETag or size: %+v", source)
+		return o, fmt.Errorf("a source without ETag or size: %q", source.Key)
+	}
+	from := m
+	if source.Bucket != "" {
+		if err := objstore.CheckBucket(source.Bucket); err != nil {
+			return o, err
+		}
+		from = m.Neighbour(source.Bucket)
 	}
 	err = m.call(ctx, OpCopy, key, func() error {
-		from, err := m.find(source.Key, source.VersionID)
+		if from != m {
+			from.mu.Lock()
+			defer from.mu.Unlock()
+		}
+		found, err := from.find(source.Key, source.VersionID)
 		switch {
 		case err != nil:
 			return err
-		case from.ETag != source.ETag || m.latest(key) != nil:
+		case found.ETag != source.ETag || m.latest(key) != nil:
 			return objstore.ErrPrecondition
 		}
-		sum := md5.Sum(from.body)
+		sum := md5.Sum(found.body)
 		sum = md5.Sum(sum[:])
-		o = m.store(key, from.body, fmt.Sprintf("\"%s-1\"", hex.EncodeToString(sum[:])), "")
+		o = m.store(key, found.body, fmt.Sprintf("\"%s-1\"", hex.EncodeToString(sum[:])), "")
 		return nil
 	})
+	if err == nil && source.Copied != nil {
+		source.Copied(source.Size)
+	}
 	return only(o, err)
 }
 

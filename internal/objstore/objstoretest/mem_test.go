@@ -11,7 +11,9 @@ import (
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
-func memSubject(m *Mem) Subject { return Subject{Bucket: m, Signer: m, Client: m.Client()} }
+func memSubject(m *Mem) Subject {
+	return Subject{Bucket: m, Signer: m, Client: m.Client(), Beside: m.Neighbour("beside"), BesideName: "beside"}
+}
 
 func TestMem(t *testing.T) {
 	Run(t, func(t *testing.T) Subject { return memSubject(NewMem()) })
@@ -28,7 +30,9 @@ func TestMemVersioned(t *testing.T) {
 func TestMemOverHTTP(t *testing.T) {
 	Run(t, func(t *testing.T) Subject {
 		m := NewMem()
-		return Subject{Bucket: m, Signer: m, Client: m.Serve(t).Client()}
+		s := memSubject(m)
+		s.Client = m.Serve(t).Client()
+		return s
 	})
 }
 

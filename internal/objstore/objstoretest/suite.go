@@ -23,6 +23,9 @@ type Subject struct {
 	Bucket objstore.Bucket
 	Signer objstore.Signer
 	Client *http.Client
+	// Beside is another bucket of the same store, by the name under which Copy takes from it.
+	Beside     objstore.Bucket
+	BesideName string
 }
 
 // Run holds a store to the contracts of objstore. open returns an empty one for each test.
@@ -30,9 +33,9 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 	for name, test := range map[string]func(*testing.T, Subject){
 		"BadKeys": testBadKeys, "PutHeadGet": testPutHeadGet, "EmptyObject": testEmptyObject, "PutLimit": testPutLimit,
 		"Conditions": testConditions, "OneWinner": testOneWinner, "Ranges": testRanges, "Absent": testAbsent,
-		"Delete": testDelete, "List": testList, "OddNames": testOddNames, "Cancelled": testCancelled,
+		"Delete": testDelete, "DeleteMatch": testDeleteMatch, "List": testList, "OddNames": testOddNames, "Cancelled": testCancelled,
 		"Multipart": testMultipart, "PartPages": testPartPages, "CompleteOnce": testCompleteOnce,
-		"CompleteWrong": testCompleteWrong, "NoSuchUpload": testNoSuchUpload, "ListUploads": testListUploads, "Copy": testCopy, "CopyWrong": testCopyWrong,
+		"CompleteWrong": testCompleteWrong, "NoSuchUpload": testNoSuchUpload, "ListUploads": testListUploads, "Copy": testCopy, "CopyWrong": testCopyWrong, "CopyFromBeside": testCopyFromBeside,
 		"SignedPut": testSignedPut, "SignedEmptyPut": testSignedEmptyPut, "SignedPutWrong": testSignedPutWrong,
 		"SignedGet": testSignedGet, "SignedPartWrong": testSignedPartWrong, "Oddities": testOddities,
 	} {
@@ -60,7 +63,7 @@ func testBadKeys(t *testing.T, s Subject) {
 		_, signPartErr := s.Signer.SignPart(ctx, key, "u", 1, ballast.EmptyDigest, 0, ttl)
 		_, signGetErr := s.Signer.SignGet(ctx, key, "", ttl)
 		for call, err := range map[string]error{
-			"Put": putErr, "Get": getErr, "Head": headErr, "Delete": s.Bucket.Delete(ctx, key), "CreateMultipart": createErr,
+			"Put": putErr, "Get": getErr, "Head": headErr, "Delete": s.Bucket.Delete(ctx, key), "DeleteMatch": s.Bucket.DeleteMatch(ctx, key, `"e"`), "CreateMultipart": createErr,
 			"ListParts": partsErr, "CompleteMultipart": completeErr, "AbortMultipart": s.Bucket.AbortMultipart(ctx, key, "u"),
 			"Copy to": copyErr, "Copy from": copyFromErr,
 			"ListUploads": uploadsErr, "SignPut": signPutErr, "SignPart": signPartErr, "SignGet": signGetErr,
@@ -188,6 +191,21 @@ func testDelete(t *testing.T, s Subject) {
 	must(t, s.Bucket.Delete(t.Context(), "d"))
 	wantAbsent(t, s, "d")
 	must(t, s.Bucket.Delete(t.Context(), "d"))
+	if _, err := s.Bucket.Head(t.Context(), "dd"); err != nil {
+		t.Error(err)
+	}
+}
+
+func testDeleteMatch(t *testing.T, s Subject) {
+	o := mustPut(t, s, "d", []byte("x"))
+	other := mustPut(t, s, "dd", []byte("another"))
+	wantIs(t, s.Bucket.DeleteMatch(t.Context(), "d", other.ETag), objstore.ErrPrecondition, "a delete of another object")
+	if got, _ := mustGet(t, s, "d", objstore.ReadOptions{}); string(got) != "x" {
+		t.Errorf("it left %q", got)
+	}
+	must(t, s.Bucket.DeleteMatch(t.Context(), "d", o.ETag))
+	wantAbsent(t, s, "d")
+	wantIs(t, s.Bucket.DeleteMatch(t.Context(), "d", o.ETag), objstore.ErrNotFound, "a delete of nothing")
 	if _, err := s.Bucket.Head(t.Context(), "dd"); err != nil {
 		t.Error(err)
 	}

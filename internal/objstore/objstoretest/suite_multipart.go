@@ -3,6 +3,7 @@ package objstoretest
 import (
 	"bytes"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,8 +149,14 @@ func testCopy(t *testing.T, s Subject) {
 	must(t, err)
 	for source, want := range map[*objstore.Object][]byte{&small: []byte("source"), &large: body} {
 		key := "global/blobs/copy" + ballast.DigestOf(want).Encoded()
-		made, err := s.Bucket.Copy(t.Context(), key, sourceOf(*source))
+		var copied atomic.Int64
+		from := sourceOf(*source)
+		from.Copied = func(n int64) { copied.Add(n) }
+		made, err := s.Bucket.Copy(t.Context(), key, from)
 		must(t, err)
+		if copied.Load() != int64(len(want)) {
+			t.Errorf("of %d bytes %d were told of", len(want), copied.Load())
+		}
 		head, err := s.Bucket.Head(t.Context(), key)
 		must(t, err)
 		if head.ETag != made.ETag || head.VersionID != made.VersionID || head.Size != int64(len(want)) || len(head.Oddities) != 0 {
@@ -190,6 +197,35 @@ func testCopyWrong(t *testing.T, s Subject) {
 	if open, err := s.Bucket.ListUploads(t.Context(), key); err != nil || len(open) != 0 {
 		t.Errorf("refused copies left %+v, %v", open, err)
 	}
+}
+
+// testCopyFromBeside copies from another bucket, where the same key may be something else.
+func testCopyFromBeside(t *testing.T, s Subject) {
+	const key = "legacy/from +&%é?"
+	mustPut(t, s, key, []byte("of this bucket"))
+	o, err := s.Beside.Put(t.Context(), key, []byte("from beside"), objstore.Condition{})
+	must(t, err)
+	from := sourceOf(o)
+	from.Bucket = s.BesideName
+	_, err = s.Bucket.Copy(t.Context(), "copy", from)
+	must(t, err)
+	if got, _ := mustGet(t, s, "copy", objstore.ReadOptions{}); string(got) != "from beside" {
+		t.Errorf("copied %q", got)
+	}
+	_, err = s.Beside.Put(t.Context(), key, []byte("changed since"), objstore.Condition{})
+	must(t, err)
+	_, err = s.Bucket.Copy(t.Context(), "again", from)
+	if from.VersionID == "" {
+		wantIs(t, err, objstore.ErrPrecondition, "a source that was changed")
+		wantAbsent(t, s, "again")
+	}
+	for _, name := range []string{"Upper-Case", "a", "a_b", "../" + s.BesideName, s.BesideName + "/legacy", "a..b", ".ab"} {
+		from.Bucket = name
+		if _, err := s.Bucket.Copy(t.Context(), "odd", from); err == nil {
+			t.Errorf("copied from the bucket %q", name)
+		}
+	}
+	wantAbsent(t, s, "odd")
 }
 
 func testListUploads(t *testing.T, s Subject) {

@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ballast-registry/ballast/internal/hash"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// ranged is an object that is read by ranges, some of them ahead, and hashed in order.
+type ranged struct {
+	bucket objstore.Bucket
+	key    string
+	of     objstore.ReadOptions // which object it must be
+	size   int64                // bytes
+	seen   func(bytes int64)    // told how many bytes are hashed; it may be nil
+	memory *semaphore.Weighted  // of bytes, that the ranges in flight take from; nil: their number is bounded already
+}
+
+// rangeRead is a range that was read.
+type rangeRead struct {
+	data []byte // whole, whatever the error
+	err  error
+}
+
+// digestOf hashes an object, reading Limits.VerifyRanges ranges of it at a time.
+func (e *Engine) digestOf(ctx context.Context, r ranged) (digest.Digest, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	results := make(chan chan rangeRead, e.limits.VerifyRanges-1)
+	defer func() {
+		cancel()
+		for result := range results { // what is in flight gives back its memory
+			r.release(<-result)
+		}
+	}()
+	go e.readAhead(ctx, r, results)
+	h := hash.New(0)
+	for h.Size() < r.size {
+		result, more := <-results
+		if !more {
+			return "", ctx.Err()
+		}
+		got := <-result
+		if got.err == nil {
+			_, got.err = h.Write(got.data)
+		}
+		r.release(got)
+		if got.err != nil {
+			return "", got.err
+		}
+		if r.seen != nil {
+			r.seen(h.Size())
+		}
+	}
+	return h.Digest(), nil
+}
+
+// readAhead sends the ranges in their order, each once it has its memory and is being read. The first that is not hashed yet
+// always has its memory, so that whoever waits for some is not waited for.
+func (e *Engine) readAhead(ctx context.Context, r ranged, results chan<- chan rangeRead) {
+	defer close(results)
+	for offset := int64(0); offset < r.size && ctx.Err() == nil; offset += e.limits.VerifyRange {
+		length := min(e.limits.VerifyRange, r.size-offset)
+		if r.memory != nil && r.memory.Acquire(ctx, length) != nil {
+			return
+		}
+		result := make(chan rangeRead, 1)
+		go func() {
+			got := rangeRead{data: make([]byte, length)}
+			got.err = r.read(ctx, offset, got.data)
+			result <- got
+		}()
+		results <- result // received even after the end, so that nothing is lost track of
+	}
+}
+
+func (r ranged) release(got rangeRead) {
+	if r.memory != nil {
+		r.memory.Release(int64(len(got.data)))
+	}
+}
+
+// bodyTries is how often a range is fetched whose body is cut. The driver repeats calls, and a body is no call.
+const bodyTries = 3
+
+func (r ranged) read(ctx context.Context, offset int64, data []byte) (err error) {
+	opt := r.of
+	opt.Offset, opt.Length = offset, int64(len(data))
+	for range bodyTries {
+		body, _, getErr := r.bucket.Get(ctx, r.key, opt)
+		if getErr != nil {
+			return getErr
+		}
+		_, err = io.ReadFull(body, data)
+		if err = errors.Join(err, body.Close()); !errors.Is(err, objstore.ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// meter counts bytes by what they are of.
+type meter[K comparable] struct{ counts sync.Map } // K → *atomic.Int64
+
+func (m *meter[K]) count(k K) *atomic.Int64 {
+	v, _ := m.counts.LoadOrStore(k, new(atomic.Int64))
+	return v.(*atomic.Int64)
+}
+
+func (m *meter[K]) of(k K) int64 {
+	if v, ok := m.counts.Load(k); ok {
+		return v.(*atomic.Int64).Load()
+	}
+	return 0
+}
+
+func (m *meter[K]) forget(k K) { m.counts.Delete(k) }
