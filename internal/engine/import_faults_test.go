@@ -298,14 +298,15 @@ func TestThrottledSource(t *testing.T) {
 // TestCutBodies are fetched again, by imports and by the verifier, without beginning the object anew.
 func TestCutBodies(t *testing.T) {
 	s := memStore(t)
-	cut := &cutter{Bucket: s.Bucket, cut: map[string]int{}, gets: map[string]int{}}
+	f := folder{"weights.bin": random(10_000, 1)}
+	blob := ballast.BlobKey(acme, ballast.DigestOf(f["weights.bin"]))
+	cut := &cutter{Bucket: s.Bucket, cut: map[string]int{"tenants/acme/inbox/m/weights.bin": 2, blob: 2}, gets: map[string]int{}}
 	s.Bucket = cut
 	r := newImportRig(t, s, func(o *engine.Options) { o.Limits.VerifyRange, o.Limits.VerifyRetry = 1000, time.Hour })
-	f := folder{"weights.bin": random(10_000, 1)}
 	drop(t, cut.Bucket, "tenants/acme/inbox/m/", f)
-	blob := ballast.BlobKey(acme, ballast.DigestOf(f["weights.bin"]))
-	cut.cut["tenants/acme/inbox/m/weights.bin"], cut.cut[blob] = 2, 2
 	r.mustImport(t, writer, "inbox:m", "m:1")
+	cut.mu.Lock()
+	defer cut.mu.Unlock()
 	for _, key := range []string{"tenants/acme/inbox/m/weights.bin", blob} {
 		if n := cut.gets[key]; n != 12 {
 			t.Errorf("%s was asked for %d times, want each of 10 ranges once and 2 again", key, n)
