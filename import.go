@@ -114,6 +114,9 @@ type Import struct {
 	Result    *VersionInfo    `json:"result,omitempty"`   // when done
 }
 
+// Over reports whether nothing more comes of the import: it is settled, and has removed the sources that it moves.
+func (m Import) Over() bool { return m.Status.Settled() && (m.Moved == nil || m.Moved.Done) }
+
 // ImportProgress counts what an import has behind it. Files with equal bytes count once each.
 type ImportProgress struct {
 	Files         int   `json:"files"`          // of the source

@@ -270,3 +270,11 @@ func codeOfStatus(status int) ballast.Code {
 	}
 	return ballast.CodeInvalid
 }
+
+// dontHurry sleeps a second when a long poll that was asked took less: something between cut its wait short.
+func dontHurry(ctx context.Context, asked time.Time) error {
+	if time.Since(asked) >= time.Second {
+		return nil
+	}
+	return sleep(ctx, time.Second)
+}

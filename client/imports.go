@@ -52,15 +52,15 @@ const importPoll = 2 * time.Second
 // the import waits for.
 func (c *Client) FollowImport(ctx context.Context, m ballast.Import, progress Progress) (ballast.Import, error) {
 	f := followed{progress: progress}
-	for f.tell(m); !isOver(m); f.tell(m) {
+	for f.tell(m); !m.Over(); f.tell(m) {
 		asked := time.Now()
 		now, err := c.Import(ctx, m.ID, importPoll)
 		if err != nil {
 			return m, err
 		}
 		m = now
-		if !isOver(m) && time.Since(asked) < time.Second { // something between cut the wait short
-			if err := sleep(ctx, time.Second); err != nil {
+		if !m.Over() {
+			if err := dontHurry(ctx, asked); err != nil {
 				return m, err
 			}
 		}
@@ -73,9 +73,6 @@ func (c *Client) FollowImport(ctx context.Context, m ballast.Import, progress Pr
 	}
 	return m, ballast.Errorf(ballast.CodeLeaseLost, "import %s is %s", m.ID, m.Status)
 }
-
-// isOver reports whether nothing more comes of an import.
-func isOver(m ballast.Import) bool { return m.Status.Settled() && (m.Moved == nil || m.Moved.Done) }
 
 // followed is how much of an import was told of.
 type followed struct {

@@ -73,8 +73,8 @@ func (c *Client) follow(ctx context.Context, u ballast.Upload, progress Progress
 		if u, err = c.Upload(ctx, u.ID, pollWait); err != nil {
 			return u, err
 		}
-		if u.Status.Unattended() && time.Since(asked) < time.Second { // something between cut the wait short
-			if err := sleep(ctx, time.Second); err != nil {
+		if u.Status.Unattended() {
+			if err := dontHurry(ctx, asked); err != nil {
 				return u, err
 			}
 		}

@@ -350,9 +350,18 @@ func readAs(t *testing.T, s *testenv.Store, k objstore.Keys, key string) []byte 
 func objects(t *testing.T, s *testenv.Store) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for o := range s.Client(t, s.Root).ListObjects(t.Context(), s.Bucket, minio.ListObjectsOptions{Recursive: true}) {
-		check(t, o.Err)
+	for _, o := range objectsBelow(t, s, "") {
 		all[o.Key] = o.ETag + " " + o.LastModified.String()
+	}
+	return all
+}
+
+// objectsBelow lists the bucket below a prefix.
+func objectsBelow(t *testing.T, s *testenv.Store, prefix string) (all []minio.ObjectInfo) {
+	t.Helper()
+	for o := range s.Client(t, s.Root).ListObjects(t.Context(), s.Bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+		check(t, o.Err)
+		all = append(all, o)
 	}
 	return all
 }

@@ -92,7 +92,7 @@ func TestFeeders(t *testing.T) {
 						t.Errorf("imported %s", out.stdout)
 					}
 					check(t, pull(t, c, model+":1", files))
-					if left := objectsBelow(t, in, strings.TrimPrefix(place, "s3://"+in.Bucket+"/")); left != len(files) {
+					if left := len(objectsBelow(t, in, strings.TrimPrefix(place, "s3://"+in.Bucket+"/"))); left != len(files) {
 						t.Errorf("%d objects are left at %s", left, place)
 					}
 				}
@@ -102,27 +102,13 @@ func TestFeeders(t *testing.T) {
 				}
 			})
 		}
-		for _, o := range objectsOf(t, s, acmePath+"/blobs/") {
-			info := must[minio.ObjectInfo](t)(s.Client(t, s.Root).StatObject(t.Context(), s.Bucket, o, minio.StatObjectOptions{}))
+		for _, o := range objectsBelow(t, s, acmePath+"/blobs/") {
+			info := must[minio.ObjectInfo](t)(s.Client(t, s.Root).StatObject(t.Context(), s.Bucket, o.Key, minio.StatObjectOptions{}))
 			if len(info.UserMetadata) != 0 || info.Metadata.Get("Cache-Control") != "" {
-				t.Errorf("blob %s has %v, %v", o, info.UserMetadata, info.Metadata)
+				t.Errorf("blob %s has %v, %v", o.Key, info.UserMetadata, info.Metadata)
 			}
 		}
 	})
-}
-
-// objectsOf lists keys below a prefix.
-func objectsOf(t *testing.T, s *testenv.Store, prefix string) (keys []string) {
-	t.Helper()
-	for o := range s.Client(t, s.Root).ListObjects(t.Context(), s.Bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
-		check(t, o.Err)
-		keys = append(keys, o.Key)
-	}
-	return keys
-}
-
-func objectsBelow(t *testing.T, s *testenv.Store, prefix string) int {
-	return len(objectsOf(t, s, prefix))
 }
 
 // TestKilledImports: the service is killed at each step of an import that moves its sources; the next one goes on, and what
@@ -150,7 +136,7 @@ func TestKilledImports(t *testing.T) {
 				if first.cmd.ProcessState.ExitCode() != -1 {
 					t.Fatalf("it was not killed: %s\n%s", first.cmd.ProcessState, first.stderr)
 				}
-				if left := objectsBelow(t, s, acmePath+"/inbox/"+name+"/"); left != len(files) && !strings.HasPrefix(step, "delete-source") && !strings.HasPrefix(step, "moved-sources") {
+				if left := len(objectsBelow(t, s, acmePath+"/inbox/"+name+"/")); left != len(files) && !strings.HasPrefix(step, "delete-source") && !strings.HasPrefix(step, "moved-sources") {
 					t.Errorf("%d files are left in the inbox", left)
 				}
 				second := serve(t, s, data)
@@ -163,7 +149,7 @@ func TestKilledImports(t *testing.T) {
 					t.Fatalf("after the restart: %+v, moved %+v, %v", done, done.Moved, err)
 				}
 				check(t, pull(t, c, name+":1", files))
-				if left := objectsBelow(t, s, acmePath+"/inbox/"+name+"/"); left != 0 {
+				if left := len(objectsBelow(t, s, acmePath+"/inbox/"+name+"/")); left != 0 {
 					t.Errorf("%d files are left in the inbox", left)
 				}
 			})

@@ -105,14 +105,6 @@ func liesIn(s ballast.Source, places []ballast.Source) bool {
 	return s.Bucket() == "" || slices.ContainsFunc(places, func(place ballast.Source) bool { _, ok := s.Below(place); return ok })
 }
 
-func joinTexts[T fmt.Stringer](all []T) string {
-	texts := make([]string, len(all))
-	for i, v := range all {
-		texts[i] = v.String()
-	}
-	return strings.Join(texts, ", ")
-}
-
 // notFollowed is why an import was not seen to its end: it failed, or it goes on without this command.
 func notFollowed(ctx context.Context, m ballast.Import, err error) error {
 	on := fmt.Sprintf("the registry goes on with it: `ballast imports show %s` tells how far it is, `ballast imports cancel %s` ends it", m.ID, m.ID)

@@ -101,13 +101,11 @@ func (s *importsShowCmd) Run(ctx context.Context, a *app) error {
 	switch {
 	case s.JSON:
 		return a.json(m)
-	case m.Result != nil && isFinished(m):
+	case m.Result != nil && m.Over():
 		return a.outcome(m, "")
 	}
 	return a.underWay(m)
 }
-
-func isFinished(m ballast.Import) bool { return m.Moved == nil || m.Moved.Done }
 
 // underWay shows an import that is not done.
 func (a *app) underWay(m ballast.Import) error {

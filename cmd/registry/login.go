@@ -45,7 +45,7 @@ func (l *loginCmd) Run(ctx context.Context, a *app) error {
 	if l.JSON {
 		return a.json(who)
 	}
-	fmt.Fprintf(a.stdout, "%s: you are %s (%s); remembered in %s\n", c.URL(), who.Name, joinGrants(who.Grants), path)
+	fmt.Fprintf(a.stdout, "%s: you are %s (%s); remembered in %s\n", c.URL(), who.Name, joinTexts(who.Grants), path)
 	return nil
 }
 
@@ -98,14 +98,14 @@ func (w *whoamiCmd) Run(ctx context.Context, a *app) error {
 	if w.JSON {
 		return a.json(who)
 	}
-	return a.pairs("name", who.Name, "token", who.ID, "scope", who.Scope.String(), "grants", joinGrants(who.Grants),
+	return a.pairs("name", who.Name, "token", who.ID, "scope", who.Scope.String(), "grants", joinTexts(who.Grants),
 		"imports", joinSources(who), "registry", c.URL(), "server", who.Server)
 }
 
-func joinGrants(grants []ballast.Grant) string {
-	texts := make([]string, len(grants))
-	for i, g := range grants {
-		texts[i] = g.String()
+func joinTexts[T fmt.Stringer](all []T) string {
+	texts := make([]string, len(all))
+	for i, v := range all {
+		texts[i] = v.String()
 	}
 	return strings.Join(texts, ", ")
 }

@@ -42,7 +42,7 @@ func (t *tokenCreateCmd) Run(ctx context.Context, a *app) error {
 	if t.JSON {
 		return a.json(info)
 	}
-	fmt.Fprintf(a.stderr, "token %s (%s); it is not shown again\n", info.ID, joinGrants(info.Grants))
+	fmt.Fprintf(a.stderr, "token %s (%s); it is not shown again\n", info.ID, joinTexts(info.Grants))
 	fmt.Fprintln(a.stdout, info.Token)
 	return nil
 }
@@ -66,7 +66,7 @@ func (t *tokenLsCmd) Run(ctx context.Context, a *app) error {
 	}
 	rows := make([][]string, len(tokens))
 	for i, info := range tokens {
-		rows[i] = []string{info.ID, info.Name, joinGrants(info.Grants), when(info.CreatedAt), info.CreatedBy}
+		rows[i] = []string{info.ID, info.Name, joinTexts(info.Grants), when(info.CreatedAt), info.CreatedBy}
 	}
 	return a.table([]string{"ID", "NAME", "GRANTS", "CREATED", "BY"}, rows)
 }
