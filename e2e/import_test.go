@@ -30,7 +30,7 @@ func feeders() map[string]func(t *testing.T, s *testenv.Store, prefix, dir strin
 		},
 		"aws": func(t *testing.T, s *testenv.Store, prefix, dir string) {
 			need(t, "aws")
-			feedBy(t, s, "aws", "--endpoint-url", s.Endpoint, "s3", "cp", "--recursive", "--quiet", dir, "s3://"+s.Bucket+"/"+prefix)
+			feedBy(t, s, "aws", "--endpoint-url", s.Endpoint, "s3", "cp", "--recursive", "--only-show-errors", dir, "s3://"+s.Bucket+"/"+prefix)
 		},
 	}
 }
