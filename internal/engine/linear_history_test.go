@@ -57,6 +57,7 @@ type historyName struct {
 	name     ballast.Name
 	contents [linearContents + 1][]byte
 	digests  map[digest.Digest]int8 // of the contents' manifests
+	open     atomic.Int32           // steps of calls that were let go unanswered
 
 	mu      sync.Mutex
 	uploads []string // by number
