@@ -198,13 +198,18 @@ type VersionsPage struct {
 
 // FileInfo is one file of a version.
 type FileInfo struct {
-	Path      string         `json:"path"`
-	Size      int64          `json:"size"`
-	SHA256    string         `json:"sha256"` // bare hex
-	MediaType string         `json:"media_type"`
-	PartSize  int64          `json:"part_size,omitempty"` // of PartDigests
-	Parts     []string       `json:"parts,omitempty"`     // bare hex SHA-256 of each part, when they are known: hints, the whole file's sha256 decides
-	Request   *SignedRequest `json:"request,omitempty"`   // with urls=true; left out for an empty file, which needs no request
+	Path      string   `json:"path"`
+	Size      int64    `json:"size"`
+	SHA256    string   `json:"sha256"` // bare hex
+	MediaType string   `json:"media_type"`
+	PartSize  int64    `json:"part_size,omitempty"` // of PartDigests
+	Parts     []string `json:"parts,omitempty"`     // bare hex SHA-256 of each part, when they are known: hints, the whole file's sha256 decides
+	// Chain, when it is known, is what SHA-256 has come to behind each link of LinkSize bytes but the last: the
+	// intermediate hash values of FIPS 180-4, 6.2.2, as bare hex. With them links are hashed apart and at once, and prove the
+	// whole file's sha256 together; wrong ones prove nothing.
+	LinkSize int64          `json:"link_size,omitempty"`
+	Chain    []string       `json:"chain,omitempty"`
+	Request  *SignedRequest `json:"request,omitempty"` // with urls=true; left out for an empty file, which needs no request
 }
 
 // FilesPage is one page of a version's files in the order of their paths.

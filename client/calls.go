@@ -154,7 +154,17 @@ type ListFiles struct {
 
 // FilesPage returns one page of a version's files in the order of their paths.
 func (c *Client) FilesPage(ctx context.Context, ref ballast.Ref, o ListFiles) (ballast.FilesPage, error) {
-	return fetch[ballast.FilesPage](ctx, c, call{method: http.MethodGet, path: versionPath(ref) + "/files", query: o.query()})
+	page, _, err := c.filesPage(ctx, ref, o, c.tries)
+	return page, err
+}
+
+// filesPage also returns the registry's time.
+func (c *Client) filesPage(ctx context.Context, ref ballast.Ref, o ListFiles, tries int) (page ballast.FilesPage, now time.Time, err error) {
+	a, err := c.do(ctx, call{method: http.MethodGet, path: versionPath(ref) + "/files", query: o.query(), tries: tries})
+	if err == nil {
+		page, err = decode[ballast.FilesPage](c, a)
+	}
+	return page, dateOf(a.header), err
 }
 
 func (o ListFiles) query() url.Values {
@@ -200,17 +210,27 @@ func tensorsPath(ref ballast.Ref, path string) string {
 	return versionPath(ref) + "/tensors/" + escape(strings.Split(path, "/")...)
 }
 
-// FileRequest returns a fresh signed request for the bytes of one file. Its ExpiresAt is zero: the registry does not say.
+// FileRequest returns a fresh signed request for the bytes of one file. Its ExpiresAt is zero where its URL does not say.
 func (c *Client) FileRequest(ctx context.Context, ref ballast.Ref, path string) (ballast.SignedRequest, error) {
-	a, err := c.do(ctx, call{method: http.MethodGet, path: versionPath(ref) + "/files/" + escape(strings.Split(path, "/")...)})
+	sr, _, err := c.fileRequest(ctx, ref, path, c.tries)
+	return sr, err
+}
+
+// fileRequest also returns the registry's time.
+func (c *Client) fileRequest(ctx context.Context, ref ballast.Ref, path string, tries int) (sr ballast.SignedRequest, now time.Time, err error) {
+	a, err := c.do(ctx, call{method: http.MethodGet, path: versionPath(ref) + "/files/" + escape(strings.Split(path, "/")...), tries: tries})
 	if err != nil {
-		return ballast.SignedRequest{}, err
+		return sr, now, err
 	}
 	where := a.header.Get("Location")
 	if where == "" {
-		return ballast.SignedRequest{}, ballast.Errorf(ballast.CodeUnavailable, "%s gave no URL for %q: check the registry's URL and version", c.base, path)
+		return sr, now, ballast.Errorf(ballast.CodeUnavailable, "%s gave no URL for %q: check the registry's URL and version", c.base, path)
 	}
-	return ballast.SignedRequest{Method: http.MethodGet, URL: where}, nil
+	sr = ballast.SignedRequest{Method: http.MethodGet, URL: where}
+	if signed, life := signedAt(sr); !signed.IsZero() {
+		sr.ExpiresAt = ballast.At(signed.Add(life))
+	}
+	return sr, dateOf(a.header), nil
 }
 
 // Aliases returns the aliases of a model, sorted; of ref only the scope and the name count.

@@ -8,6 +8,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -56,6 +57,8 @@ type Options struct {
 	Transport http.RoundTripper
 	UserAgent string
 	Logger    *slog.Logger // tells of tries that are repeated; nil: silence
+	// Stall ends a transfer from the object store that brings no byte for so long; it is tried again. 0 means 30 s.
+	Stall time.Duration
 	// Tries is how often a request is sent at most while the answer is "try again". 0 means 6, which spans 6 seconds or
 	// what the registry asks for.
 	Tries int
@@ -79,7 +82,9 @@ type Client struct {
 	userAgent string
 	log       *slog.Logger
 	tries     int
+	stall     time.Duration
 	pause     time.Duration // before the first repetition; doubles
+	clock     clock
 }
 
 // New returns a Client. It makes no request. Errors: invalid for a URL that is none.
@@ -90,7 +95,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		base: base, token: o.TokenSource, userAgent: o.UserAgent, log: o.Logger, tries: o.Tries,
-		pause: 200 * time.Millisecond,
+		stall: cmp.Or(o.Stall, fetchStall), pause: 200 * time.Millisecond,
 	}
 	if c.token == nil {
 		c.token = func(context.Context) (Token, error) { return o.Token, nil }
@@ -125,9 +130,13 @@ func parseBase(s string) (string, error) {
 
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// newTransport is the default one with room for the parallel transfers of a push or pull.
+// newTransport is the default one with room for the parallel transfers of a push or pull. HTTP/2 would put all of them
+// into one connection, and so have one core decrypt them and one congestion window pace them.
 func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
+	t.TLSClientConfig, t.TLSNextProto = nil, nil // the clone offers HTTP/2 in its handshakes, and would not speak it
 	t.MaxIdleConnsPerHost = 64
 	t.ExpectContinueTimeout = 5 * time.Second
 	return t

@@ -134,6 +134,7 @@ func (c *Client) send(ctx context.Context, call call) (answer, error) {
 		return answer{}, c.noAnswer(ctx, err)
 	}
 	defer resp.Body.Close()
+	c.clock.registrySays(dateOf(resp.Header))
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return answer{}, c.noAnswer(ctx, err)

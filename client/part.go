@@ -13,13 +13,14 @@ import (
 	"github.com/ballast-registry/ballast"
 )
 
-// part is the unfinished file of one that is being fetched. It lies beside its place under a random name, so that two
+// part is the unfinished file of one that is being fetched. It lies beside its place under a name of its own, so that two
 // pulls into one folder do not meet. Its lock, which ends with the process however that ends, says that its pull lives.
 type part struct {
 	root *os.Root
 	name string
 	file *os.File
 	lock *os.File // another handle than file, held longer; nil where there are no locks
+	journal
 }
 
 // partTries is how often newPart begins anew when another pull took its file for an abandoned one.
@@ -30,7 +31,7 @@ func newPart(root *os.Root, f ballast.File) (*part, error) {
 	for range partTries {
 		p := &part{root: root, name: partialName(f)}
 		var err error
-		if p.file, err = root.OpenFile(p.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666); err != nil {
+		if p.file, err = root.OpenFile(p.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666); err != nil {
 			return nil, err
 		}
 		held, err := p.hold()
@@ -46,7 +47,7 @@ func newPart(root *os.Root, f ballast.File) (*part, error) {
 
 // hold takes the lock. It reports false when a sweep came between the making of the file and its lock.
 func (p *part) hold() (held bool, err error) {
-	lock, err := p.root.OpenFile(p.name, os.O_WRONLY, 0)
+	lock, err := p.root.OpenFile(p.name, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -72,6 +73,28 @@ func (p *part) isNamed() bool {
 	return err == nil && os.SameFile(mine, named)
 }
 
+// adoptPart takes over the part at name, which a pull that ended left, with the pieces that had landed. It reports false
+// when that pull lives, or when what it left is of another file or cannot be told.
+func adoptPart(root *os.Root, name string, id partID) (p *part, landed []int, ok bool) {
+	info, err := root.Lstat(name)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, nil, false
+	}
+	p = &part{root: root, name: name}
+	if p.file, err = root.OpenFile(name, os.O_RDWR, 0); err != nil {
+		return nil, nil, false
+	}
+	if held, err := p.hold(); held && err == nil && (p.lock != nil || time.Since(info.ModTime()) > staleAfter) {
+		landed, ok = p.resume(p.file, id)
+	}
+	if !ok {
+		_ = p.file.Close() // it is another's, or swept later
+		p.unlock()
+		return nil, nil, false
+	}
+	return p, landed, true
+}
+
 // become moves a whole file to its place. Closing comes first, since it may tell of bytes that could not be written;
 // the lock goes last, since a part without one is anybody's to remove.
 func (p *part) become(path string) error {
@@ -94,6 +117,16 @@ func (p *part) drop() {
 	_ = p.root.Remove(p.name)
 }
 
+// leave ends the work on a part and lets it lie for another pull, if one can go on with it.
+func (p *part) leave() {
+	if p.head == 0 {
+		p.drop()
+		return
+	}
+	_ = p.file.Close() // what could not be written is found out by who goes on
+	p.unlock()
+}
+
 func (p *part) unlock() {
 	if p.lock != nil {
 		_ = p.lock.Close() // nothing was written to it
@@ -105,8 +138,15 @@ func isPartial(p string) bool {
 	return ok
 }
 
+// partialName is a new name for the part of f: it begins with the digest, by which a later pull finds it.
 func partialName(f ballast.File) string {
-	return path.Join(path.Dir(f.Path), strings.Replace(ballast.PartialPattern, "*", rand.Text(), 1))
+	return path.Join(path.Dir(f.Path), strings.Replace(ballast.PartialPattern, "*", f.Digest.Encoded()+"-"+rand.Text(), 1))
+}
+
+// partialDigest is the digest in the name of a part, in hex.
+func partialDigest(name string) string {
+	hex, _, _ := strings.Cut(strings.TrimPrefix(path.Base(name), ballast.PartialPattern[:strings.IndexByte(ballast.PartialPattern, '*')]), "-")
+	return hex
 }
 
 // staleAfter is the age at which a part without a lock can belong to no running pull: those write all the time.
@@ -120,7 +160,7 @@ func removeAbandoned(root *os.Root, name string) {
 	if err != nil || !info.Mode().IsRegular() {
 		return
 	}
-	file, err := root.OpenFile(name, os.O_WRONLY, 0)
+	file, err := root.OpenFile(name, os.O_RDWR, 0)
 	free := false
 	if err == nil {
 		defer file.Close()

@@ -3,10 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
-	"errors"
-	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,9 +19,16 @@ type PullOptions struct {
 	Dir string // made when it is not there
 	// Include and Exclude select files as in PushOptions.
 	Include, Exclude []string
-	Exact            bool // remove what is in Dir and not in the version
-	Parallel         int  // files at once; 0: DefaultParallel
-	Progress         Progress
+	// Exact removes what is in Dir and not in the version. Files of the version that are not selected stay.
+	Exact bool
+	// Cache is a folder of files by their digest, which pulls share; empty: none. What it holds is not fetched, and what is
+	// fetched is put there: as copies that share their blocks where the file system has such, else as read-only hard links,
+	// else as copies. What comes from it is hashed like everything else; an entry that is damaged is removed and fetched.
+	Cache string
+	// Sync has Pull return once everything is on the disk, so that no loss of power leaves a file with holes.
+	Sync     bool
+	Parallel int // transfers at once; 0: DefaultParallel
+	Progress Progress
 }
 
 // PullResult tells what a pull did.
@@ -35,59 +39,113 @@ type PullResult struct {
 	Size    int64               `json:"size"`    // bytes of these
 	Fetched int                 `json:"fetched"` // of these, not there before
 	Bytes   int64               `json:"bytes"`   // that travelled from the object store
+	Resumed int64               `json:"resumed"` // bytes that an earlier pull had left unfinished and that were not fetched again
+	Cached  int                 `json:"cached"`  // of the fetched, from the cache
 	// Replaced are the paths of fetched files in whose place something else was.
 	Replaced []string `json:"replaced"`
-	Others   int      `json:"others"`  // files in Dir that are not the version's and were left alone
-	Removed  []string `json:"removed"` // paths of such files that Exact removed
+	// Damaged names the ranges that arrived with other bytes than they have to, and were fetched again.
+	Damaged []string `json:"damaged"`
+	Others  int      `json:"others"`  // files in Dir that are not the version's and were left alone
+	Removed []string `json:"removed"` // paths of such files that Exact removed
 }
 
-// Pull fetches a version into a folder. Every file is written under a temporary name, checked against its SHA-256 on
-// the way and then renamed, so that a file under its own name is always whole; one that is there already and right is
-// not fetched. Files are not synced to disk: after a power cut, pull again. Nothing outside Dir is written, whatever
-// links lie in it. Several pulls into one folder do each other no harm; what a killed one left unfinished is removed.
+// Pull fetches a version into a folder: ranges of files in parallel, each file under a temporary name until all of it is
+// proved. What is proved is the SHA-256 that the version's digest names, over every byte that is under a file's name in the
+// end, in this call: of what arrives, of what lay there already and then is not fetched, of what an earlier pull left
+// unfinished, and of what comes from the cache. Where the registry gives the chain of a file its links are proved apart, as
+// they arrive, and one with wrong bytes is fetched again by itself; a file without one is proved as a whole.
+//
+// A pull that was cut short, by an error or by kill -9, goes on where it was when it is repeated, on any later day.
+// Nothing outside Dir and Cache is written, whatever links lie in Dir. Several pulls into one folder do each other no harm.
 //
 // Errors: not_found, retired; integrity when the registry's list does not add up to the version's digest, or bytes do
-// not to theirs; invalid when Dir holds something that stands in the way, naming it.
+// not to theirs; invalid when Dir holds something that stands in the way, naming it, or its disk is full.
 func (c *Client) Pull(ctx context.Context, o PullOptions) (PullResult, error) {
-	match, err := newFilter(o.Include, o.Exclude)
+	p, err := c.newPull(ctx, o)
 	if err != nil {
 		return PullResult{}, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o777); err != nil {
+		return PullResult{}, badFolder(o.Dir, err)
+	}
+	if p.root, err = os.OpenRoot(o.Dir); err != nil {
+		return PullResult{}, badFolder(o.Dir, err)
+	}
+	defer p.root.Close()
+	if o.Cache != "" {
+		if p.cache, err = openCache(o.Cache); err != nil {
+			return PullResult{}, badFolder(o.Cache, err)
+		}
+		defer p.cache.Close()
+	}
+	err = p.run(ctx)
+	return p.result(), err
+}
+
+func badFolder(dir string, err error) error {
+	return ballast.Errorf(ballast.CodeInvalid, "folder %q: %w; name another one", dir, err)
+}
+
+// pull is one run of Pull, or of Verify.
+type pull struct {
+	c       *Client
+	o       PullOptions
+	version ballast.VersionInfo
+	ref     ballast.Ref
+	all     []ballast.File          // sorted by path
+	wanted  map[string]ballast.File // by path
+	root    *os.Root
+	cache   *cache // nil: none
+	looks   bool   // and changes nothing
+
+	inPlace map[string]bool // paths at which something else is; complete before the first fetch
+	fetched atomic.Int64
+	bytes   atomic.Int64
+	resumed atomic.Int64
+	cached  atomic.Int64
+	others  int
+	removed []string
+
+	mu       sync.Mutex // guards what follows
+	replaced []string
+	damaged  []string
+	parts    map[string][]string // names of parts that earlier pulls left, by folder and digest
+}
+
+// newPull finds out what the version has and what of it is wanted.
+func (c *Client) newPull(ctx context.Context, o PullOptions) (*pull, error) {
+	match, err := newFilter(o.Include, o.Exclude)
+	if err != nil {
+		return nil, err
 	}
 	v, err := c.Version(ctx, o.Ref)
 	if err != nil {
-		return PullResult{}, err
+		return nil, err
 	}
 	files, _, err := c.checkedFiles(ctx, v, false)
 	if err != nil {
-		return PullResult{}, err
+		return nil, err
 	}
 	wanted := selected(files, match)
 	if len(wanted) == 0 {
-		return PullResult{}, nothingLeft(v, len(files))
+		return nil, nothingLeft(v, len(files))
 	}
-	if err := os.MkdirAll(o.Dir, 0o777); err != nil {
-		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "folder %q: %w; name another one", o.Dir, err)
+	return &pull{c: c, o: o, version: v, ref: exactly(v), all: files, wanted: wanted, inPlace: make(map[string]bool), parts: make(map[string][]string)}, nil
+}
+
+func (p *pull) result() PullResult {
+	for _, paths := range [][]string{p.replaced, p.removed, p.damaged} {
+		slices.Sort(paths)
 	}
-	root, err := os.OpenRoot(o.Dir)
-	if err != nil {
-		return PullResult{}, ballast.Errorf(ballast.CodeInvalid, "folder %q: %w; name another one", o.Dir, err)
-	}
-	defer root.Close()
-	p := &pull{c: c, o: o, root: root, ref: exactly(v), all: files, wanted: wanted, inPlace: make(map[string]bool)}
-	err = p.run(ctx)
-	slices.Sort(p.replaced)
-	slices.Sort(p.removed)
 	return PullResult{
-		Version: v, Dir: o.Dir, Files: len(wanted), Size: sizeOf(wanted), Fetched: int(p.fetched.Load()), Bytes: p.bytes.Load(),
-		Replaced: notNil(p.replaced), Others: p.others, Removed: notNil(p.removed),
-	}, err
+		Version: p.version, Dir: p.o.Dir, Files: len(p.wanted), Size: sizeOf(p.wanted), Fetched: int(p.fetched.Load()), Bytes: p.bytes.Load(),
+		Resumed: p.resumed.Load(), Cached: int(p.cached.Load()),
+		Replaced: notNil(p.replaced), Damaged: notNil(p.damaged), Others: p.others, Removed: notNil(p.removed),
+	}
 }
 
 // notNil makes JSON write an array.
 func notNil(paths []string) []string { return append([]string{}, paths...) }
-
-// filePage is how many files one page of signed requests has: few, because signed requests age.
-const filePage = 200
 
 // checkedFiles lists a version's files and holds them to its digest, so that no file that the version does not have,
 // and no path that leads out of a folder, is ever acted on. With urls, each info has a signed request, which is not
@@ -136,94 +194,39 @@ func selected(files []ballast.File, match filter) map[string]ballast.File {
 	return out
 }
 
-// pull is one run of Pull.
-type pull struct {
-	c      *Client
-	o      PullOptions
-	root   *os.Root
-	ref    ballast.Ref
-	all    []ballast.File
-	wanted map[string]ballast.File
-
-	inPlace map[string]bool // paths at which something else is; complete before the first fetch
-	fetched atomic.Int64
-	bytes   atomic.Int64
-	others  int
-	removed []string
-
-	mu       sync.Mutex // guards replaced
-	replaced []string
-}
-
 func (p *pull) run(ctx context.Context) error {
 	p.sweep()
 	lacking, err := p.compare(ctx)
 	if err != nil {
 		return err
 	}
-	if err := p.fetch(ctx, lacking); err != nil {
-		return err
-	}
-	return p.tidy()
-}
-
-// group runs work on files in parallel.
-func (p *pull) group(ctx context.Context) (*errgroup.Group, context.Context) {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(DefaultParallel)
-	if p.o.Parallel > 0 {
-		g.SetLimit(p.o.Parallel)
-	}
-	return g, ctx
-}
-
-// fetch fetches the lacking files, page by page of signed requests.
-func (p *pull) fetch(ctx context.Context, lacking map[string]ballast.File) error {
-	p.plan(PhaseDownload, lacking)
-	g, gctx := p.group(ctx)
-	for _, f := range lacking {
-		if f.Size == 0 {
-			g.Go(func() error { return p.fetchFile(gctx, f, ballast.SignedRequest{}) })
-		}
-	}
-	pages := p.fetchPages(gctx, g, lacking)
-	return cmp.Or(g.Wait(), pages) // a file's failure ends the pages too, and says more
-}
-
-func (p *pull) fetchPages(ctx context.Context, g *errgroup.Group, lacking map[string]ballast.File) error {
-	left := 0
-	for _, f := range lacking {
-		if f.Size > 0 {
-			left++
-		}
-	}
-	cursor := ""
-	for left > 0 {
-		page, err := p.c.FilesPage(ctx, p.ref, ListFiles{URLs: true, Limit: filePage, Cursor: cursor})
-		if err != nil {
+	for _, get := range []func(context.Context, map[string]ballast.File) error{p.makeEmpty, p.fromCache, p.fetch} {
+		if err := get(ctx, lacking); err != nil {
 			return err
 		}
-		for _, info := range page.Files {
-			f, ok := lacking[info.Path]
-			if !ok || f.Size == 0 {
-				continue
-			}
-			left--
-			var sr ballast.SignedRequest // zero: fetchFile asks for one
-			if info.Request != nil {
-				sr = *info.Request
-			}
-			g.Go(func() error { return p.fetchFile(ctx, f, sr) })
-		}
-		if page.Cursor == "" || page.Cursor == cursor {
-			break
-		}
-		cursor = page.Cursor
 	}
-	if left > 0 && ctx.Err() == nil {
-		return ballast.Errorf(ballast.CodeInternal, "the registry lists %s differently each time; report this defect", p.ref)
+	if err := p.tidy(); err != nil || !p.o.Sync {
+		return err
 	}
-	return nil
+	return p.sync()
+}
+
+// workers is how many work at once.
+func (p *pull) workers() int { return cmp.Or(max(p.o.Parallel, 0), DefaultParallel) }
+
+// each runs work on files in parallel.
+func (p *pull) each(ctx context.Context, files map[string]ballast.File, work func(context.Context, ballast.File) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.workers())
+	for _, f := range files {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return work(ctx, f)
+		})
+	}
+	return g.Wait()
 }
 
 func (p *pull) plan(phase Phase, files map[string]ballast.File) {
@@ -239,103 +242,23 @@ func sizeOf(files map[string]ballast.File) (n int64) {
 	return n
 }
 
-// sweep removes what killed pulls left unfinished in the version's folders, so that its room is there again.
-func (p *pull) sweep() {
-	ours := p.paths()
-	folders := map[string]bool{".": true}
-	for _, f := range p.all {
-		folders[path.Dir(f.Path)] = true
+// sync waits until the disk has what was written, also of files that were right before: another pull may have written them
+// a moment ago.
+func (p *pull) sync() error {
+	err := syncFolder(p.root, pathsOf(p.wanted))
+	if err == nil && p.cache != nil {
+		err = p.cache.sync()
 	}
-	for folder := range folders {
-		entries, _ := fs.ReadDir(p.root.FS(), folder) // what cannot be read is told of when it is written to
-		for _, e := range entries {
-			if at := path.Join(folder, e.Name()); isPartial(at) && !ours[at] {
-				removeAbandoned(p.root, at)
-			}
-		}
-	}
-}
-
-// paths are those of the version's files, selected or not, and of the folders that they lie in.
-func (p *pull) paths() map[string]bool {
-	out := make(map[string]bool, len(p.all))
-	for _, f := range p.all {
-		for at := f.Path; at != "."; at = path.Dir(at) {
-			out[at] = true
-		}
-	}
-	return out
-}
-
-// tidy counts, and with Exact removes, what is in the folder and not in the version, and removes unfinished files that
-// killed pulls left anywhere in it.
-func (p *pull) tidy() error {
-	ours := p.paths()
-	others := map[string]fs.DirEntry{}
-	err := fs.WalkDir(p.root.FS(), ".", func(at string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil && p.o.Exact || at == ".":
-			return err
-		case err != nil: // somebody else's folder, or gone meanwhile
-		case ours[at]: // whatever its name looks like
-		case isPartial(at) && d.Type().IsRegular():
-			removeAbandoned(p.root, at)
-		case d.IsDir() && !p.o.Exact: // its files are counted
-		case d.IsDir():
-			others[at] = d
-			return fs.SkipDir
-		default:
-			others[at] = d
-		}
-		return nil
-	})
-	if err != nil || !p.o.Exact {
-		p.others = len(others)
-		return p.inTheWay(err)
-	}
-	return p.remove(others)
-}
-
-// remove removes entries of the folder, and lists the files among and in them.
-func (p *pull) remove(entries map[string]fs.DirEntry) error {
-	for at, d := range entries {
-		files := []string{at}
-		if d.IsDir() {
-			files = filesIn(p.root.FS(), at)
-		}
-		if err := p.root.RemoveAll(at); err != nil {
-			return p.inTheWay(err)
-		}
-		p.removed = append(p.removed, files...)
+	if err != nil {
+		return ballast.Errorf(ballast.CodeInvalid, "folder %q: the files are there and right, but may not outlast a loss of power: %w", p.o.Dir, err)
 	}
 	return nil
 }
 
-func filesIn(fsys fs.FS, dir string) (paths []string) {
-	_ = fs.WalkDir(fsys, dir, func(at string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			paths = append(paths, at)
-		}
-		return nil
-	})
-	return paths
-}
-
-// inTheWay explains an error of the local folder.
-func (p *pull) inTheWay(err error) error {
-	var pe *fs.PathError
-	var le *os.LinkError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &pe):
-		return p.blocked(pe.Path, pe.Err)
-	case errors.As(err, &le):
-		return p.blocked(le.New, le.Err)
+func pathsOf(files map[string]ballast.File) []string {
+	paths := make([]string, 0, len(files))
+	for at := range files {
+		paths = append(paths, at)
 	}
-	return err
-}
-
-func (p *pull) blocked(path string, cause error) error {
-	return ballast.Errorf(ballast.CodeInvalid, "%q in folder %q: %w; move it away, or pull into another folder", path, p.o.Dir, cause)
+	return paths
 }

@@ -96,6 +96,18 @@ func TestWrongBytesNeverGetAName(t *testing.T) {
 	}
 }
 
+// editing answers with a page of files that edit changed.
+func editing(edit func(*ballast.FilesPage)) testenv.Fault {
+	return func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		var page ballast.FilesPage
+		_ = json.NewDecoder(rec.Body).Decode(&page)
+		edit(&page)
+		_ = json.NewEncoder(rw).Encode(page)
+	}
+}
+
 func TestAListThatIsNotTheVersionsIsRefused(t *testing.T) {
 	w := newWorld(t, testenv.Embedded(t))
 	c := w.as("acme=writer")
@@ -110,14 +122,7 @@ func TestAListThatIsNotTheVersionsIsRefused(t *testing.T) {
 	for name, lie := range lies {
 		t.Run(name, func(t *testing.T) {
 			defer w.registry.Clear()
-			w.registry.Add(path(http.MethodGet, "/files"), -1, func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
-				rec := httptest.NewRecorder()
-				next.ServeHTTP(rec, r)
-				var page ballast.FilesPage
-				_ = json.NewDecoder(rec.Body).Decode(&page)
-				lie(&page)
-				_ = json.NewEncoder(rw).Encode(page)
-			})
+			w.registry.Add(path(http.MethodGet, "/files"), -1, editing(lie))
 			dir := t.TempDir()
 			if _, err := w.pull(c, "m", dir, client.PullOptions{}); ballast.CodeOf(err) != ballast.CodeIntegrity {
 				t.Errorf("error %v", err)

@@ -15,14 +15,20 @@ import (
 	"github.com/ballast-registry/ballast"
 )
 
-// stallTimeout ends a transfer that moves no byte for so long.
-const stallTimeout = 2 * time.Minute
+// A transfer that moves no byte for so long is ended. A store may take long to answer a PUT whose bytes it has.
+const (
+	sendStall  = 2 * time.Minute
+	fetchStall = 30 * time.Second
+)
 
 // storeError is an answer of the object store other than success. It holds no URL: a signed URL is a credential.
 type storeError struct {
 	Status  int
 	Code    string `xml:"Code"`
 	Message string `xml:"Message"`
+
+	retryAfter time.Duration // that the store asked for
+	why        string        // what a refusal means, in words; see reasonOf
 }
 
 func (e *storeError) Error() string {
@@ -82,6 +88,10 @@ func (c *Client) roundTrip(ctx context.Context, sr ballast.SignedRequest, body i
 	e := &storeError{}
 	_ = xml.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(e) // what is no XML leaves the status alone
 	e.Status = resp.StatusCode
+	if n, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
+		e.retryAfter = time.Duration(n) * time.Second
+	}
+	e.why = c.clock.reasonOf(sr, e, dateOf(resp.Header))
 	return nil, e
 }
 
@@ -92,12 +102,12 @@ func storeSilent(ctx context.Context, host string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return fmt.Errorf("%w %s: %w", errSilent, host, bare(err))
+	return fmt.Errorf("%w %s: %w%s", errSilent, host, bare(err), wrongHost(err))
 }
 
 // put sends size bytes of body by a signed request. Expect lets the store refuse before the bytes have travelled.
 func (c *Client) put(ctx context.Context, sr ballast.SignedRequest, body io.Reader, size int64) error {
-	ctx, alive, stop := withStall(ctx)
+	ctx, alive, stop := withStall(ctx, sendStall)
 	defer stop()
 	resp, err := c.roundTrip(ctx, sr, io.NopCloser(&lively{body, alive}), size, map[string]string{"Expect": "100-continue"})
 	if err != nil {
@@ -107,32 +117,40 @@ func (c *Client) put(ctx context.Context, sr ballast.SignedRequest, body io.Read
 	return resp.Body.Close()
 }
 
-// get opens a stream at an offset. Every Read must be followed by another within stallTimeout; the caller closes it.
-func (c *Client) get(ctx context.Context, sr ballast.SignedRequest, offset, size int64) (io.ReadCloser, error) {
+// get opens a stream of the bytes from offset to end of an object of size bytes. Every Read must be followed by another
+// within the client's patience; the caller closes it.
+func (c *Client) get(ctx context.Context, sr ballast.SignedRequest, offset, end, size int64) (io.ReadCloser, error) {
 	extra := map[string]string{"Accept-Encoding": "identity"} // or net/http would unpack an object that is a gzip file
-	if offset > 0 {
-		extra["Range"] = fmt.Sprintf("bytes=%d-", offset)
+	if offset > 0 || end < size {
+		extra["Range"] = fmt.Sprintf("bytes=%d-%d", offset, end-1)
 	}
-	ctx, alive, stop := withStall(ctx)
+	ctx, alive, stop := withStall(ctx, c.stall)
 	resp, err := c.roundTrip(ctx, sr, http.NoBody, 0, extra)
 	if err == nil {
-		err = checkStart(resp, offset, size)
+		err = checkRange(resp, offset, end, size)
 	}
 	if err != nil {
 		stop()
 		return nil, err
 	}
-	return &stream{lively{resp.Body, alive}, resp.Body, stop}, nil
+	return &stream{lively{resp.Body, alive}, resp.Body, ctx, stop}, nil
 }
 
-// checkStart refuses an answer with other bytes than the asked ones, and one that says it has another size.
-func checkStart(resp *http.Response, offset, size int64) (err error) {
-	ranged := resp.StatusCode == http.StatusPartialContent
-	switch from, total, ok := parseContentRange(resp.Header.Get("Content-Range")); {
-	case offset > 0 && (!ranged || !ok || from != offset):
+// checkRange refuses an answer with other bytes than the asked ones, and one that says it has another size.
+func checkRange(resp *http.Response, offset, end, size int64) (err error) {
+	from, to, total, ranged := parseContentRange(resp.Header.Get("Content-Range"))
+	ranged = ranged && resp.StatusCode == http.StatusPartialContent
+	if !ranged { // all of it
+		from, to, total = 0, size-1, size
+		if resp.ContentLength >= 0 {
+			total = resp.ContentLength
+		}
+	}
+	switch {
+	case resp.StatusCode == http.StatusPartialContent && !ranged, from != offset, total == size && to != end-1:
 		err = fmt.Errorf("%w: it does not serve ranges", errSilent)
-	case ranged && total != size || !ranged && resp.ContentLength >= 0 && resp.ContentLength != size:
-		err = ballast.Errorf(ballast.CodeIntegrity, "the stored object has %d bytes instead of %d; ask the registry's operator to check it", max(total, resp.ContentLength), size)
+	case total != size:
+		err = ballast.Errorf(ballast.CodeIntegrity, "the stored object has %d bytes instead of %d; ask the registry's operator to check it", total, size)
 	}
 	if err != nil {
 		resp.Body.Close()
@@ -140,23 +158,34 @@ func checkStart(resp *http.Response, offset, size int64) (err error) {
 	return err
 }
 
-var contentRange = regexp.MustCompile(`^bytes (\d+)-\d+/(\d+)$`)
+var contentRange = regexp.MustCompile(`^bytes (\d+)-(\d+)/(\d+)$`)
 
-// parseContentRange reads where the bytes of an answer begin, and how many there are in all.
-func parseContentRange(header string) (from, total int64, ok bool) {
+// parseContentRange reads where the bytes of an answer begin and end, and how many there are in all.
+func parseContentRange(header string) (from, to, total int64, ok bool) {
 	m := contentRange.FindStringSubmatch(header)
 	if m == nil {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	from, fromErr := strconv.ParseInt(m[1], 10, 64)
-	total, totalErr := strconv.ParseInt(m[2], 10, 64)
-	return from, total, fromErr == nil && totalErr == nil
+	to, toErr := strconv.ParseInt(m[2], 10, 64)
+	total, totalErr := strconv.ParseInt(m[3], 10, 64)
+	return from, to, total, fromErr == nil && toErr == nil && totalErr == nil
 }
 
 type stream struct {
 	lively
 	body io.Closer
+	ctx  context.Context
 	stop func()
+}
+
+// Read tells of a stall by its name, whatever the transport makes of it.
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.lively.Read(p)
+	if cause := context.Cause(s.ctx); err != nil && errors.Is(cause, errStalled) {
+		err = cause
+	}
+	return n, err
 }
 
 func (s *stream) Close() error {
@@ -178,13 +207,13 @@ func (l *lively) Read(p []byte) (int, error) {
 	return n, err
 }
 
-var errStalled = errors.New("no byte moved for two minutes")
+var errStalled = errors.New("no byte moved")
 
-// withStall returns a context that ends when alive has not been called for stallTimeout.
-func withStall(ctx context.Context) (_ context.Context, alive, stop func()) {
+// withStall returns a context that ends when alive has not been called for limit.
+func withStall(ctx context.Context, limit time.Duration) (_ context.Context, alive, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
-	return ctx, func() { timer.Reset(stallTimeout) }, func() { timer.Stop(); cancel(nil) }
+	timer := time.AfterFunc(limit, func() { cancel(fmt.Errorf("%w for %s", errStalled, limit)) })
+	return ctx, func() { timer.Reset(limit) }, func() { timer.Stop(); cancel(nil) }
 }
 
 // retryStore reports whether a transfer may be tried again with the same or a fresh request.
@@ -201,7 +230,7 @@ func gaveUp(path string, err error, again string) error {
 	var e *storeError
 	switch {
 	case errors.As(err, &e) && e.expired():
-		return ballast.Errorf(ballast.CodeUnavailable, "%q: the object store refuses freshly signed requests (%s): the registry's clock, its store credentials or their rights are wrong; tell its operator", path, e.Error())
+		return ballast.Errorf(ballast.CodeUnavailable, "%q: %s; %s", path, e.Error(), e.why)
 	case errors.As(err, &e) && e.absent():
 		return ballast.Errorf(ballast.CodeIntegrity, "%q: the object store does not have it (%s); tell the registry's operator", path, e.Error())
 	case errors.As(err, &e) || errors.Is(err, errSilent) || errors.Is(err, errStalled):

@@ -70,6 +70,11 @@ func (w *world) must(err error) {
 // as returns a client with a new token for the grants.
 func (w *world) as(grants ...string) *client.Client {
 	w.t.Helper()
+	return w.client(client.Options{Token: w.token(grants...)})
+}
+
+func (w *world) token(grants ...string) client.Token {
+	w.t.Helper()
 	in := ballast.CreateToken{Name: "test"}
 	for _, text := range grants {
 		g, err := ballast.ParseGrant(text)
@@ -78,7 +83,7 @@ func (w *world) as(grants ...string) *client.Client {
 	}
 	info, err := w.client(client.Options{Token: w.admin}).CreateToken(w.t.Context(), in)
 	w.must(err)
-	return w.client(client.Options{Token: client.Token(info.Token)})
+	return client.Token(info.Token)
 }
 
 func (w *world) client(o client.Options) *client.Client {

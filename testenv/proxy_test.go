@@ -1,6 +1,8 @@
 package testenv_test
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -59,6 +61,8 @@ func TestProxyFaults(t *testing.T) {
 		{"delay", testenv.Delay(time.Millisecond), http.StatusOK, 1000, false, 1},
 		{"cut upload", testenv.CutUpload(10), 0, 0, true, 0},
 		{"cut download", testenv.CutDownload(10), http.StatusOK, 10, true, 1},
+		{"slow down", testenv.SlowDown, http.StatusServiceUnavailable, 86, false, 0},
+		{"flip", testenv.FlipDownload(999), http.StatusOK, 1000, false, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, served := behind(t)
@@ -124,4 +128,62 @@ func TestSignedRequestsPassTheProxy(t *testing.T) {
 			t.Fatalf("got %q, %v", body, err)
 		}
 	})
+}
+
+// read sends a GET and returns what comes until patience ends.
+func read(t *testing.T, url string, patience time.Duration) (body string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return string(b), err
+}
+
+func TestProxyHurtsBodies(t *testing.T) {
+	p, _ := behind(t)
+	whole := strings.Repeat("x", 1000)
+	for at, want := range map[int64]string{0: "y" + whole[1:], 7: whole[:7] + "y" + whole[8:], 1000: whole} {
+		p.Add(nil, 1, testenv.FlipDownload(at))
+		if got, err := read(t, p.URL, time.Minute); got != want || err != nil {
+			t.Errorf("flipped at %d: %q, %v", at, got, err)
+		}
+	}
+	p.Add(nil, 1, testenv.StallDownload(10))
+	if got, err := read(t, p.URL, 300*time.Millisecond); got != whole[:10] || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("stalled: %q, %v", got, err)
+	}
+}
+
+// A meter counts what clients get, and its faults are counted as far as they let something pass.
+func TestMeterCountsWhatPasses(t *testing.T) {
+	p, _ := behind(t)
+	m := &testenv.Meter{Fault: func(number int64, _ *http.Request) testenv.Fault {
+		if number == 2 {
+			return testenv.CutDownload(10)
+		}
+		return nil
+	}}
+	p.Add(nil, -1, m.Count)
+	for range 3 {
+		_, _ = read(t, p.URL, time.Minute)
+	}
+	if m.Requests.Load() != 3 || m.Passed.Load() != 2010 {
+		t.Errorf("%d requests, %d bytes", m.Requests.Load(), m.Passed.Load())
+	}
+	r := &http.Request{Header: http.Header{"Range": {"bytes=5-9"}}}
+	if from, to := testenv.RangeOf(r); from != 5 || to != 9 {
+		t.Errorf("range %d to %d", from, to)
+	}
+	if from, to := testenv.RangeOf(&http.Request{}); from != 0 || to != -1 {
+		t.Errorf("no range: %d to %d", from, to)
+	}
 }

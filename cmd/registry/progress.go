@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"sync"
 	"time"
 
@@ -52,11 +53,12 @@ func (t *tally) add(e client.Event) {
 	}
 }
 
-// bars draws one bar for each phase.
+// bars draws a bar for each phase, and one for each large file that is on its way.
 type bars struct {
 	mu     sync.Mutex
 	out    *mpb.Progress
 	phases map[client.Phase]*bar
+	files  map[string]*mpb.Bar
 }
 
 type bar struct {
@@ -64,9 +66,20 @@ type bar struct {
 	*mpb.Bar
 }
 
+// ownBar is the bytes from which on a file has a bar of its own: below, it would be gone before it was read.
+const ownBar = 256 << 20
+
 func newBars(w io.Writer) (client.Progress, func()) {
-	b := &bars{out: mpb.New(mpb.WithOutput(w), mpb.WithWidth(80)), phases: make(map[client.Phase]*bar)}
+	b := &bars{out: mpb.New(mpb.WithOutput(w), mpb.WithWidth(80)), phases: make(map[client.Phase]*bar), files: make(map[string]*mpb.Bar)}
 	return b.show, b.stop
+}
+
+// newBar makes a bar with how much, how fast and how long still.
+func (b *bars) newBar(name string, total int64, how ...mpb.BarOption) *mpb.Bar {
+	how = append(how,
+		mpb.PrependDecorators(decor.Name(fmt.Sprintf("%-9s", name)), decor.CountersKibiByte("% .1f / % .1f")),
+		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageSpeed(decor.SizeB1024(0), "% .1f"), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
+	return b.out.AddBar(total, how...)
 }
 
 func (b *bars) show(e client.Event) {
@@ -78,19 +91,35 @@ func (b *bars) show(e client.Event) {
 	}
 	p := b.phases[e.Phase]
 	if p == nil {
-		p = &bar{tally{Phase: e.Phase}, b.out.AddBar(0,
-			mpb.PrependDecorators(decor.Name(fmt.Sprintf("%-9s", e.Phase)), decor.CountersKibiByte("% .1f / % .1f")),
-			mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageSpeed(decor.SizeB1024(0), "% .1f")))}
+		p = &bar{tally{Phase: e.Phase}, b.newBar(string(e.Phase), 0)}
 		b.phases[e.Phase] = p
 	}
 	p.add(e)
 	p.SetTotal(p.Total, false)
 	p.SetCurrent(p.Bytes)
+	b.showFile(e)
+}
+
+func (b *bars) showFile(e client.Event) {
+	key := string(e.Phase) + " " + e.Path
+	switch file := b.files[key]; {
+	case file == nil && e.Size >= ownBar:
+		b.files[key] = b.newBar("  "+harmless(path.Base(e.Path)), e.Size, mpb.BarRemoveOnComplete())
+	case file == nil:
+	case e.Done:
+		file.Abort(true)
+		delete(b.files, key)
+	default:
+		file.IncrInt64(e.Bytes)
+	}
 }
 
 func (b *bars) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, file := range b.files {
+		file.Abort(true)
+	}
 	for _, p := range b.phases {
 		if p.Bytes >= p.Total {
 			p.SetTotal(p.Total, true)
@@ -144,10 +173,18 @@ func (p *plain) show(e client.Event) {
 	default:
 		if elapsed := time.Since(of.at); elapsed >= plainEvery {
 			rate := int64(float64(of.Bytes-of.before) / elapsed.Seconds())
-			fmt.Fprintf(p.w, "%s: %s of %s, %s/s\n", e.Phase, size(of.Bytes), size(of.Total), size(rate))
+			fmt.Fprintf(p.w, "%s: %s of %s, %s/s%s\n", e.Phase, size(of.Bytes), size(of.Total), size(rate), remaining(of.Total-of.Bytes, rate))
 			of.at, of.before = time.Now(), of.Bytes
 		}
 	}
+}
+
+// remaining is how long so many bytes take at a rate.
+func remaining(bytes, rate int64) string {
+	if rate <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %s left", (time.Duration(bytes/rate) * time.Second))
 }
 
 // lineEvery is how often --progress=json writes how far a phase is.

@@ -157,7 +157,7 @@ func (a *app) report(ctx context.Context, asJSON bool, err error) int {
 		return exitDone
 	}
 	e := describe(ctx, err)
-	if asJSON {
+	if asJSON && !errors.As(err, new(toldError)) {
 		_ = a.json(map[string]*ballast.Error{"error": e})
 	}
 	fmt.Fprintln(a.stderr, "ballast:", harmless(e.Detail))
@@ -165,6 +165,19 @@ func (a *app) report(ctx context.Context, asJSON bool, err error) int {
 		fmt.Fprintln(a.stderr, "ballast: request id", harmless(e.RequestID))
 	}
 	return exitOf(e.Code)
+}
+
+// toldError is one that is in the JSON document on stdout already.
+type toldError struct{ error }
+
+func (t toldError) Unwrap() error { return t.error }
+
+// told returns what a command ends with that wrote its document, with err in it. nil stays nil.
+func told(writing, err error) error {
+	if writing != nil || err == nil {
+		return writing
+	}
+	return toldError{err}
 }
 
 // describe makes an Error of anything. What is no Error happened on this machine and says so itself.

@@ -75,7 +75,7 @@ func TestPlainProgressTellsOfALongFile(t *testing.T) {
 		}
 		show(client.Event{Phase: client.PhaseUpload, Path: "a", Done: true})
 		stop()
-		want := "upload: 1 file, 100 MiB\nupload: 20 MiB of 100 MiB, 4.0 MiB/s\nupload: 40 MiB of 100 MiB, 4.0 MiB/s\nupload a\n"
+		want := "upload: 1 file, 100 MiB\nupload: 20 MiB of 100 MiB, 4.0 MiB/s, 20s left\nupload: 40 MiB of 100 MiB, 4.0 MiB/s, 15s left\nupload a\n"
 		if out.String() != want {
 			t.Errorf("said %q", out.String())
 		}
@@ -87,7 +87,7 @@ func TestWhatWasInterruptedSaysHowToGoOn(t *testing.T) {
 	cancel()
 	cut := ballast.Errorf(ballast.CodeUnavailable, "cut")
 	for want, err := range map[string]error{
-		"each from its start":    cutPull.because(cancelled, cut),
+		"what has arrived":       cutPull.because(cancelled, cut),
 		"again to go on":         cutPush.because(cancelled, cut),
 		"ballast: interrupted\n": cut,
 	} {
@@ -99,6 +99,28 @@ func TestWhatWasInterruptedSaysHowToGoOn(t *testing.T) {
 	}
 	if err := cutPull.because(t.Context(), cut); !errors.Is(err, cut) {
 		t.Errorf("not interrupted: %v", err)
+	}
+}
+
+// Bars end whatever they were told: with what an earlier run left, with a file that never ends, and with less than planned.
+func TestBarsEnd(t *testing.T) {
+	var out bytes.Buffer
+	show, stop := newBars(&out)
+	for _, e := range []client.Event{
+		{Phase: client.PhaseDownload, Files: 2, Total: 2 * ownBar}, {Phase: client.PhaseDownload, Total: -5},
+		{Phase: client.PhaseDownload, Path: "sub/model-00001-of-00002.safetensors", Size: ownBar}, {Phase: client.PhaseDownload, Path: "b", Size: ownBar - 5},
+		{Phase: client.PhaseDownload, Path: "sub/model-00001-of-00002.safetensors", Bytes: ownBar}, {Phase: client.PhaseDownload, Path: "b", Bytes: 1},
+		{Phase: client.PhaseVerify, Files: 2, Total: 2 * ownBar}, {Phase: client.PhaseVerify, Path: "b", Bytes: 1}, {Note: "look here"},
+		{Phase: client.PhaseDownload, Path: "sub/model-00001-of-00002.safetensors", Done: true},
+	} {
+		show(e)
+	}
+	ended := make(chan struct{})
+	go func() { stop(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatal("they do not end")
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 //	onejson               stdout of the last command is exactly one JSON document
 //	hold REF              opens an upload that holds the label and leaves it
 //	nofiles REF           publishes a version without files
+//	damage DIR            changes a byte of every file in a folder
 //	inbox DIR FOLDER      puts the files of a folder into the scope's inbox, as somebody with the store's keys
 //	weights FILE…         writes a safetensors or GGUF file of two tensors, 6 parameters
 func TestScripts(t *testing.T) {
@@ -60,7 +61,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv(envToken, string(token))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "onejson": oneJSON, "hold": hold, "nofiles": noFiles, "inbox": fillInbox, "weights": writeWeights},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "onejson": oneJSON, "hold": hold, "nofiles": noFiles, "inbox": fillInbox, "weights": writeWeights, "damage": damage},
 	})
 }
 
@@ -146,6 +147,23 @@ func writeWeights(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		ts.Check(os.WriteFile(ts.MkAbs(file), b, 0o644))
 	}
+}
+
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: damage DIR")
+	}
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		b[0] ^= 1
+		return errors.Join(os.Remove(path), os.WriteFile(path, b, 0o444))
+	}))
 }
 
 func hold(ts *testscript.TestScript, neg bool, args []string) {

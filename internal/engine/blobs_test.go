@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/hash"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
@@ -55,6 +57,11 @@ func TestMultipart(t *testing.T) {
 		page, err := r.Files(t.Context(), reader, ref("big"), engine.ListFiles{Parts: true, Limit: 10})
 		if err != nil || len(page.Files[0].Parts) != 3 || page.Files[0].PartSize != partSize {
 			t.Fatalf("files: %+v, %v", page, err)
+		}
+		chain := hash.NewChain(partSize)
+		_, _ = chain.Write(body)
+		if got := page.Files[0].Chain; page.Files[0].LinkSize != partSize || len(got) != 2 || got[1] != fmt.Sprintf("%x", chain.States()[1]) {
+			t.Fatalf("chain: %+v", page.Files[0])
 		}
 		if got := r.pull(t, reader, "big")["model.gguf"]; !bytes.Equal(got, body) {
 			t.Fatal("other bytes came back")

@@ -228,8 +228,20 @@ func (c *checker) hash(ctx context.Context, id index.BlobID, b index.Blob) error
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, hash.NewReader(body, id.Digest, b.Size))
-	return errors.Join(err, body.Close())
+	if b.LinkSize == 0 {
+		_, err = io.Copy(io.Discard, hash.NewReader(body, id.Digest, b.Size))
+		return errors.Join(err, body.Close())
+	}
+	chain := hash.NewChain(b.LinkSize)
+	_, err = io.Copy(chain, hash.NewReader(body, id.Digest, b.Size))
+	if err := errors.Join(err, body.Close()); err != nil {
+		return err
+	}
+	kept, err := c.index.Chain(ctx, id, b)
+	if err == nil && !slices.Equal(kept, sumsOf(chain.States())) {
+		c.report(InvariantImmutable, "blob %s has another chain than its bytes", id.Digest)
+	}
+	return err
 }
 
 // names checks that each name's record says what its versions are.

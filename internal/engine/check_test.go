@@ -9,6 +9,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/internal/hash"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
@@ -105,6 +106,30 @@ func TestPlantedViolationsAreReported(t *testing.T) {
 				t.Fatalf("reported: %v", found)
 			}
 		})
+	}
+}
+
+// A chain that is not that of its blob's bytes is reported, and nothing else is.
+func TestAPlantedChainIsReported(t *testing.T) {
+	_, r := memRig(t, nil)
+	r.lost = true
+	u := must(r.open(t, writer, "m:1"))
+	body := random(2*partSize, 1)
+	if err := r.sendBlob(t, writer, u.ID, ballast.DigestOf(body), body, ballast.MethodMultipart); err != nil {
+		t.Fatal(err)
+	}
+	must(r.commit(t, writer, u.ID, folder{"w": body}.files(), ballast.Metadata{}))
+	r.Close()
+	if found := violations(t, r.opt); len(found) > 0 {
+		t.Fatalf("before: %v", found)
+	}
+	chain := hash.NewChain(partSize)
+	_, _ = chain.Write(body)
+	state := chain.States()[0]
+	planter{t, r.index, nil}.edit('C', string(state[:]), strings.Repeat("x", len(state)))
+	found := violations(t, r.opt)
+	if len(found) != 1 || found[0].Invariant != engine.InvariantImmutable || !strings.Contains(found[0].What, "chain") {
+		t.Fatalf("reported: %v", found)
 	}
 }
 

@@ -30,8 +30,21 @@ type rangeRead struct {
 	err  error
 }
 
-// digestOf hashes an object, reading Limits.VerifyRanges ranges of it at a time.
+// digestOf hashes an object.
 func (e *Engine) digestOf(ctx context.Context, r ranged) (digest.Digest, error) {
+	h := hash.New(0)
+	err := e.hashRanges(ctx, h, r)
+	return h.Digest(), err
+}
+
+// hasher takes the bytes of an object in their order, and counts them.
+type hasher interface {
+	io.Writer
+	Size() int64
+}
+
+// hashRanges gives an object to a hasher, reading Limits.VerifyRanges ranges of it at a time.
+func (e *Engine) hashRanges(ctx context.Context, h hasher, r ranged) error {
 	ctx, cancel := context.WithCancel(ctx)
 	results := make(chan chan rangeRead, e.limits.VerifyRanges-1)
 	defer func() {
@@ -41,11 +54,10 @@ func (e *Engine) digestOf(ctx context.Context, r ranged) (digest.Digest, error) 
 		}
 	}()
 	go e.readAhead(ctx, r, results)
-	h := hash.New(0)
 	for h.Size() < r.size {
 		result, more := <-results
 		if !more {
-			return "", ctx.Err()
+			return ctx.Err()
 		}
 		got := <-result
 		if got.err == nil {
@@ -53,13 +65,13 @@ func (e *Engine) digestOf(ctx context.Context, r ranged) (digest.Digest, error) 
 		}
 		r.release(got)
 		if got.err != nil {
-			return "", got.err
+			return got.err
 		}
 		if r.seen != nil {
 			r.seen(h.Size())
 		}
 	}
-	return h.Digest(), nil
+	return nil
 }
 
 // readAhead sends the ranges in their order, each once it has its memory and is being read. The first that is not hashed yet

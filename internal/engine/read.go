@@ -136,10 +136,11 @@ func (e *Engine) pass(ref ballast.Ref, status ballast.Status) error {
 	return busy
 }
 
-// maxPartsPerPage bounds the part digests of one page of files.
+// maxPartsPerPage bounds the part digests and states of one page of files.
 const maxPartsPerPage = 20_000
 
-// Files lists the files of a version by path, with signed requests and part digests when they are asked for.
+// Files lists the files of a version by path, with signed requests, and with part digests and chains, when they are asked
+// for.
 func (e *Engine) Files(ctx context.Context, p Principal, ref ballast.Ref, l ListFiles) (ballast.FilesPage, error) {
 	v, files, err := e.served(ctx, p, ref)
 	if err != nil {
@@ -168,7 +169,7 @@ func (e *Engine) Files(ctx context.Context, p Principal, ref ballast.Ref, l List
 		if err != nil {
 			return ballast.FilesPage{}, err
 		}
-		parts += len(info.Parts)
+		parts += len(info.Parts) + len(info.Chain)
 		page.Files = append(page.Files, info)
 	}
 	return page, nil
@@ -225,7 +226,7 @@ func (e *Engine) file(ctx context.Context, scope ballast.Scope, f ballast.File, 
 		return info, errBytesGone(f.Path)
 	}
 	if parts {
-		if err := e.addParts(ctx, id, b, &info); err != nil {
+		if err := e.addHints(ctx, id, b, &info); err != nil {
 			return info, err
 		}
 	}
@@ -237,17 +238,31 @@ func (e *Engine) file(ctx context.Context, scope ballast.Scope, f ballast.File, 
 	return info, storeError(err)
 }
 
-func (e *Engine) addParts(ctx context.Context, id index.BlobID, b index.Blob, info *ballast.FileInfo) error {
+// addHints adds what is known of a blob's parts and links.
+func (e *Engine) addHints(ctx context.Context, id index.BlobID, b index.Blob, info *ballast.FileInfo) error {
 	sums, err := e.index.PartDigests(ctx, id, b)
-	if err != nil || len(sums) == 0 {
+	if err != nil {
 		return err
 	}
-	info.PartSize = b.PartSize
-	info.Parts = make([]string, 0, len(sums))
-	for _, s := range sums {
-		info.Parts = append(info.Parts, hex.EncodeToString(s[:]))
+	chain, err := e.index.Chain(ctx, id, b)
+	if err != nil {
+		return err
+	}
+	if len(sums) > 0 {
+		info.PartSize, info.Parts = b.PartSize, hexes(sums)
+	}
+	if len(chain) > 0 {
+		info.LinkSize, info.Chain = b.LinkSize, hexes(chain)
 	}
 	return nil
+}
+
+func hexes(sums [][32]byte) []string {
+	texts := make([]string, 0, len(sums))
+	for _, s := range sums {
+		texts = append(texts, hex.EncodeToString(s[:]))
+	}
+	return texts
 }
 
 // Aliases lists the aliases of a name. Errors: not_found.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/failpoint"
+	"github.com/ballast-registry/ballast/internal/hash"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -44,7 +45,7 @@ func (e *Engine) verifyOne(ctx context.Context, job verifyJob) error {
 	defer cancel()
 	var renewing sync.WaitGroup
 	renewing.Go(func() { e.renewVerify(rctx, cancel, job) })
-	actual, err := e.reread(rctx, job.id, job.blob)
+	chain, err := e.reread(rctx, job.id, job.blob)
 	cancel()
 	renewing.Wait()
 	defer e.reading.forget(job.id)
@@ -52,15 +53,17 @@ func (e *Engine) verifyOne(ctx context.Context, job verifyJob) error {
 	// Removed or replaced by somebody with credentials of their own, it is not what Complete made.
 	replaced := errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrPrecondition)
 	switch {
-	case replaced || err == nil && actual != job.id.Digest:
-		return e.lied(ctx, job, actual)
+	case replaced:
+		return e.lied(ctx, job, "")
+	case err == nil && chain.Digest() != job.id.Digest:
+		return e.lied(ctx, job, chain.Digest())
 	case err != nil:
 		return e.returnJob(ctx, job, storeError(err))
 	}
 	if err := e.flush(ctx, failpoint.SyncBytes); err != nil {
 		return e.returnJob(ctx, job, err)
 	}
-	return e.index.Verified(ctx, job.id, job.worker)
+	return e.index.Verified(ctx, job.id, job.worker, linkSize(job.blob), sumsOf(chain.States()))
 }
 
 // returnJob gives a job back, to be tried again later, and returns why with what came in between.
@@ -94,9 +97,27 @@ func (e *Engine) renewVerify(ctx context.Context, lost context.CancelFunc, job v
 	}
 }
 
-// reread hashes the object of a stored blob.
-func (e *Engine) reread(ctx context.Context, id index.BlobID, b index.Blob) (digest.Digest, error) {
-	return e.digestOf(ctx, ranged{
+// linkSize is the distance of the states that are noted on the way: that of the parts where it suits, so that a reader can
+// fetch what is damaged by itself.
+func linkSize(b index.Blob) int64 {
+	if b.PartSize%hash.BlockSize != 0 || b.PartSize > ballast.DefaultPartSize {
+		return ballast.ClampPartSize(b.Size, 0)
+	}
+	return ballast.ClampPartSize(b.Size, b.PartSize)
+}
+
+func sumsOf(states []hash.State) [][32]byte {
+	sums := make([][32]byte, len(states))
+	for i, s := range states {
+		sums[i] = s
+	}
+	return sums
+}
+
+// reread hashes the object of a stored blob, and notes the states on the way.
+func (e *Engine) reread(ctx context.Context, id index.BlobID, b index.Blob) (*hash.Chain, error) {
+	h := hash.NewChain(linkSize(b))
+	return h, e.hashRanges(ctx, h, ranged{
 		bucket: e.bucket, key: ballast.BlobKey(id.Scope, id.Digest), of: objstore.ReadOptions{IfMatch: b.ETag, VersionID: b.VersionID},
 		size: b.Size, seen: e.reading.count(id).Store,
 	})

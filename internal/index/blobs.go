@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type Blob struct {
 	Method      ballast.Method    `json:"method,omitempty"`       // since uploading
 	PartSize    int64             `json:"part_size,omitempty"`    // of the multipart; later of the saved part digests
 	MultipartID string            `json:"multipart_id,omitempty"` // the store's id; empty: to be created, or a crash came between
+	LinkSize    int64             `json:"link_size,omitempty"`    // of the saved chain, since verified; 0: there is none
 	Completing  string            `json:"completing,omitempty"`   // upload whose part list Complete was or will be sent with
 	Size        int64             `json:"size,omitempty"`         // since stored
 	ETag        string            `json:"etag,omitempty"`
@@ -360,6 +362,10 @@ func (x *Index) Reclaimed(ctx context.Context, id BlobID) error {
 		if err != nil {
 			return false, err
 		}
+		chain, err := keys(tx, blobKey(kindChain, id.Scope, id.Digest), 0)
+		if err != nil {
+			return false, err
+		}
 		unused, err := unused(tx, id.Scope, id.Digest)
 		if err != nil {
 			return false, err
@@ -368,7 +374,7 @@ func (x *Index) Reclaimed(ctx context.Context, id BlobID) error {
 		if unused {
 			b.Tombstone = ballast.At(x.now())
 		}
-		return true, deleteAll(tx, append(gone, blobKey(kindReclaim, id.Scope, id.Digest))...)
+		return true, deleteAll(tx, append(slices.Concat(gone, chain), blobKey(kindReclaim, id.Scope, id.Digest))...)
 	})
 	return err
 }

@@ -288,7 +288,7 @@ func TestBlobTransitions(t *testing.T) {
 			map[index.BlobState]index.BlobState{index.BlobUploading: index.BlobDeleting, index.BlobStored: index.BlobDeleting}},
 		"reclaimed": {func(w *world) error { return w.Reclaimed(w.ctx, id) },
 			map[index.BlobState]index.BlobState{index.BlobDeleting: index.BlobAbsent, index.BlobAborting: index.BlobAbsent}},
-		"verified by nobody": {func(w *world) error { return w.Verified(w.ctx, id, "nobody") }, nil},
+		"verified by nobody": {func(w *world) error { return w.Verified(w.ctx, id, "nobody", 0, nil) }, nil},
 		"a lie of nobody":    {func(w *world) error { return w.Lied(w.ctx, id, "nobody", sum("y")) }, nil},
 	}
 	for from, reach := range states {

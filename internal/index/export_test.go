@@ -71,6 +71,7 @@ const (
 	KindPinOf    = kindPinOf
 	KindDeclared = kindDeclared
 	KindPart     = kindPart
+	KindChain    = kindChain
 	KindHold     = kindHold
 	KindAttempt  = kindAttempt
 	KindRecord   = kindRecord

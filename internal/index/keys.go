@@ -35,6 +35,7 @@ const (
 	kindPinOf       = 'P' // upload, digest → nothing
 	kindDeclared    = 'q' // upload, digest, page → part digests as the upload declared them
 	kindPart        = 'h' // scope, digest, page → part digests of the blob
+	kindChain       = 'C' // scope, digest, page → states of SHA-256 between the blob's links
 	kindVerifyQueue = 'w' // scope, digest → VerifyJob
 	kindReclaim     = 'g' // scope, digest → nothing: blobs in deleting or aborting
 	kindRecord      = 's' // scope, name, order → bytes of the record that a sealed version waits for

@@ -15,7 +15,8 @@ import (
 	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
-// Part digests lie in pages: the part size as 8 bytes big-endian, then 32 bytes a part. Zeros mean: not declared.
+// Part digests lie in pages: the part size as 8 bytes big-endian, then 32 bytes a part. Zeros mean: not declared. A chain
+// lies in such pages too, of the link size and the states behind the links.
 const (
 	partsPerPage  = 1000
 	partPageBytes = 8 + 32*partsPerPage
@@ -105,6 +106,34 @@ func readParts(tx Tx, prefix []byte, partSize int64, count int) ([][32]byte, err
 		}
 	}
 	return sums, nil
+}
+
+// Chain returns the saved states of SHA-256 behind each link of a verified blob but the last: nil when there are none.
+func (x *Index) Chain(ctx context.Context, id BlobID, b Blob) (states [][32]byte, err error) {
+	if b.LinkSize == 0 {
+		return nil, nil
+	}
+	err = x.store.View(ctx, func(tx Tx) (err error) {
+		states, err = readParts(tx, blobKey(kindChain, id.Scope, id.Digest), b.LinkSize, ballast.PartCount(b.Size, b.LinkSize)-1)
+		return err
+	})
+	return states, err
+}
+
+// putChain saves a chain in as many pages as it needs.
+func putChain(tx Tx, id BlobID, linkSize int64, states [][32]byte) error {
+	prefix, n := blobKey(kindChain, id.Scope, id.Digest), 0
+	for page := range slices.Chunk(states, partsPerPage) {
+		value := binary.BigEndian.AppendUint64(make([]byte, 0, 8+32*len(page)), uint64(linkSize))
+		for _, state := range page {
+			value = append(value, state[:]...)
+		}
+		if err := tx.Put(pageKey(prefix, n), value); err != nil {
+			return fmt.Errorf("index: saving a chain: %w", err)
+		}
+		n++
+	}
+	return nil
 }
 
 // Completing saves the part digests that an upload declared as the blob's own, and that Complete is about to be sent

@@ -3,6 +3,7 @@ package index_test
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/ballast-registry/ballast"
@@ -188,5 +189,31 @@ func TestAnObjectThatWasThereHasNoKnownParts(t *testing.T) {
 		if sums, err := w.PartDigests(w.ctx, blobID("x"), w.blob(blobID("x"))); err != nil || sums != nil {
 			t.Errorf("got %v, %v", sums, err)
 		}
+	})
+}
+
+// A chain is kept with the verdict, however long it is.
+func TestAChainIsKeptWithTheVerdict(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		for content, links := range map[string]int{"short": 2, "long": ballast.MaxParts, "one": 1} {
+			u := w.open("acme::m")
+			w.ask(u, declaring(content, links, partSize))
+			id := blobID(content)
+			w.ok(w.StoredByMultipart(w.ctx, id, index.Found{Size: int64(links) * partSize}, u.ID))
+			if got, err := w.Chain(w.ctx, id, w.blob(id)); err != nil || got != nil {
+				t.Errorf("%s: a chain before the verdict: %d states, %v", content, len(got), err)
+			}
+			w.leased("a", id)
+			var chain [][32]byte
+			for n := 1; n < links; n++ {
+				chain = append(chain, partSum(n))
+			}
+			w.ok(w.Verified(w.ctx, id, "a", partSize, chain))
+			b := w.wantState(id, index.BlobVerified)
+			if got, err := w.Chain(w.ctx, id, b); err != nil || !slices.Equal(got, chain) || (b.LinkSize > 0) != (links > 1) {
+				t.Errorf("%s: %d states of %d in links of %d, %v", content, len(got), len(chain), b.LinkSize, err)
+			}
+		}
+		w.wantKeys(index.KindChain, 1+10)
 	})
 }

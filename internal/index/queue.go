@@ -109,14 +109,21 @@ func withJob(tx Tx, id BlobID, worker string, fn func(VerifyJob) error) error {
 	return fn(job)
 }
 
-// Verified records that the worker re-read the blob and found its digest: stored → verified, assurance reread.
-func (x *Index) Verified(ctx context.Context, id BlobID, worker string) error {
+// Verified records that the worker re-read the blob and found its digest: stored → verified, assurance reread. chain is the
+// states of SHA-256 that it came by behind each link of linkSize bytes but the last.
+func (x *Index) Verified(ctx context.Context, id BlobID, worker string, linkSize int64, chain [][32]byte) error {
 	return x.updateJob(ctx, failpoint.Verified, id, worker, func(tx Tx, _ VerifyJob) error {
 		b, err := get[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
 		if err != nil || b.State != BlobStored {
 			return err
 		}
 		b.State, b.Assurance = BlobVerified, ballast.AssuranceReread
+		if len(chain) > 0 {
+			b.LinkSize = linkSize
+			if err := putChain(tx, id, linkSize, chain); err != nil {
+				return err
+			}
+		}
 		if err := tx.Delete(blobKey(kindVerifyQueue, id.Scope, id.Digest)); err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func TestVerifyJobsHaveOneWorker(t *testing.T) {
 		}
 		w.clock = w.clock.Add(verifyLease - time.Second)
 		w.wantNoJob("b")
-		w.ok(w.Verified(w.ctx, id, "a"))
+		w.ok(w.Verified(w.ctx, id, "a", 0, nil))
 		if b := w.wantState(id, index.BlobVerified); b.Assurance != ballast.AssuranceReread || b.Size != 2*partSize {
 			t.Errorf("verified: %+v", b)
 		}
@@ -76,7 +76,7 @@ func TestALostLeaseGivesNoVerdict(t *testing.T) {
 		w.leased("a", id)
 		w.clock = w.clock.Add(verifyLease)
 		w.leased("b", id)
-		w.ok(w.Verified(w.ctx, id, "a"))
+		w.ok(w.Verified(w.ctx, id, "a", 0, nil))
 		w.ok(w.Lied(w.ctx, id, "a", sum("other")))
 		w.ok(w.ReturnVerify(w.ctx, id, "a", 0))
 		if held, err := w.RenewVerify(w.ctx, id, "a", time.Hour); err != nil || held {
@@ -84,7 +84,7 @@ func TestALostLeaseGivesNoVerdict(t *testing.T) {
 		}
 		w.wantState(id, index.BlobStored)
 		w.wantNoJob("a")
-		w.ok(w.Verified(w.ctx, id, "b"))
+		w.ok(w.Verified(w.ctx, id, "b", 0, nil))
 		w.wantState(id, index.BlobVerified)
 		w.ok(w.Lied(w.ctx, id, "b", sum("other")))
 		w.wantState(id, index.BlobVerified)
@@ -97,7 +97,7 @@ func TestReturnVerify(t *testing.T) {
 		id := w.stored(u, "x")
 		w.leased("a", id)
 		w.ok(w.ReturnVerify(w.ctx, id, "a", 10*time.Second))
-		w.ok(w.Verified(w.ctx, id, "a"))
+		w.ok(w.Verified(w.ctx, id, "a", 0, nil))
 		w.wantState(id, index.BlobStored)
 		w.wantNoJob("a")
 		w.clock = w.clock.Add(10 * time.Second)
@@ -216,7 +216,7 @@ func TestAnswersAreOfTheRunThatCounts(t *testing.T) {
 	t.Run("renewal", func(t *testing.T) {
 		w, s, id := setup(t)
 		w.leased("a", id)
-		s.by = func() { w.ok(w.Verified(w.ctx, id, "a")) }
+		s.by = func() { w.ok(w.Verified(w.ctx, id, "a", 0, nil)) }
 		if held, err := w.RenewVerify(w.ctx, id, "a", verifyLease); held || err != nil {
 			t.Errorf("held is %t, %v", held, err)
 		}

@@ -163,7 +163,7 @@ func TestReferencesNeedVerifiedBlobs(t *testing.T) {
 		_, err = w.Seal(w.ctx, u.ID, record)
 		w.want(ballast.CodeLeaseLost, err)
 		w.leased("a", id)
-		w.ok(w.Verified(w.ctx, id, "a"))
+		w.ok(w.Verified(w.ctx, id, "a", 0, nil))
 		w.ok(w.Reference(w.ctx, u.ID, blobs[:1], false))
 		_, err = w.Seal(w.ctx, u.ID, record)
 		w.want(ballast.CodeLeaseLost, err)

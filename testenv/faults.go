@@ -1,0 +1,117 @@
+package testenv
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+)
+
+// AnswerWith answers with a status and headers, as pairs of name and value, and body; the server sees nothing.
+func AnswerWith(status int, body string, namesAndValues ...string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		for i := 0; i+1 < len(namesAndValues); i += 2 {
+			w.Header().Set(namesAndValues[i], namesAndValues[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
+}
+
+// SlowDown is how S3 says that it is asked too much.
+func SlowDown(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	AnswerWith(http.StatusServiceUnavailable, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>", "Retry-After", "1")(w, r, next)
+}
+
+// FlipDownload turns a bit of byte number n of the answer's body.
+func FlipDownload(n int64) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(&flipper{ResponseWriter: w, left: n}, r)
+	}
+}
+
+type flipper struct {
+	http.ResponseWriter
+	left int64 // bytes before the one to hurt; negative: done
+}
+
+// Write implements io.Writer.
+func (f *flipper) Write(p []byte) (int, error) {
+	if f.left >= 0 && f.left < int64(len(p)) {
+		hurt := append([]byte(nil), p...)
+		hurt[f.left] ^= 1
+		p = hurt
+	}
+	f.left -= int64(len(p))
+	return f.ResponseWriter.Write(p)
+}
+
+// Unwrap lets a controller flush.
+func (f *flipper) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+// StallDownload passes on n bytes of the answer's body, then nothing more until the client hangs up.
+func StallDownload(n int64) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(&staller{ResponseWriter: w, r: r, left: n}, r)
+	}
+}
+
+type staller struct {
+	http.ResponseWriter
+	r    *http.Request
+	left int64
+}
+
+// Write implements io.Writer.
+func (s *staller) Write(p []byte) (int, error) {
+	if int64(len(p)) <= s.left {
+		s.left -= int64(len(p))
+		return s.ResponseWriter.Write(p)
+	}
+	_, _ = s.ResponseWriter.Write(p[:s.left])
+	_ = http.NewResponseController(s.ResponseWriter).Flush()
+	<-s.r.Context().Done()
+	panic(http.ErrAbortHandler)
+}
+
+// Meter counts the bytes of the bodies of answers that pass it, and asks a fault, if there is one for the request, to serve.
+type Meter struct {
+	Passed   atomic.Int64 // bytes to clients
+	Requests atomic.Int64
+	// Fault may hurt a request; nil hurts none.
+	Fault func(number int64, r *http.Request) Fault
+}
+
+// Count is the fault that counts. Add it for all requests that are to be counted.
+func (m *Meter) Count(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	counted := &metered{w, m}
+	if number := m.Requests.Add(1); m.Fault != nil {
+		if fault := m.Fault(number, r); fault != nil {
+			fault(counted, r, next)
+			return
+		}
+	}
+	next.ServeHTTP(counted, r)
+}
+
+type metered struct {
+	http.ResponseWriter
+	m *Meter
+}
+
+// Write implements io.Writer.
+func (m *metered) Write(p []byte) (int, error) {
+	n, err := m.ResponseWriter.Write(p)
+	m.m.Passed.Add(int64(n))
+	return n, err
+}
+
+// Unwrap lets a controller flush.
+func (m *metered) Unwrap() http.ResponseWriter { return m.ResponseWriter }
+
+// RangeOf reads the range that a request asks for, the last byte included; all of the object is 0 to -1.
+func RangeOf(r *http.Request) (first, last int64) {
+	if n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last); n != 2 {
+		return 0, -1
+	}
+	return first, last
+}
