@@ -37,9 +37,11 @@ lint: ## house rules, and the proof that the layer rules bite
 	go vet -tags nos3dev ./cmd/registry ./internal/s3dev
 	go vet -tags failpoints ./internal/...
 
-bench: ## benchmarks, ten rounds each, for benchstat; and how a large index compares with a small one, in a table
-	go test -run '^$$' -bench . -skip Scale -benchmem -count 10 -timeout 60m ./...
+bench: ## benchmarks, ten rounds each, for benchstat; then tables: a large index and a small one, and the binary beside other programs
+	$(TOOLS) minio mc s5cmd rclone
+	go test -run '^$$' -bench . -skip Scale -benchmem -count 10 -timeout 60m $$(go list ./... | grep -v /e2e/bench)
 	go test -run '^$$' -bench Scale -timeout 60m ./internal/index
+	go test -run '^$$' -bench . -benchtime 5x -timeout 2h -v ./e2e/bench
 
 soak: ## each fuzz target for SOAK, 10 GiB in bounded memory, kills and power cuts, then the concurrent tests again and again
 	testenv/soak.sh $(SOAK)
