@@ -180,7 +180,7 @@ func (p Principal) administers(t index.Token) bool {
 // Tokens lists the tokens that the principal administers. Errors: denied when it administers nothing.
 func (e *Engine) Tokens(ctx context.Context, p Principal, limit int, cursor string) (ballast.TokensPage, error) {
 	if !p.isAdmin() {
-		return ballast.TokensPage{}, ballast.Errorf(ballast.CodeDenied, "tokens are listed with the role admin")
+		return ballast.TokensPage{}, ballast.Errorf(ballast.CodeDenied, "listing tokens needs the role admin in some scope; use a token that has it")
 	}
 	after, err := decodeCursor(cursor)
 	if err != nil {
