@@ -245,18 +245,16 @@ func (c *Client) problem(call call, resp *http.Response, body []byte) *ballast.E
 	return e
 }
 
+// codeOfStatus is the code of an answer that is no registry's. A 404 or 410 of something else says nothing of a model,
+// so it is a wrong URL and never not_found, on which scripts publish and removals end well.
 func codeOfStatus(status int) ballast.Code {
 	switch status {
 	case http.StatusUnauthorized:
 		return ballast.CodeUnauthenticated
 	case http.StatusForbidden:
 		return ballast.CodeDenied
-	case http.StatusNotFound:
-		return ballast.CodeNotFound
 	case http.StatusConflict:
 		return ballast.CodeConflict
-	case http.StatusGone:
-		return ballast.CodeGone
 	case http.StatusPreconditionFailed:
 		return ballast.CodePrecondition
 	case http.StatusRequestEntityTooLarge:

@@ -62,7 +62,7 @@ func TestEveryCodeCrossesTheWire(t *testing.T) {
 
 func TestAnswersOfOthersGetACodeToo(t *testing.T) {
 	cases := map[int]ballast.Code{
-		401: ballast.CodeUnauthenticated, 403: ballast.CodeDenied, 404: ballast.CodeNotFound, 413: ballast.CodeTooLarge,
+		401: ballast.CodeUnauthenticated, 403: ballast.CodeDenied, 404: ballast.CodeInvalid, 410: ballast.CodeInvalid, 413: ballast.CodeTooLarge,
 		418: ballast.CodeInvalid, 500: ballast.CodeInternal, 502: ballast.CodeUnavailable, 504: ballast.CodeUnavailable,
 		200: ballast.CodeUnavailable, 302: ballast.CodeInvalid,
 	}
