@@ -105,7 +105,7 @@ func (w *walk) entry(file, rel string, above []fs.FileInfo) error {
 		return nil
 	}
 	if err := ballast.CheckPath(rel); err != nil {
-		return err
+		return ballast.Errorf(ballast.CodeInvalid, "%s; rename it, or leave it out with --exclude", ballast.AsError(err).Detail)
 	}
 	w.found.sources = append(w.found.sources, source{path: rel, file: file, stamp: stampOf(info)})
 	if n := len(w.found.sources); n > ballast.MaxFiles {

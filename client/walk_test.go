@@ -96,7 +96,7 @@ func TestScanRefusesByName(t *testing.T) {
 		"pipe":       {func(t *testing.T, file string) { must(t, syscall.Mkfifo(file, 0o600)) }, "a pipe"},
 		"device":     {func(t *testing.T, file string) { must(t, os.Symlink("/dev/zero", file)) }, "a device"},
 		"socket":     {listenOn, "a socket"},
-		"back\\lash": {func(t *testing.T, file string) { must(t, os.WriteFile(file, nil, 0o600)) }, "backslash"},
+		"back\\lash": {func(t *testing.T, file string) { must(t, os.WriteFile(file, nil, 0o600)) }, "backslash or a control character; rename it, or leave it out with --exclude"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
