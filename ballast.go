@@ -80,7 +80,7 @@ func ParseName(s string) (Name, error) {
 	bad := func(why string) (Name, error) { return Name{}, Errorf(CodeInvalid, "name %s: %s", quote(s), why) }
 	segments := strings.Split(s, "/")
 	if len(segments) > 2 {
-		return bad("at most two segments joined by one \"/\"")
+		return bad("at most two segments joined by one \"/\"; a scope is written before \"::\", as in acme::llama/tiny")
 	}
 	for _, seg := range segments {
 		folded := fold(seg)
