@@ -110,6 +110,9 @@ func (l *lsCmd) looksLikeVersion() error {
 // filter is what the flags say of versions.
 func (l *lsCmd) filter() (f ballast.VersionFilter, err error) {
 	f = ballast.VersionFilter{Status: ballast.ListedStatus(l.Status), Stage: ballast.Stage(l.Stage), Task: l.Task, Tags: l.Tag, Creator: l.Creator}
+	if l.Creator != "" && !strings.Contains(l.Creator, "@") {
+		return f, ballast.Errorf(ballast.CodeInvalid, "--creator %q: write NAME@SCOPE, as `ballast show` says under created", l.Creator)
+	}
 	for _, text := range l.Metric {
 		m, err := parseMetric(text)
 		if err != nil {
