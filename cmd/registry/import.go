@@ -30,9 +30,9 @@ type importCmd struct {
 func (*importCmd) Help() string {
 	return `The registry itself lists, hashes and copies the objects and reads the copies again; no byte passes through this
 machine. It goes on when this command ends: "ballast imports" shows how far it is. Put files into the inbox with any
-program that speaks S3, as in
+program that speaks S3 and credentials for the store; "ballast whoami" names the store and the inbox, as in
 
-  aws s3 cp --recursive ./model s3://BUCKET/tenants/acme/inbox/model/`
+  aws --endpoint-url STORE s3 cp --recursive ./model s3://BUCKET/tenants/acme/inbox/model/`
 }
 
 // Run implements the command.

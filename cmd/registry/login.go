@@ -98,8 +98,12 @@ func (w *whoamiCmd) Run(ctx context.Context, a *app) error {
 	if w.JSON {
 		return a.json(who)
 	}
+	store, err := c.Store(ctx)
+	if err != nil {
+		return err
+	}
 	return a.pairs("name", who.Name, "token", who.ID, "scope", who.Scope.String(), "grants", joinTexts(who.Grants),
-		"imports", joinSources(who), "registry", c.URL(), "server", who.Server)
+		"imports", joinSources(who), "store", cmp.Or(store.Endpoint, "AWS")+", region "+store.Region, "registry", c.URL(), "server", who.Server)
 }
 
 func joinTexts[T fmt.Stringer](all []T) string {
