@@ -58,7 +58,7 @@ func (p Principal) need(scope ballast.Scope, role ballast.Role) error {
 	case has == ballast.NoRole:
 		return ballast.Errorf(ballast.CodeNotFound, "scope %s: not found, or not open to this token, whose own is %s", scope, p.Home())
 	default:
-		return ballast.Errorf(ballast.CodeDenied, "this needs the role %s in scope %s; the token has %s", role, scope, has)
+		return ballast.Errorf(ballast.CodeDenied, "this needs the role %s in scope %s; the token has %s: use one that has it, which an admin of the scope or of global mints", role, scope, has)
 	}
 }
 
