@@ -72,7 +72,8 @@ func baseSeen(v index.Version, scope ballast.Scope) error {
 	if err != nil || base.Scope == scope || base.Scope == ballast.Global {
 		return err
 	}
-	return ballast.Errorf(ballast.CodePrecondition, "%s was made from %s, which cannot be seen from scope %s; copy it within %s, or copy the base to global first and push this one anew with --base naming that copy", v.Key(), base, scope, base.Scope)
+	return ballast.Errorf(ballast.CodePrecondition, "%s was made from %s, which cannot be seen from scope %s; copy it within %s, "+
+		"or copy the base to global first and push this one anew with --base naming that copy", v.Key(), base, scope, base.Scope)
 }
 
 // copyAttempt is the same for the same copy, so that who asks again gets the open upload.

@@ -66,7 +66,8 @@ func resolve(tx Tx, l Lookup, ref ballast.Ref) (found, error) {
 
 // NotFound is the one answer for what is absent and what the caller may not see. It is made of ref alone.
 func NotFound(ref ballast.Ref) *ballast.Error {
-	return ballast.Errorf(ballast.CodeNotFound, "%s: not found, or not open to this token; `ballast ls` lists the models that are, `ballast ls NAME` a model's versions", ref)
+	return ballast.Errorf(ballast.CodeNotFound, "%s: not found, or not open to this token; "+
+		"`ballast ls` lists the models that are, `ballast ls NAME` a model's versions", ref)
 }
 
 func resolveIn(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (found, error) {
