@@ -170,12 +170,16 @@ func readToken(t *testing.T, data string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// refused runs the command to its end and returns what it said, failing unless it refused with exit code 1.
+// refused runs the command to its end and returns what it said, failing unless it refused with exit code 1, in words that
+// begin with what is wrong and not with the package that found out.
 func refused(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != exitFailed {
 		t.Fatalf("%v: %s", err, out)
+	}
+	if regexp.MustCompile(`(?m)^ballast: (objstore|engine|index|s3dev): `).Match(out) {
+		t.Errorf("a user reads the name of a package: %s", out)
 	}
 	return string(out)
 }

@@ -224,12 +224,12 @@ func (o *owner) claim(ctx context.Context, takeOver bool, wait time.Duration, lo
 
 func (o *owner) refuse(ctx context.Context, mine index.Owner, mark ownerMark) error {
 	if mark.IndexID == mine.IndexID {
-		return fmt.Errorf("engine: %w: the bucket was last started at epoch %d, this index at %d; it is an older copy", errBehind, mark.Epoch, mine.Intent)
+		return fmt.Errorf("%w: the bucket was last started at epoch %d, this index at %d; it is an older copy", errBehind, mark.Epoch, mine.Intent)
 	}
 	if err := o.knowsAll(ctx); errors.Is(err, errBehind) {
 		return fmt.Errorf("%w; and %w", err, errForeign)
 	}
-	return fmt.Errorf("engine: %w: it belongs to index %s at epoch %d, this is index %s", errForeign, mark.IndexID, mark.Epoch, mine.IndexID)
+	return fmt.Errorf("%w: it belongs to index %s at epoch %d, this is index %s", errForeign, mark.IndexID, mark.Epoch, mine.IndexID)
 }
 
 // takeOver raises the epoch, waits until the former owner has noticed and its last write has ended, and looks again
@@ -283,7 +283,7 @@ func (o *owner) write(ctx context.Context, mine index.Owner, old ownerMark, cond
 	})
 	if err != nil && !o.written(ctx, err) {
 		if errors.Is(err, objstore.ErrPrecondition) {
-			return fmt.Errorf("engine: another service started on this prefix at the same moment: %w", errForeign)
+			return fmt.Errorf("another service started on this prefix at the same moment: %w", errForeign)
 		}
 		return fmt.Errorf("engine: writing %s: %w", ownerKey, err)
 	}
@@ -326,7 +326,7 @@ func (o *owner) knowsAll(ctx context.Context) error {
 	if unknown == 0 {
 		return nil
 	}
-	return fmt.Errorf("engine: %w: %d records, %s among them", errBehind, unknown, example)
+	return fmt.Errorf("%w: %d records, %s among them", errBehind, unknown, example)
 }
 
 // knows reports whether the index knows of a record: a version that it has as ready may be retired in the bucket. What is

@@ -87,7 +87,7 @@ func LoadRecordKey(path string, create bool) (RecordKey, error) {
 		return createRecordKey(path)
 	}
 	if err != nil {
-		return RecordKey{}, fmt.Errorf("engine: record key: %w", err)
+		return RecordKey{}, fmt.Errorf("record key: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
@@ -100,7 +100,7 @@ func LoadRecordKey(path string, create bool) (RecordKey, error) {
 		}
 		return NewRecordKey(secret), nil
 	}
-	return RecordKey{}, fmt.Errorf("engine: record key %s: no line of 64 hex digits", path)
+	return RecordKey{}, fmt.Errorf("record key %s: no line of 64 hex digits", path)
 }
 
 func createRecordKey(path string) (RecordKey, error) {
@@ -109,7 +109,7 @@ func createRecordKey(path string) (RecordKey, error) {
 		return RecordKey{}, err
 	}
 	if err := atomicfile.Create(path, recordKeyComment+hex.EncodeToString(secret)+"\n"); err != nil {
-		return RecordKey{}, fmt.Errorf("engine: record key: %w", err)
+		return RecordKey{}, fmt.Errorf("record key: %w", err)
 	}
 	return NewRecordKey(secret), nil
 }

@@ -143,7 +143,7 @@ func (c Config) load(ctx context.Context, id Identity) (aws.Config, error) {
 		loaded.Region = "us-east-1" // what stores without regions expect in signatures
 	}
 	if loaded.Region == "" {
-		return aws.Config{}, fmt.Errorf("objstore: no region: give --s3-region, AWS_REGION or a profile's region")
+		return aws.Config{}, errors.New("no region of the bucket is known: give --s3-region, AWS_REGION or a profile's region")
 	}
 	return loaded, nil
 }

@@ -63,7 +63,7 @@ func (r Report) Refusal(allowUnsafe bool) error {
 		}
 	}
 	if text.Len() > 0 {
-		return errors.New("objstore: the store is refused as it is configured:" + text.String())
+		return errors.New("the store is refused as it is configured:" + text.String())
 	}
 	for _, c := range r.Checks {
 		if c.Verdict == Inconclusive && c.Needed != Knowledge {
