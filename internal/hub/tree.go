@@ -1,10 +1,13 @@
 package hub
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -206,22 +209,69 @@ func (h *Hub) pathsInfo(w http.ResponseWriter, r *request) error {
 
 // paths is what pathsInfo is asked: JSON from JavaScript, a form from Python.
 type paths struct {
-	Paths  []string `json:"paths"`
+	Paths  pathList `json:"paths"`
 	Expand bool     `json:"expand"`
 }
 
-func readPaths(w http.ResponseWriter, r *request) (asked paths, err error) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxPathsBytes)
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/json" {
-		err = json.NewDecoder(r.Body).Decode(&asked)
-	} else if err = r.ParseForm(); err == nil {
-		asked = paths{r.PostForm["paths"], isTrue(r.PostForm.Get("expand"))}
+// pathList is given up at the first path too many, while it is decoded: the longest body, of empty paths, would take twenty
+// times its bytes.
+type pathList []string
+
+func (l *pathList) add(path string) error {
+	if len(*l) == ballast.MaxFiles {
+		return ballast.Errorf(ballast.CodeTooLarge, "over %d paths; ask for fewer at once", ballast.MaxFiles)
 	}
-	switch {
-	case err != nil:
-		return asked, ballast.Errorf(ballast.CodeInvalid, "the body is neither a form nor JSON with paths, or has over %d bytes", maxPathsBytes).Because(err)
-	case len(asked.Paths) > ballast.MaxFiles:
-		return asked, ballast.Errorf(ballast.CodeTooLarge, "%d paths; at most %d", len(asked.Paths), ballast.MaxFiles)
+	*l = append(*l, path)
+	return nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler. Errors: too_large.
+func (l *pathList) UnmarshalJSON(text []byte) error {
+	*l = nil
+	d := json.NewDecoder(bytes.NewReader(text))
+	switch open, err := d.Token(); {
+	case err != nil || open == nil:
+		return err
+	case open != json.Delim('['):
+		return fmt.Errorf("hub: paths: %.20q is no list", text)
+	}
+	for d.More() {
+		var path string
+		if err := errors.Join(d.Decode(&path), l.add(path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseForm reads a form field by field: net/url reads no more than 10,000 of them, and keeps those that nobody asked for.
+func parseForm(body []byte) (asked paths, err error) {
+	for field := range bytes.SplitSeq(body, []byte("&")) {
+		name, text, _ := strings.Cut(string(field), "=")
+		value, err := url.QueryUnescape(text)
+		switch {
+		case err != nil:
+			return asked, err
+		case name == "expand":
+			asked.Expand = isTrue(value)
+		case name == "paths":
+			if err := asked.Paths.add(value); err != nil {
+				return asked, err
+			}
+		}
 	}
 	return asked, nil
+}
+
+func readPaths(w http.ResponseWriter, r *request) (asked paths, err error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPathsBytes))
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && kind == "application/json" {
+		err = json.Unmarshal(body, &asked)
+	} else if err == nil {
+		asked, err = parseForm(body)
+	}
+	if err != nil && ballast.CodeOf(err) != ballast.CodeTooLarge {
+		err = ballast.Errorf(ballast.CodeInvalid, "the body is neither a form nor JSON with paths, or has over %d bytes", maxPathsBytes).Because(err)
+	}
+	return asked, err
 }

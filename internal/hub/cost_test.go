@@ -1,0 +1,81 @@
+package hub_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/hub"
+)
+
+const (
+	typeJSON = "application/json"
+	typeForm = "application/x-www-form-urlencoded"
+)
+
+// costs answers one request and returns the bytes that were allocated for it, and its error.
+func (r *rig) costs(token, method, path, media string, body []byte) (mib uint64, w *httptest.ResponseRecorder, err error) {
+	r.t.Helper()
+	face, p := hub.New(r.Engine, hub.Options{}), r.principal(token)
+	req := httptest.NewRequest(method, path, bytes.NewReader(body))
+	req.Header.Set("Content-Type", media)
+	w = httptest.NewRecorder()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err = face.Serve(w, req, p)
+	runtime.ReadMemStats(&after)
+	return (after.TotalAlloc - before.TotalAlloc) >> 20, w, err
+}
+
+// TestPathsInfoIsBounded: what a body makes the service take is a few times its bytes, whatever is in it.
+func TestPathsInfoIsBounded(t *testing.T) {
+	r := newRig(t, nil, nil)
+	token := r.token("acme=writer")
+	r.publish(token, "tiny:1", ballast.Metadata{}, files("one"))
+	const longest, most = 4 << 20, 40 // bytes, MiB
+	for name, c := range map[string]struct {
+		media, head, field, tail string
+		code                     ballast.Code
+	}{
+		"JSON of empty paths":         {typeJSON, `{"paths":[`, `"",`, `""]}`, ballast.CodeTooLarge},
+		"a form of empty paths":       {typeForm, "", "paths=&", "paths=", ballast.CodeTooLarge},
+		"a form that names no path":   {typeForm, "", "a&", "a", ""},
+		"JSON that names no path":     {typeJSON, `{"x":[`, `"",`, `""]}`, ""},
+		"JSON that says paths twice":  {typeJSON, `{"paths":["a"],"paths":[`, `"",`, `""]}`, ballast.CodeTooLarge},
+		"paths that are no list":      {typeJSON, `{"paths":{"x":[`, `"",`, `""]}}`, ballast.CodeInvalid},
+		"paths of numbers":            {typeJSON, `{"paths":[`, `1,`, `1]}`, ballast.CodeInvalid},
+		"a form with a broken escape": {typeForm, "", "paths=%zz&", "a", ballast.CodeInvalid},
+	} {
+		body := []byte(c.head + strings.Repeat(c.field, (longest-len(c.head+c.tail))/len(c.field)) + c.tail)
+		mib, _, err := r.costs(token, http.MethodPost, "/api/models/tiny/paths-info/main", c.media, body)
+		if ballast.CodeOf(err) != c.code || mib > most {
+			t.Errorf("%s: %d MiB allocated, %v", name, mib, err)
+		}
+	}
+}
+
+// TestPathsInfoTakesAllFiles: a form may ask for as many paths as a version has at most, with what else the client sends.
+func TestPathsInfoTakesAllFiles(t *testing.T) {
+	r := newRig(t, nil, nil)
+	token := r.token("acme=writer")
+	r.publish(token, "tiny:1", ballast.Metadata{}, files("one"))
+	form := strings.Repeat("paths=sub%2Fdir&", ballast.MaxFiles-1) + "paths=%F0&expand=True"
+	list := `{"paths":[` + strings.Repeat(`"sub/dir",`, ballast.MaxFiles-1) + `"x"],"expand":true}`
+	for media, body := range map[string]string{typeForm: form, typeJSON: list} {
+		_, w, err := r.costs(token, http.MethodPost, "/api/models/tiny/paths-info/main", media, []byte(body))
+		if n := strings.Count(w.Body.String(), `"lastCommit"`); err != nil || n != ballast.MaxFiles-1 {
+			t.Errorf("%s: %d entries, %v", media, n, err)
+		}
+	}
+	for media, body := range map[string]string{typeForm: form + "&paths=one", typeJSON: strings.Replace(list, `"x"`, `"x","y"`, 1)} {
+		_, _, err := r.costs(token, http.MethodPost, "/api/models/tiny/paths-info/main", media, []byte(body))
+		if ballast.CodeOf(err) != ballast.CodeTooLarge || !strings.Contains(fmt.Sprint(err), "10000") {
+			t.Errorf("one more, %s: %v", media, err)
+		}
+	}
+}
