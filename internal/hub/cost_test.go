@@ -79,3 +79,27 @@ func TestPathsInfoTakesAllFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestTreeIsBounded: a page of a tree costs what is on it, however many folders there are besides.
+func TestTreeIsBounded(t *testing.T) {
+	r := newRig(t, nil, nil)
+	token := r.token("acme=writer")
+	deep := map[string]string{}
+	for i := range 1000 {
+		deep[fmt.Sprintf("%d/%sf", i, strings.Repeat("a/", 340))] = "x"
+	}
+	r.publish(token, "deep:1", ballast.Metadata{}, deep)
+	if _, err := r.Snapshot(t.Context(), r.principal(token), must(ballast.ParseRef("deep:1"))); err != nil { // its manifest is kept from now on
+		t.Fatal(err)
+	}
+	const all = 1000 * (1 + 340 + 1)
+	for at, next := range map[int]string{0: "cursor=3", 5: "cursor=8", all - 4: fmt.Sprintf("cursor=%d", all-1), all - 3: "", all: ""} {
+		mib, w, err := r.costs(token, http.MethodGet, fmt.Sprintf("/api/models/deep/tree/main?recursive=true&limit=3&cursor=%d", at), "", nil)
+		if n := strings.Count(w.Body.String(), `"type"`); err != nil || mib > 1 || n != min(3, all-at) || !strings.Contains(w.Header().Get("Link"), next) || (w.Header().Get("Link") == "") != (next == "") {
+			t.Errorf("at %d: %d MiB allocated, %d entries, %q, %v", at, mib, n, w.Header().Get("Link"), err)
+		}
+	}
+	if _, _, err := r.costs(token, http.MethodGet, fmt.Sprintf("/api/models/deep/tree/main?recursive=true&cursor=%d", all+1), "", nil); ballast.CodeOf(err) != ballast.CodeInvalid {
+		t.Errorf("a cursor past the end: %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package hub
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/ballast-registry/ballast"
@@ -106,7 +107,7 @@ func (h *Hub) commits(w http.ResponseWriter, r *request) error {
 		}
 	}
 	w.Header().Set(headerTotal, strconv.Itoa(len(log)))
-	page, err := pageOf(h, w, r, "/api/models/"+r.repo+"/commits/"+url.PathEscape(s.Version.Version.String()), log)
+	page, err := pageOf(h, w, r, "/api/models/"+r.repo+"/commits/"+url.PathEscape(s.Version.Version.String()), slices.Values(log))
 	if err != nil {
 		return err
 	}

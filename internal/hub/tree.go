@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"mime"
 	"net/http"
 	"net/url"
@@ -57,38 +58,41 @@ type spot struct {
 	file   *ballast.File
 }
 
-// spots lists a folder by path, a folder before what is in it; recursive lists all that is below. ok is false when
-// there is no such folder.
-func spots(s engine.Snapshot, folder string, recursive bool) (list []spot, ok bool) {
+// spots lists a folder by path, a folder before what is in it; recursive lists all that is below. Folders may be a hundred
+// times as many as files, so they are yielded one by one. ok is false when there is no such folder.
+func spots(s engine.Snapshot, folder string, recursive bool) (list iter.Seq[spot], ok bool) {
 	if folder != "" {
 		folder += "/"
 	}
 	begin, _ := find(s.Files, folder)
-	open := "" // the folder listed last
-	for i := range s.Files[begin:] {
-		f := &s.Files[begin+i]
-		below, within := strings.CutPrefix(f.Path, folder)
-		if !within {
-			break
-		}
-		ok = true
-		depth := strings.Count(below, "/")
-		if !recursive {
-			depth = min(depth, 1)
-		}
-		at := len(folder)
-		for range depth {
-			at += strings.Index(f.Path[at:], "/") + 1
-			if sub := f.Path[:at]; !strings.HasPrefix(open, sub) {
-				open = sub
-				list = append(list, spot{folder: strings.TrimSuffix(sub, "/")})
+	ok = folder == "" || begin < len(s.Files) && strings.HasPrefix(s.Files[begin].Path, folder)
+	return func(yield func(spot) bool) {
+		open := "" // the folder listed last
+		for i := range s.Files[begin:] {
+			f := &s.Files[begin+i]
+			below, within := strings.CutPrefix(f.Path, folder)
+			if !within {
+				return
+			}
+			depth := strings.Count(below, "/")
+			if !recursive {
+				depth = min(depth, 1)
+			}
+			at := len(folder)
+			for range depth {
+				at += strings.Index(f.Path[at:], "/") + 1
+				if sub := f.Path[:at]; !strings.HasPrefix(open, sub) {
+					open = sub
+					if !yield(spot{folder: strings.TrimSuffix(sub, "/")}) {
+						return
+					}
+				}
+			}
+			if (recursive || depth == 0) && !yield(spot{file: f}) {
+				return
 			}
 		}
-		if recursive || depth == 0 {
-			list = append(list, spot{file: f})
-		}
-	}
-	return list, ok || folder == ""
+	}, ok
 }
 
 // entriesAt describes what is at some spots.
@@ -167,23 +171,37 @@ func (h *Hub) next(w http.ResponseWriter, r *request, path, cursor string) {
 	w.Header().Set(headerLink, fmt.Sprintf(`<%s%s?%s>; rel="next"`, h.base(r), path, q.Encode()))
 }
 
-// pageOf cuts a list where the request's cursor begins and its limit ends, and links to what follows.
-func pageOf[T any](h *Hub, w http.ResponseWriter, r *request, path string, list []T) ([]T, error) {
+// pageOf takes from a list what begins where the request's cursor says and ends at its limit, and links to what follows.
+func pageOf[T any](h *Hub, w http.ResponseWriter, r *request, path string, list iter.Seq[T]) ([]T, error) {
 	limit, err := r.limit(maxPage)
 	if err != nil {
 		return nil, err
 	}
 	begin := 0
 	if text := r.URL.Query().Get("cursor"); text != "" {
-		if begin, err = strconv.Atoi(text); err != nil || begin < 0 || begin > len(list) {
-			return nil, ballast.Errorf(ballast.CodeInvalid, "cursor: not one that this list answered")
+		if begin, err = strconv.Atoi(text); err != nil || begin < 0 {
+			return nil, errCursor()
 		}
 	}
-	end := min(begin+limit, len(list))
-	if end < len(list) {
-		h.next(w, r, path, strconv.Itoa(end))
+	page, at := []T{}, 0
+	for item := range list {
+		if len(page) == limit {
+			h.next(w, r, path, strconv.Itoa(at))
+			break
+		}
+		if at >= begin {
+			page = append(page, item)
+		}
+		at++
 	}
-	return append([]T{}, list[begin:end]...), nil
+	if at < begin {
+		return nil, errCursor()
+	}
+	return page, nil
+}
+
+func errCursor() error {
+	return ballast.Errorf(ballast.CodeInvalid, "cursor: not one that this list answered")
 }
 
 // pathsInfo answers what is at some paths; those where nothing is it leaves out.
