@@ -2,14 +2,18 @@ package hub_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/hub"
 )
 
@@ -101,5 +105,50 @@ func TestTreeIsBounded(t *testing.T) {
 	}
 	if _, _, err := r.costs(token, http.MethodGet, fmt.Sprintf("/api/models/deep/tree/main?recursive=true&cursor=%d", all+1), "", nil); ballast.CodeOf(err) != ballast.CodeInvalid {
 		t.Errorf("a cursor past the end: %v", err)
+	}
+}
+
+// counting counts how often a version is looked at.
+type counting struct {
+	*engine.Engine
+	versions int
+}
+
+func (c *counting) Version(ctx context.Context, p engine.Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
+	c.versions++
+	return c.Engine.Version(ctx, p, ref)
+}
+
+// TestRefsLookAtAVersionOnce: an answer about a version holds all its aliases, so that one look for each alias would be quadratic.
+func TestRefsLookAtAVersionOnce(t *testing.T) {
+	c := &counting{}
+	r := newRig(t, func(e *engine.Engine) hub.Service { c.Engine = e; return c }, nil)
+	token := r.token("acme=maintainer")
+	commits := map[string]string{"1": r.publish(token, "tiny:1", ballast.Metadata{}, files("one")), "2": r.publish(token, "tiny:2", ballast.Metadata{}, files("two"))}
+	ref := must(ballast.ParseRef("tiny"))
+	want := []string{"main " + commits["1"]}
+	for i := range 20 {
+		alias, to := fmt.Sprintf("a%02d", i), fmt.Sprint(1+i%2)
+		if _, err := r.SetAlias(t.Context(), r.principal(token), ref.Scope, ref.Name, must(ballast.ParseAlias(alias)), must(ballast.ParseVersion(to)), nil); err != nil {
+			t.Fatal(err)
+		}
+		if to == "1" { // the other will be retired
+			want = append(want, alias+" "+commits[to])
+		}
+	}
+	r.retire(token, "tiny:2")
+	_, body := r.ask(token, http.MethodGet, "/api/models/tiny/refs")
+	var got struct {
+		Branches []struct{ Name, TargetCommit string }
+	}
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	var branches []string
+	for _, b := range got.Branches {
+		branches = append(branches, b.Name+" "+b.TargetCommit)
+	}
+	if !slices.Equal(branches, want) || c.versions != 3 { // main and the two
+		t.Errorf("%d looks for %q", c.versions, branches)
 	}
 }

@@ -52,29 +52,43 @@ func (h *Hub) refs(w http.ResponseWriter, r *request) error {
 		return h.missing(w, r, name, err)
 	}
 	list := refList{[]gitRef{}, []gitRef{}, []gitRef{}, []gitRef{}}
-	branch := func(branch string, ref ballast.Ref) error {
-		v, err := h.service.Version(r.Context(), r.principal, ref)
-		switch ballast.CodeOf(err) {
-		case "":
-			list.Branches = append(list.Branches, gitRef{branch, "refs/heads/" + branch, commitOf(v)})
-		case ballast.CodeNotFound, ballast.CodeRetired:
-		default:
-			return err
+	branch := func(branch, commit string) {
+		if commit != "" {
+			list.Branches = append(list.Branches, gitRef{branch, "refs/heads/" + branch, commit})
 		}
-		return nil
 	}
-	if err := branch("main", ballast.Ref{Name: name}); err != nil {
+	latest, err := h.commitAt(r, ballast.Ref{Name: name})
+	if err != nil {
 		return err
 	}
+	branch("main", latest)
+	commits := map[ballast.Version]string{} // to look at a version costs as much as it has aliases
 	for _, a := range aliases.Aliases {
-		if err := branch(a.Alias.String(), ballast.Ref{Name: name, Alias: a.Alias}); err != nil {
-			return err
+		commit, known := commits[a.Version]
+		if !known {
+			if commit, err = h.commitAt(r, ballast.Ref{Name: name, Alias: a.Alias}); err != nil {
+				return err
+			}
+			commits[a.Version] = commit
 		}
+		branch(a.Alias.String(), commit)
 	}
 	for _, v := range versions {
 		list.Tags = append(list.Tags, gitRef{v.Version.String(), "refs/tags/" + v.Version.String(), commitOf(v)})
 	}
 	return writeJSON(w, http.StatusOK, list)
+}
+
+// commitAt is the commit of what a reference means, or "" when that is not served.
+func (h *Hub) commitAt(r *request, ref ballast.Ref) (string, error) {
+	v, err := h.service.Version(r.Context(), r.principal, ref)
+	switch ballast.CodeOf(err) {
+	case "":
+		return commitOf(v), nil
+	case ballast.CodeNotFound, ballast.CodeRetired:
+		return "", nil
+	}
+	return "", err
 }
 
 // commit is a version as an entry of a model's log.
