@@ -65,7 +65,7 @@ type Engine struct {
 	inspecting, listing                            *semaphore.Weighted // headers being read, to publish and on request
 	copies                                         *semaphore.Weighted // objects that the store copies
 	sourceMemory                                   *semaphore.Weighted // bytes of sources in flight
-	turns                                          *turns              // of imports
+	turns                                          *Turns              // of imports
 	reapBell, releaseBell, reclaimBell, verifyBell bell
 
 	stop context.CancelFunc
@@ -107,7 +107,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 		}
 	}
 	e.copies, e.sourceMemory = semaphore.NewWeighted(int64(e.limits.Copies)), semaphore.NewWeighted(e.limits.SourceMemory)
-	e.turns = newTurns(e.limits.Imports, e.limits.ImportsOfScope)
+	e.turns = NewTurns(int64(e.limits.Imports), int64(e.limits.ImportsOfScope))
 	e.inspecting, e.listing = semaphore.NewWeighted(inspectsAtOnce), semaphore.NewWeighted(listsAtOnce)
 	e.manifests = manifestCache{max: e.limits.ManifestCache}
 	e.ctx, e.stop = context.WithCancel(context.Background())

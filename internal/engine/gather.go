@@ -45,7 +45,7 @@ func (e *Engine) gather(ctx context.Context, u index.Upload) error {
 func (e *Engine) hashedSources(ctx context.Context, u index.Upload) ([]ballast.File, error) {
 	ctx, stop := e.while(ctx, u.ID, ballast.UploadImporting)
 	defer stop()
-	leave, err := e.turns.take(ctx, u.Scope)
+	leave, err := e.turns.Take(ctx, u.Scope, 1)
 	if err != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -9,8 +9,9 @@ import (
 	"github.com/ballast-registry/ballast"
 )
 
-// turns lets so many imports list and hash at once, and so many of one scope, each in the order in which they asked.
-type turns struct {
+// Turns lets so much be under way at once, and so much of one scope, each in the order in which they asked: no scope takes all
+// that there is for all.
+type Turns struct {
 	all   *semaphore.Weighted
 	limit int64 // of one scope
 
@@ -23,31 +24,32 @@ type scopeTurns struct {
 	users int
 }
 
-func newTurns(all, ofOneScope int) *turns {
-	return &turns{all: semaphore.NewWeighted(int64(all)), limit: int64(ofOneScope), scopes: map[ballast.Scope]*scopeTurns{}}
+// NewTurns returns turns of any unit.
+func NewTurns(all, ofOneScope int64) *Turns {
+	return &Turns{all: semaphore.NewWeighted(all), limit: ofOneScope, scopes: map[ballast.Scope]*scopeTurns{}}
 }
 
-// take waits for a turn and returns how to give it back. A scope's own bound comes first, so that those who wait for it
-// keep nobody else waiting.
-func (t *turns) take(ctx context.Context, scope ballast.Scope) (leave func(), err error) {
+// Take waits for n, which is no more than one scope may have, and returns how to give it back. A scope's own bound comes
+// first, so that those who wait for it keep nobody else waiting. Errors: the context's.
+func (t *Turns) Take(ctx context.Context, scope ballast.Scope, n int64) (leave func(), err error) {
 	own := t.enter(scope)
-	if err := own.Acquire(ctx, 1); err != nil {
+	if err := own.Acquire(ctx, n); err != nil {
 		t.exit(scope, own)
 		return nil, err
 	}
-	if err := t.all.Acquire(ctx, 1); err != nil {
-		own.Release(1)
+	if err := t.all.Acquire(ctx, n); err != nil {
+		own.Release(n)
 		t.exit(scope, own)
 		return nil, err
 	}
 	return func() {
-		t.all.Release(1)
-		own.Release(1)
+		t.all.Release(n)
+		own.Release(n)
 		t.exit(scope, own)
 	}, nil
 }
 
-func (t *turns) enter(scope ballast.Scope) *scopeTurns {
+func (t *Turns) enter(scope ballast.Scope) *scopeTurns {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	own := t.scopes[scope]
@@ -59,7 +61,7 @@ func (t *turns) enter(scope ballast.Scope) *scopeTurns {
 	return own
 }
 
-func (t *turns) exit(scope ballast.Scope, own *scopeTurns) {
+func (t *Turns) exit(scope ballast.Scope, own *scopeTurns) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if own.users--; own.users == 0 {

@@ -10,7 +10,10 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
@@ -151,4 +154,53 @@ func TestRefsLookAtAVersionOnce(t *testing.T) {
 	if !slices.Equal(branches, want) || c.versions != 3 { // main and the two
 		t.Errorf("%d looks for %q", c.versions, branches)
 	}
+}
+
+// stuck is a client that reads nothing of a body until it is let go.
+type stuck struct {
+	http.ResponseWriter
+	sending *atomic.Int64
+	let     <-chan struct{}
+}
+
+func (w stuck) Write(p []byte) (int, error) {
+	w.sending.Add(1)
+	<-w.let
+	return w.ResponseWriter.Write(p)
+}
+
+// TestSlowReadersKeepNoOtherScopeWaiting: the bytes that are on their way to clients are bounded, and one scope cannot hold all.
+func TestSlowReadersKeepNoOtherScopeWaiting(t *testing.T) {
+	const most = 16
+	r := newRig(t, nil, nil)
+	large := strings.Repeat("x", engine.MaxContent)
+	for _, scope := range []string{"acme", "evil"} {
+		r.publish(r.token(scope+"=writer"), "tiny:1", ballast.Metadata{}, map[string]string{"large.json": large})
+	}
+	face, slow := hub.New(r.Engine, hub.Options{}), r.principal(r.token("evil=reader"))
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/tiny/resolve/main/large.json", nil)
+	var sending atomic.Int64
+	let := make(chan struct{})
+	var all sync.WaitGroup
+	for range 5 * most {
+		all.Go(func() {
+			if err := face.Serve(stuck{httptest.NewRecorder(), &sending, let}, request, slow); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for had := int64(-1); had != sending.Load() || had == 0; time.Sleep(200 * time.Millisecond) { // until no more come
+		had = sending.Load()
+	}
+	if n := sending.Load(); n != most {
+		t.Errorf("%d are sent to one scope at once, want %d", n, most)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	w := httptest.NewRecorder()
+	if err := face.Serve(w, request.WithContext(ctx), r.principal(r.token("acme=reader"))); err != nil || w.Body.Len() != len(large) {
+		t.Errorf("another scope is sent %d bytes, %v", w.Body.Len(), err)
+	}
+	close(let)
+	all.Wait()
 }

@@ -56,10 +56,11 @@ func isInline(f ballast.File) bool {
 }
 
 func (h *Hub) serveInline(w http.ResponseWriter, r *request, s engine.Snapshot, f ballast.File, etag string) error {
-	if err := h.inline.Acquire(r.Context(), f.Size); err != nil {
+	leave, err := h.inline.Take(r.Context(), r.principal.Home(), f.Size)
+	if err != nil {
 		return err
 	}
-	defer h.inline.Release(f.Size)
+	defer leave()
 	body, err := h.service.Content(r.Context(), r.principal, pinned(s), f.Path)
 	if err != nil {
 		return err

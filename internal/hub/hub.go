@@ -12,8 +12,6 @@ import (
 	"net/url"
 	"strings"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
 )
@@ -43,19 +41,23 @@ type Options struct {
 	PublicURL string
 }
 
-// maxInline bounds the bytes of files that are on their way to clients through the service.
-const maxInline = 64 << 20
+// Bounds of the bytes of files that are on their way to clients through the service. Who reads slowly keeps nobody waiting
+// but its own scope.
+const (
+	maxInline        = 64 << 20
+	maxInlineOfScope = 16 << 20
+)
 
 // Hub is the face. Its methods are those of a guest of the native one.
 type Hub struct {
 	service Service
 	public  string
-	inline  *semaphore.Weighted // bytes
+	inline  *engine.Turns // in bytes
 }
 
 // New returns the face of a service.
 func New(service Service, opt Options) *Hub {
-	return &Hub{service: service, public: strings.TrimRight(opt.PublicURL, "/"), inline: semaphore.NewWeighted(maxInline)}
+	return &Hub{service: service, public: strings.TrimRight(opt.PublicURL, "/"), inline: engine.NewTurns(maxInline, maxInlineOfScope)}
 }
 
 // request is a request that was told which route it takes.
