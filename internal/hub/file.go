@@ -70,6 +70,7 @@ func (h *Hub) serveInline(w http.ResponseWriter, r *request, s engine.Snapshot, 
 	header.Set("Content-Type", "application/octet-stream")
 	if f.Size == 0 && r.Header.Get("Range") != "" {
 		header.Set("Content-Range", "bytes */0") // where the JavaScript client reads the size
+		r.Header.Del("Range")                    // of "bytes=-1" ServeContent makes "bytes 0--1/0"
 	}
 	http.ServeContent(w, r.Request, "", time.Time{}, bytes.NewReader(body))
 	return nil

@@ -48,6 +48,8 @@ func TestWhoSendsTheBytes(t *testing.T) {
 		{"config.json", "bytes=10-", 416, "", "bytes */10"},
 		{"empty.bin", "", 200, "", ""},
 		{"empty.bin", "bytes=0-0", 200, "", "bytes */0"},
+		{"empty.bin", "bytes=-1", 200, "", "bytes */0"},
+		{"empty.bin", "bytes=0-0,-1", 200, "", "bytes */0"},
 		{"limit.json", "bytes=0-0", 206, "x", fmt.Sprintf("bytes 0-0/%d", engine.MaxContent)},
 		{"model.safetensors", "bytes=0-0", 302, "", ""},
 		{"large.json", "", 302, "", ""},
