@@ -40,6 +40,7 @@ func TestHostileRequests(t *testing.T) {
 		"/tiny/resolve/main%00/config.json": 400, "/tiny/resolve/main/%ff": 400, "//tiny/resolve/main/config.json": 404,
 		"/acme::tiny/resolve/main/config.json": 404, "/global::tiny/resolve/main/config.json": 404, "/a/b/c/resolve/main/x": 404, "/tiny/resolve/main": 404,
 		"/api/models/tiny/tree/main?cursor=-1": 400, "/api/models/tiny/tree/main?cursor=99": 400, "/api/models/tiny/tree/main?limit=0": 400,
+		"/api/models?" + strings.Repeat("filter=x&", 33): 400, "/api/models?pipeline_tag=x&" + strings.Repeat("filter=x&", 32): 400,
 		"/api/models?limit=x": 400, "/api/models?cursor=!": 400, "/api/telemetry/x": 404, "/api/models/tiny/tree/main/config.json": 404,
 		"/tiny/resolve/" + strings.Repeat("9", 5000) + "/x": 404,
 	} {

@@ -28,6 +28,9 @@ func (h *Hub) listModels(w http.ResponseWriter, r *request) error {
 	}
 	search := strings.ToLower(q.Get("search"))
 	wanted := append(q["filter"], q["pipeline_tag"]...)
+	if len(wanted) > ballast.MaxFilters {
+		return ballast.Errorf(ballast.CodeInvalid, "%d filters; at most %d", len(wanted), ballast.MaxFilters)
+	}
 	models := []model{}
 	for range maxSearched {
 		page, err := h.service.Models(r.Context(), r.principal, list)
