@@ -229,6 +229,9 @@ type AliasInfo struct {
 	Revision  int64   `json:"revision"`
 }
 
+// MaxAliases bounds the aliases of one name.
+const MaxAliases = 1000
+
 // AliasesPage lists the aliases of a name, sorted.
 type AliasesPage struct {
 	Aliases []AliasInfo `json:"aliases"`

@@ -280,7 +280,7 @@ func showAlias(name ballast.Alias, a index.Alias) ballast.AliasInfo {
 }
 
 // SetAlias points an alias at a ready version. With ifMatch it moves only from that revision, 0 for a new alias.
-// Errors: not_found, denied, precondition.
+// Errors: not_found, denied, precondition; too_large for one alias more than MaxAliases.
 func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, to ballast.Version, ifMatch *int64) (ballast.AliasInfo, error) {
 	scope, err := e.writable(p, scope)
 	if err != nil {

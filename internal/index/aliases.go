@@ -33,7 +33,8 @@ type NamedAlias struct {
 }
 
 // SetAlias points an alias at a ready version of the same name and scope. ifRevision, unless nil, must be the alias's
-// present revision, 0 for one that does not exist; otherwise precondition. Setting it where it points changes nothing.
+// present revision, 0 for one that does not exist; otherwise precondition. Setting it where it points changes nothing. A new
+// one of a name that has MaxAliases is too_large.
 func (x *Index) SetAlias(ctx context.Context, scope ballast.Scope, name ballast.Name, alias ballast.Alias, to ballast.Version, by string, ifRevision *int64) (a Alias, err error) {
 	err = x.update(ctx, failpoint.SetAlias, func(tx Tx) error {
 		ref := ballast.Ref{Scope: scope, Name: name, Version: to}
@@ -58,9 +59,12 @@ func (x *Index) SetAlias(ctx context.Context, scope ballast.Scope, name ballast.
 			return nil
 		}
 		if had {
-			if err := tx.Delete(aliasOfKey(scope, name, old.Version, alias.String())); err != nil {
-				return err
-			}
+			err = tx.Delete(aliasOfKey(scope, name, old.Version, alias.String()))
+		} else {
+			err = roomForAlias(tx, scope, name)
+		}
+		if err != nil {
+			return err
 		}
 		a = Alias{Version: v.Version, UpdatedBy: by, UpdatedAt: ballast.At(x.now()), Revision: old.Revision + 1}
 		return errors.Join(
@@ -70,6 +74,20 @@ func (x *Index) SetAlias(ctx context.Context, scope ballast.Scope, name ballast.
 		)
 	})
 	return a, err
+}
+
+// roomForAlias refuses an alias to a name that has as many as it may: they are shown together, and with each version.
+func roomForAlias(tx Tx, scope ballast.Scope, name ballast.Name) error {
+	n := 0
+	for _, err := range tx.Scan(scopedName(kindAlias, scope, name), nil, false) {
+		if err != nil {
+			return err
+		}
+		if n++; n == ballast.MaxAliases {
+			return ballast.Errorf(ballast.CodeTooLarge, "%s has %d aliases, and can have no more; remove some that are not used", name, n)
+		}
+	}
+	return nil
 }
 
 func matches(alias ballast.Alias, a Alias, ifRevision *int64) error {

@@ -79,6 +79,28 @@ func TestAliasesPointAtReadyVersions(t *testing.T) {
 	})
 }
 
+// TestAliasesOfANameAreBounded: they are listed together and shown with each version. Those that are there go on moving.
+func TestAliasesOfANameAreBounded(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.publish("acme::m::1", "x")
+		w.publish("acme::m::2", "y")
+		w.publish("acme::other::1", "x")
+		for i := range ballast.MaxAliases {
+			_, err := w.setAlias(fmt.Sprintf("a-%d", i), "1", nil)
+			w.ok(err)
+		}
+		_, err := w.setAlias("b", "1", nil)
+		w.want(ballast.CodeTooLarge, err)
+		_, err = w.setAlias("a-7", "2", nil)
+		w.ok(err)
+		_, err = w.SetAlias(w.ctx, acme, name("other"), must(ballast.ParseAlias("b")), version("1"), "ci", nil)
+		w.ok(err)
+		w.ok(w.DeleteAlias(w.ctx, acme, name("m"), must(ballast.ParseAlias("a-8")), "ci", nil))
+		_, err = w.setAlias("b", "1", nil)
+		w.ok(err)
+	})
+}
+
 func TestAliasesAreListed(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		_, err := w.Aliases(w.ctx, reader.Scopes, name("m"))
