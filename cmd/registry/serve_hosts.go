@@ -18,8 +18,8 @@ func warnOfPlain(log *slog.Logger, publicURL string, at net.Addr) {
 		slog.String(attrAddress, at.String()))
 }
 
-// allowedHosts are what a request to an API on loopback may call its host; nil lets any pass. A page in a browser can make
-// a name of its own resolve to 127.0.0.1, and would else speak to the registry as if it had come from it. Behind a proxy
+// allowedHosts are what a request to what listens on loopback may call its host; nil lets any pass. A page in a browser can make
+// a name of its own resolve to 127.0.0.1, and would else speak to the registry, and read its metrics, as if it had come from it. Behind a proxy
 // the name is that of the public URL.
 func allowedHosts(at net.Addr, publicURL string) []string {
 	host, _, _ := net.SplitHostPort(at.String())

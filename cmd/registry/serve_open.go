@@ -249,7 +249,7 @@ func (s *serving) serve(ctx context.Context) error {
 	if s.metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
-		servers[api.NewServer(mux, s.log)] = s.metrics
+		servers[api.NewServer(api.AllowHosts(mux, allowedHosts(s.metrics.Addr(), s.publicURL)), s.log)] = s.metrics
 	}
 	g, running := errgroup.WithContext(ctx)
 	for server, listener := range servers {

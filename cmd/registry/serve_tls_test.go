@@ -160,18 +160,20 @@ func TestStrangeHostsAreRefusedOnLoopback(t *testing.T) {
 	free.Close()
 	s := startService(t, serveCommand(t, t.TempDir(), "--s3-listen", "127.0.0.1:0", "--listen", "localhost:"+port, "--public-url", "http://registry.example:8080"))
 	for host, want := range map[string]int{"localhost:" + port: 200, "127.0.0.1": 200, "[::1]:1": 200, "registry.example:8080": 200, "Registry.Example": 200, "evil.example:" + port: 400, "localhost.evil.example": 400, "169.254.169.254": 400} {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://localhost:"+port+"/healthz", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Host = host
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != want {
-			t.Errorf("%s: %d, want %d", host, resp.StatusCode, want)
+		for _, url := range []string{"http://localhost:" + port + "/healthz", s.after(t, "metrics  ")} {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%s as %s: %d, want %d", url, host, resp.StatusCode, want)
+			}
 		}
 	}
 	s.stop(t)
