@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"runtime"
 	"slices"
 	"strings"
@@ -203,4 +204,22 @@ func TestSlowReadersKeepNoOtherScopeWaiting(t *testing.T) {
 	}
 	close(let)
 	all.Wait()
+}
+
+// TestAPageOfModelsIsBounded: a hundred, whatever limit is asked for, and the rest on further pages.
+func TestAPageOfModelsIsBounded(t *testing.T) {
+	const most, all = 100, 103
+	r := newRig(t, nil, nil)
+	token := r.token("acme=writer")
+	for i := range all {
+		r.publish(token, fmt.Sprintf("m-%d:1", i), ballast.Metadata{}, map[string]string{"empty.txt": ""})
+	}
+	resp, body := r.ask(token, http.MethodGet, "/api/models?limit=1000")
+	if n := strings.Count(body, `"modelId"`); n != most || resp.Header.Get("Link") == "" {
+		t.Errorf("%d models on a page, link %q", n, resp.Header.Get("Link"))
+	}
+	list, err := r.python(token).ListModels(t.Context(), url.Values{"limit": {"1000"}})
+	if err != nil || len(list) != all {
+		t.Errorf("%d models on all pages, %v", len(list), err)
+	}
 }

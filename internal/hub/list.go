@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	standardModels = 100 // of one page
-	maxSearched    = 20  // pages of names that one answer looks through
+	maxModels   = 100 // of one page: each may say 64 KiB of itself
+	maxSearched = 20  // pages of names that one answer looks through
 )
 
 // listModels answers a page of the models that the token reads, by name. A page may be short, even empty, when few of
 // many names match; only a missing link ends the list. What a query sorts by is not looked at.
 func (h *Hub) listModels(w http.ResponseWriter, r *request) error {
 	q := r.URL.Query()
-	limit, err := r.limit(standardModels)
+	limit, err := r.limit(maxModels)
 	if err != nil {
 		return err
 	}
-	list := engine.ListModels{Limit: limit, Cursor: q.Get("cursor")}
+	list := engine.ListModels{Limit: min(limit, maxModels), Cursor: q.Get("cursor")}
 	if author := q.Get("author"); author != "" {
 		list.Prefix = author + "/"
 	}
