@@ -53,7 +53,7 @@ func (c *cache) open(f ballast.File) *os.File {
 }
 
 // keep makes an entry of a part that is proved. The file that the part becomes is read-only if it has to be the entry too.
-func (c *cache) keep(p *part, f ballast.File) error {
+func (c *cache) keep(ctx context.Context, p *part, f ballast.File) error {
 	at := cachePath(f)
 	if entry := c.open(f); entry != nil {
 		return entry.Close()
@@ -74,7 +74,7 @@ func (c *cache) keep(p *part, f ballast.File) error {
 			copied.drop()
 			return nil
 		}
-		if _, err := io.Copy(copied.file, io.NewSectionReader(p.file, 0, f.Size)); err != nil {
+		if _, err := io.Copy(copied.file, &live{ctx, io.NewSectionReader(p.file, 0, f.Size)}); err != nil {
 			copied.drop()
 			return err
 		}
@@ -167,7 +167,7 @@ func (p *pull) takeCached(ctx context.Context, f ballast.File) (taken bool, err 
 		part.drop()
 		return true, nil
 	}
-	if _, err := io.Copy(part.file, hash.NewReader(io.NewSectionReader(entry, 0, f.Size), f.Digest, f.Size)); err != nil {
+	if _, err := io.Copy(part.file, hash.NewReader(&live{ctx, io.NewSectionReader(entry, 0, f.Size)}, f.Digest, f.Size)); err != nil {
 		part.drop()
 		return false, err
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -262,4 +263,19 @@ func TestReserveTakesTheRoom(t *testing.T) {
 	if err := reserve(p.file, 1<<62); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EFBIG) {
 		t.Errorf("4 EiB were reserved: %v", err)
 	}
+}
+
+// A file that cannot be given its name is let go: its part is not held, and another pull goes on with it.
+func TestAFileThatCannotBeSettledIsLetGo(t *testing.T) {
+	_, root := partsFolder(t)
+	p, id := journaled(t, root)
+	p.file.Close()
+	if err := (&pull{root: root}).settle(t.Context(), &arrival{partID: id, part: p}); !errors.Is(err, fs.ErrClosed) {
+		t.Fatalf("settled: %v", err)
+	}
+	again, _, ok := adoptPart(root, p.name, id)
+	if !ok {
+		t.Fatal("its part is still held")
+	}
+	again.drop()
 }

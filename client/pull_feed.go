@@ -169,12 +169,13 @@ func (p *pull) newPart(f ballast.File) (*part, error) {
 func (p *pull) note(text string) { p.o.Progress.tell(Event{Note: text}) }
 
 // settle gives a file that is proved its name, and puts it into the cache.
-func (p *pull) settle(a *arrival) error {
+func (p *pull) settle(ctx context.Context, a *arrival) error {
 	if err := a.part.cut(a.part.file); err != nil {
+		a.part.leave()
 		return err
 	}
 	if p.cache != nil {
-		if err := p.cache.keep(a.part, a.File); err != nil {
+		if err := p.cache.keep(ctx, a.part, a.File); err != nil {
 			p.note(fmt.Sprintf("%q is not kept in the cache: %v", a.Path, err))
 		}
 	}
