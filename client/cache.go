@@ -79,7 +79,7 @@ func (c *cache) keep(ctx context.Context, p *part, f ballast.File) error {
 			return err
 		}
 	}
-	if err := copied.file.Chmod(0o444); err != nil {
+	if err := makeReadOnly(copied.file); err != nil {
 		copied.drop()
 		return err
 	}
@@ -95,7 +95,16 @@ func (c *cache) link(p *part, at string) error {
 	if err != nil {
 		return err
 	}
-	return p.file.Chmod(0o444)
+	return makeReadOnly(p.file)
+}
+
+// makeReadOnly takes away the right to write, and opens the file to nobody to whom the umask closed it.
+func makeReadOnly(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	return file.Chmod(info.Mode().Perm() &^ 0o222)
 }
 
 // sweep removes parts that killed pulls left in a folder of the cache.

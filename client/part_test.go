@@ -279,3 +279,19 @@ func TestAFileThatCannotBeSettledIsLetGo(t *testing.T) {
 	}
 	again.drop()
 }
+
+// An entry of the cache is open to whom the umask opens files, and to nobody else.
+func TestReadOnlyOpensAFileToNobody(t *testing.T) {
+	_, root := partsFolder(t)
+	file, err := root.OpenFile("a", os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := errors.Join(file.Chmod(0o640), makeReadOnly(file)); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := file.Stat(); err != nil || info.Mode().Perm() != 0o440 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
