@@ -504,15 +504,7 @@ func (w *walk) commit(upload string, files []ballast.File) (ballast.VersionInfo,
 	for err == nil && u.Status == ballast.UploadVerifying && w.ctx.Err() == nil {
 		u, err = w.Upload(w.ctx, writer, upload, time.Second)
 	}
-	switch {
-	case err != nil:
-		return ballast.VersionInfo{}, err
-	case u.Error != nil:
-		return ballast.VersionInfo{}, u.Error
-	case u.Result == nil:
-		return ballast.VersionInfo{}, fmt.Errorf("upload is %s", u.Status)
-	}
-	return *u.Result, nil
+	return resultOf(u, err)
 }
 
 // troubled is a bucket that makes the registry take the steps that only trouble calls for: the first re-read of the part
