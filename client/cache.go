@@ -53,7 +53,7 @@ func (c *cache) open(f ballast.File) *os.File {
 }
 
 // keep makes an entry of a part that is proved. The file that the part becomes is read-only if it has to be the entry too.
-func (c *cache) keep(p *part, f ballast.File) error {
+func (c *cache) keep(ctx context.Context, p *part, f ballast.File) error {
 	at := cachePath(f)
 	if entry := c.open(f); entry != nil {
 		return entry.Close()
@@ -74,12 +74,12 @@ func (c *cache) keep(p *part, f ballast.File) error {
 			copied.drop()
 			return nil
 		}
-		if _, err := io.Copy(copied.file, io.NewSectionReader(p.file, 0, f.Size)); err != nil {
+		if _, err := io.Copy(copied.file, &live{ctx, io.NewSectionReader(p.file, 0, f.Size)}); err != nil {
 			copied.drop()
 			return err
 		}
 	}
-	if err := copied.file.Chmod(0o444); err != nil {
+	if err := makeReadOnly(copied.file); err != nil {
 		copied.drop()
 		return err
 	}
@@ -95,7 +95,16 @@ func (c *cache) link(p *part, at string) error {
 	if err != nil {
 		return err
 	}
-	return p.file.Chmod(0o444)
+	return makeReadOnly(p.file)
+}
+
+// makeReadOnly takes away the right to write, and opens the file to nobody to whom the umask closed it.
+func makeReadOnly(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	return file.Chmod(info.Mode().Perm() &^ 0o222)
 }
 
 // sweep removes parts that killed pulls left in a folder of the cache.
@@ -167,7 +176,7 @@ func (p *pull) takeCached(ctx context.Context, f ballast.File) (taken bool, err 
 		part.drop()
 		return true, nil
 	}
-	if _, err := io.Copy(part.file, hash.NewReader(io.NewSectionReader(entry, 0, f.Size), f.Digest, f.Size)); err != nil {
+	if _, err := io.Copy(part.file, hash.NewReader(&live{ctx, io.NewSectionReader(entry, 0, f.Size)}, f.Digest, f.Size)); err != nil {
 		part.drop()
 		return false, err
 	}

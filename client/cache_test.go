@@ -52,7 +52,7 @@ func TestVersionsShareFilesThroughTheCache(t *testing.T) {
 	for _, content := range [][]byte{shared, other, []byte("2")} {
 		info, err := os.Stat(entryOf(dir, content))
 		w.must(err)
-		if got, err := os.ReadFile(entryOf(dir, content)); err != nil || !bytes.Equal(got, content) || info.Mode().Perm() != 0o444 {
+		if got, err := os.ReadFile(entryOf(dir, content)); err != nil || !bytes.Equal(got, content) || info.Mode().Perm()&0o222 != 0 {
 			t.Errorf("an entry of %d bytes holds %d, mode %s, %v", len(content), len(got), info.Mode(), err)
 		}
 	}

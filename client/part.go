@@ -74,7 +74,8 @@ func (p *part) isNamed() bool {
 }
 
 // adoptPart takes over the part at name, which a pull that ended left, with the pieces that had landed. It reports false
-// when that pull lives, or when what it left is of another file or cannot be told.
+// when that pull lives, and when what it left cannot be gone on with: then it is removed, since what is fetched in its place
+// may need its room.
 func adoptPart(root *os.Root, name string, id partID) (p *part, landed []int, ok bool) {
 	info, err := root.Lstat(name)
 	if err != nil || !info.Mode().IsRegular() {
@@ -84,12 +85,17 @@ func adoptPart(root *os.Root, name string, id partID) (p *part, landed []int, ok
 	if p.file, err = root.OpenFile(name, os.O_RDWR, 0); err != nil {
 		return nil, nil, false
 	}
-	if held, err := p.hold(); held && err == nil && (p.lock != nil || time.Since(info.ModTime()) > staleAfter) {
-		landed, ok = p.resume(p.file, id)
+	held, err := p.hold()
+	if !held || err != nil || p.lock == nil && time.Since(info.ModTime()) <= staleAfter {
+		p.close() // it is another's
+		return nil, nil, false
 	}
-	if !ok {
-		_ = p.file.Close() // it is another's, or swept later
-		p.unlock()
+	switch landed, ok, err = p.resume(p.file, id); {
+	case err != nil:
+		p.close() // it is swept later
+		return nil, nil, false
+	case !ok:
+		p.drop()
 		return nil, nil, false
 	}
 	return p, landed, true
@@ -123,7 +129,11 @@ func (p *part) leave() {
 		p.drop()
 		return
 	}
-	_ = p.file.Close() // what could not be written is found out by who goes on
+	p.close() // what could not be written is found out by who goes on
+}
+
+func (p *part) close() {
+	_ = p.file.Close()
 	p.unlock()
 }
 

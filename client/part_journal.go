@@ -40,46 +40,49 @@ func headOf(id partID) []byte {
 
 // begin takes the room for a file and its journal, and writes a journal in which no piece has landed.
 func (j *journal) begin(file *os.File, id partID) error {
-	j.head, j.size = id.Size, id.Size
 	head := headOf(id)
-	if err := reserve(file, j.head+int64(len(head)+id.pieces())); err != nil {
+	if err := reserve(file, id.Size+int64(len(head)+id.pieces())); err != nil {
 		return err
 	}
-	_, err := file.WriteAt(head, j.head)
-	return err
+	if _, err := file.WriteAt(head, id.Size); err != nil {
+		return err
+	}
+	j.head, j.size = id.Size, id.Size
+	return nil
 }
 
-// resume reads the journal that another pull left. ok is false when it is not of this file and layout, or torn.
-func (j *journal) resume(file *os.File, id partID) (landed []int, ok bool) {
+// resume reads the journal that another pull left. ok is false when it is not of this file and layout, or torn; an error says
+// nothing of that.
+func (j *journal) resume(file *os.File, id partID) (landed []int, ok bool, err error) {
 	info, err := file.Stat()
 	if err != nil {
-		return nil, false
+		return nil, false, err
 	}
 	j.head, j.size = id.Size, id.Size
 	head, pieces := headOf(id), id.pieces()
 	if info.Size() == id.Size { // it ended between the cut of its journal and its new name
 		if err := j.begin(file, id); err != nil {
-			return nil, false
+			return nil, false, err
 		}
 		for i := range pieces {
-			if j.note(file, i, true) != nil {
-				return nil, false
+			if err := j.note(file, i, true); err != nil {
+				return nil, false, err
 			}
 			landed = append(landed, i)
 		}
-		return landed, true
+		return landed, true, nil
 	}
 	b := make([]byte, len(head)+pieces)
 	n, _ := file.ReadAt(b, j.head) // a part that cannot be read is of no use either
 	if n != len(b) || info.Size() != j.head+int64(len(b)) || !bytes.Equal(b[:len(head)], head) {
-		return nil, false
+		return nil, false, nil
 	}
 	for i, mark := range b[len(head):] {
 		if mark == 1 {
 			landed = append(landed, i)
 		}
 	}
-	return landed, true
+	return landed, true, nil
 }
 
 // note says that a piece has landed, or that it has not.

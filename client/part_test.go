@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -218,8 +219,8 @@ func TestATornJournalIsNone(t *testing.T) {
 			if _, landed, ok := adoptPart(root, p.name, id); ok {
 				t.Errorf("taken over with %v landed", landed)
 			}
-			if got := named(t, dir); len(got) != 1 {
-				t.Errorf("the folder holds %q", got)
+			if got := named(t, dir); len(got) != 0 {
+				t.Errorf("it keeps its room: the folder holds %q", got)
 			}
 		})
 	}
@@ -231,12 +232,12 @@ func TestATornJournalIsNone(t *testing.T) {
 		for i := range 8 * len(head) {
 			torn := slices.Clone(head)
 			torn[i/8] ^= 1 << (i % 8)
-			file, err := root.OpenFile(name, os.O_RDWR, 0)
+			file, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o666)
 			if err != nil {
 				t.Fatal(err)
 			}
 			_, err = file.WriteAt(torn, id.Size)
-			if err := errors.Join(err, file.Close()); err != nil {
+			if err := errors.Join(err, file.Truncate(id.Size+headSize+int64(id.pieces())), file.Close()); err != nil {
 				t.Fatal(err)
 			}
 			if _, _, ok := adoptPart(root, name, id); ok {
@@ -248,7 +249,7 @@ func TestATornJournalIsNone(t *testing.T) {
 
 // A full disk is told before anything travels, where the file system can tell.
 func TestReserveTakesTheRoom(t *testing.T) {
-	_, root := partsFolder(t)
+	dir, root := partsFolder(t)
 	p := mustPart(t, root, file("a", 1))
 	if err := reserve(p.file, 1<<20); err != nil {
 		t.Fatal(err)
@@ -261,5 +262,42 @@ func TestReserveTakesTheRoom(t *testing.T) {
 	}
 	if err := reserve(p.file, 1<<62); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EFBIG) {
 		t.Errorf("4 EiB were reserved: %v", err)
+	}
+	if err := p.begin(p.file, partID{file("a", 1<<62), newLayout(1<<62, 0)}); err == nil {
+		t.Error("a part of 4 EiB was begun")
+	}
+	if p.leave(); len(named(t, dir)) > 0 {
+		t.Errorf("a part for which there is no room keeps some: %q", named(t, dir))
+	}
+}
+
+// A file that cannot be given its name is let go: its part is not held, and another pull goes on with it.
+func TestAFileThatCannotBeSettledIsLetGo(t *testing.T) {
+	_, root := partsFolder(t)
+	p, id := journaled(t, root)
+	p.file.Close()
+	if err := (&pull{root: root}).settle(t.Context(), &arrival{partID: id, part: p}); !errors.Is(err, fs.ErrClosed) {
+		t.Fatalf("settled: %v", err)
+	}
+	again, _, ok := adoptPart(root, p.name, id)
+	if !ok {
+		t.Fatal("its part is still held")
+	}
+	again.drop()
+}
+
+// An entry of the cache is open to whom the umask opens files, and to nobody else.
+func TestReadOnlyOpensAFileToNobody(t *testing.T) {
+	_, root := partsFolder(t)
+	file, err := root.OpenFile("a", os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := errors.Join(file.Chmod(0o640), makeReadOnly(file)); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := file.Stat(); err != nil || info.Mode().Perm() != 0o440 {
+		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }

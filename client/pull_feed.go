@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"time"
 
@@ -45,10 +46,11 @@ func (p *pull) fetch(ctx context.Context, lacking map[string]ballast.File) error
 	return err
 }
 
-// feed puts the lacking files into the stock, page by page of signed requests, as the workers want them.
+// feed puts the lacking files into the stock, page by page of signed requests, as the workers want them. This list is not the
+// one that was held to the version's digest: each file of that is put in once, and none may be left.
 func (p *pull) feed(ctx context.Context, k *stock, lacking map[string]ballast.File) error {
-	left, at, o := len(lacking), 0, ListFiles{URLs: true, Parts: true}
-	for left > 0 {
+	left, at, o := maps.Clone(lacking), 0, ListFiles{URLs: true, Parts: true}
+	for len(left) > 0 && at < len(p.all) {
 		if err := k.hungry(ctx); err != nil {
 			return err
 		}
@@ -59,19 +61,19 @@ func (p *pull) feed(ctx context.Context, k *stock, lacking map[string]ballast.Fi
 		}
 		var more []*arrival
 		for _, info := range page.Files {
-			if f, ok := lacking[info.Path]; ok && f.Size > 0 {
+			if f, ok := left[info.Path]; ok {
 				more = append(more, newArrival(f, info, p.accessTo(info, now)))
+				delete(left, info.Path)
 			}
 		}
 		k.add(more)
-		left -= len(more)
 		at += len(page.Files)
-		if page.Cursor == "" || page.Cursor == o.Cursor {
+		if page.Cursor == "" || len(page.Files) == 0 {
 			break
 		}
 		o.Cursor = page.Cursor
 	}
-	if left > 0 {
+	if len(left) > 0 {
 		return ballast.Errorf(ballast.CodeInternal, "the registry lists %s differently each time; report this defect", p.ref)
 	}
 	return nil
@@ -167,12 +169,13 @@ func (p *pull) newPart(f ballast.File) (*part, error) {
 func (p *pull) note(text string) { p.o.Progress.tell(Event{Note: text}) }
 
 // settle gives a file that is proved its name, and puts it into the cache.
-func (p *pull) settle(a *arrival) error {
+func (p *pull) settle(ctx context.Context, a *arrival) error {
 	if err := a.part.cut(a.part.file); err != nil {
+		a.part.leave()
 		return err
 	}
 	if p.cache != nil {
-		if err := p.cache.keep(a.part, a.File); err != nil {
+		if err := p.cache.keep(ctx, a.part, a.File); err != nil {
 			p.note(fmt.Sprintf("%q is not kept in the cache: %v", a.Path, err))
 		}
 	}

@@ -49,7 +49,7 @@ func (w *worker) work(ctx context.Context, t task) (err error) {
 		return err
 	}
 	defer w.stock.leave(t.a)
-	return w.p.settle(t.a)
+	return w.p.settle(ctx, t.a)
 }
 
 // open makes the part of a file, or takes over one that an earlier pull left.

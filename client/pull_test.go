@@ -3,7 +3,9 @@ package client_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -129,6 +131,33 @@ func TestAListThatIsNotTheVersionsIsRefused(t *testing.T) {
 			}
 			if got := contents(t, dir); len(got) > 0 {
 				t.Errorf("wrote %q", slices.Collect(maps.Keys(got)))
+			}
+		})
+	}
+}
+
+// The list with the signed requests is another answer than the one that was held to the digest: one that repeats a file, or
+// never ends, must not pass for all of the version.
+func TestAListOfRequestsThatLeavesOutAFileIsRefused(t *testing.T) {
+	w := newWorld(t, testenv.Embedded(t))
+	c := w.as("acme=writer")
+	_, err := w.push(c, folder(t, map[string][]byte{"a": []byte("1"), "b": []byte("2")}), "m", client.PushOptions{})
+	w.must(err)
+	for name, lie := range map[string]func(*ballast.FilesPage){
+		"a file twice": func(p *ballast.FilesPage) { p.Files[1] = p.Files[0] },
+		"endless": func(p *ballast.FilesPage) {
+			p.Files, p.Cursor = slices.Repeat(p.Files[:1], 2), ballast.DigestOf([]byte(p.Cursor)).Encoded()
+		},
+		"empty pages": func(p *ballast.FilesPage) { p.Files, p.Cursor = nil, ballast.DigestOf([]byte(p.Cursor)).Encoded() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer w.registry.Clear()
+			w.registry.Add(func(r *http.Request) bool { return r.URL.Query().Get("urls") == "true" }, -1, editing(lie))
+			dir := t.TempDir()
+			_, err := w.pull(c, "m", dir, client.PullOptions{})
+			wantCode(t, err, ballast.CodeInternal)
+			if _, err := os.Stat(filepath.Join(dir, "b")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("b: %v", err)
 			}
 		})
 	}

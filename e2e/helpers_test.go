@@ -97,14 +97,7 @@ func environment(home string, more ...string) []string {
 // serveCommand is `ballast serve` on a store, with all that the store needs to be accepted.
 func serveCommand(t *testing.T, s *testenv.Store, data string, more ...string) *exec.Cmd {
 	t.Helper()
-	args := []string{"serve", "--data", data, "--listen", "localhost:0", "--metrics-listen", "off",
-		"--s3-endpoint", s.Endpoint, "--s3-bucket", s.Bucket, "--s3-region", s.Region}
-	if !s.OneIdentity {
-		args = append(args, "--s3-put-profile", "put", "--s3-get-profile", "get")
-	}
-	if s.Unsafe {
-		args = append(args, "--allow-unsafe-store")
-	}
+	args := append([]string{"serve", "--data", data, "--listen", "localhost:0", "--metrics-listen", "off"}, s.ServeFlags()...)
 	cmd := exec.CommandContext(t.Context(), testenv.Binary(t), append(args, more...)...)
 	cmd.Env = environment(t.TempDir(), "AWS_SHARED_CREDENTIALS_FILE="+s.Credentials(t))
 	return cmd

@@ -86,6 +86,18 @@ func (s *Store) client(k objstore.Keys) (*minio.Client, error) {
 	})
 }
 
+// ServeFlags are those with which `ballast serve` takes the store; the keys it finds in Credentials.
+func (s *Store) ServeFlags() []string {
+	flags := []string{"--s3-endpoint", s.Endpoint, "--s3-bucket", s.Bucket, "--s3-region", s.Region}
+	if !s.OneIdentity {
+		flags = append(flags, "--s3-put-profile", "put", "--s3-get-profile", "get")
+	}
+	if s.Unsafe {
+		flags = append(flags, "--allow-unsafe-store")
+	}
+	return flags
+}
+
 // Credentials writes keys as a file in the AWS shared-credentials format and returns its path: the profiles default
 // (Service), put and get.
 func (s *Store) Credentials(t testing.TB) string {

@@ -181,10 +181,11 @@ func (p *plain) show(e client.Event) {
 
 // remaining is how long so many bytes take at a rate.
 func remaining(bytes, rate int64) string {
-	if rate <= 0 {
+	const month = 30 * 24 * 60 * 60 // who reads longer ones as an estimate? And a Duration ends at 292 years.
+	if rate <= 0 || bytes < 0 || bytes/rate > month {
 		return ""
 	}
-	return fmt.Sprintf(", %s left", (time.Duration(bytes/rate) * time.Second))
+	return fmt.Sprintf(", %s left", time.Duration(bytes/rate)*time.Second)
 }
 
 // lineEvery is how often --progress=json writes how far a phase is.

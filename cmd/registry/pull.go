@@ -84,7 +84,7 @@ func (a *app) pulled(r client.PullResult) error {
 	err := a.pairs("digest", r.Version.Digest.String(),
 		"files", fmt.Sprintf("%s, %s; %d fetched, %s", count(r.Files, "file"), size(r.Size), r.Fetched, size(r.Bytes)), "cached", cached, "resumed", resumed)
 	if n := len(r.Damaged); n > 0 {
-		a.list(fmt.Sprintf("warning: %s arrived damaged and fetched again; something on the way to the object store changes bytes:", were(n, "range")), r.Damaged)
+		a.list(fmt.Sprintf("warning: fetched %s again that arrived damaged; something on the way from the object store changes bytes:", count(n, "range")), r.Damaged)
 	}
 	if n := len(r.Replaced); n > 0 {
 		fmt.Fprintf(a.stderr, "replaced %s that had other content; --json names them\n", count(n, "file"))
@@ -96,14 +96,6 @@ func (a *app) pulled(r client.PullResult) error {
 		fmt.Fprintf(a.stderr, "left alone %s that the version does not have; --exact removes them\n", count(r.Others, "file"))
 	}
 	return err
-}
-
-// were is a number of things to which something was done.
-func were(n int, thing string) string {
-	if n == 1 {
-		return count(n, thing) + " was"
-	}
-	return count(n, thing) + " were"
 }
 
 // list writes a line and names below it, to stderr.

@@ -95,8 +95,8 @@ func serve(b *testing.B, s *testenv.Store) *registry {
 	b.Helper()
 	r := &registry{store: s, exe: testenv.Binary(b)}
 	data, home := b.TempDir(), b.TempDir()
-	cmd := exec.CommandContext(context.WithoutCancel(b.Context()), r.exe, "serve", "--data", data, "--listen", "localhost:0", "--metrics-listen", "off",
-		"--s3-endpoint", s.Endpoint, "--s3-bucket", s.Bucket, "--s3-region", s.Region, "--s3-put-profile", "put", "--s3-get-profile", "get", "--allow-unsafe-store")
+	cmd := exec.CommandContext(context.WithoutCancel(b.Context()), r.exe, "serve", "--data", data, "--listen", "localhost:0", "--metrics-listen", "off")
+	cmd.Args = append(cmd.Args, s.ServeFlags()...)
 	r.env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true"}
 	cmd.Env = append(r.env, "AWS_SHARED_CREDENTIALS_FILE="+s.Credentials(b))
 	out, err := cmd.StdoutPipe()

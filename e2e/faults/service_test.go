@@ -61,13 +61,7 @@ func serveCommand(t *testing.T, s *testenv.Store, data string, env ...string) *e
 	if s == nil {
 		args = append(args, "--s3-listen", "127.0.0.1:0")
 	} else {
-		args = append(args, "--s3-endpoint", s.Endpoint, "--s3-bucket", s.Bucket, "--s3-region", s.Region)
-		if !s.OneIdentity {
-			args = append(args, "--s3-put-profile", "put", "--s3-get-profile", "get")
-		}
-		if s.Unsafe {
-			args = append(args, "--allow-unsafe-store")
-		}
+		args = append(args, s.ServeFlags()...)
 		if len(env) == 0 {
 			env = []string{"AWS_SHARED_CREDENTIALS_FILE=" + s.Credentials(t)}
 		}

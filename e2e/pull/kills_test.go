@@ -54,7 +54,9 @@ func (w *world) killed(m *testenv.Meter, dir string) bool {
 	check(w.t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	for tick := time.NewTicker(time.Millisecond); ; {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
 		select {
 		case err := <-ended:
 			check(w.t, err)
@@ -79,9 +81,7 @@ func TestForgettingIsNoticed(t *testing.T) {
 		begin := m.Passed.Load()
 		cmd := w.command(pullArgs(dir)...)
 		check(t, cmd.Start())
-		for m.Passed.Load()-begin < w.size*9/10 && cmd.ProcessState == nil {
-			time.Sleep(time.Millisecond)
-		}
+		waitFor(t, func() bool { return m.Passed.Load()-begin >= w.size*9/10 })
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		interruptions++
@@ -94,7 +94,7 @@ func TestForgettingIsNoticed(t *testing.T) {
 	t.Logf("%d bytes passed in %d tries that forgot", m.Passed.Load(), interruptions)
 }
 
-// Two pulls into one folder, of which one is killed: the other is not harmed, and the next goes on with what was left.
+// Two pulls into one folder, of which one is killed: the other is not harmed.
 func TestTwoPullsIntoOneFolder(t *testing.T) {
 	eachStore(t, func(w *world) {
 		dir := w.t.TempDir()

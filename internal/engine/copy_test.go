@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -29,15 +28,7 @@ func (r *rig) copy(t *testing.T, p engine.Principal, from, to string) (ballast.V
 	for err == nil && u.Status == ballast.UploadVerifying {
 		u, err = r.Upload(t.Context(), p, u.ID, time.Minute)
 	}
-	switch {
-	case err != nil:
-		return ballast.VersionInfo{}, err
-	case u.Error != nil:
-		return ballast.VersionInfo{}, u.Error
-	case u.Result == nil:
-		return ballast.VersionInfo{}, fmt.Errorf("upload is %s", u.Status)
-	}
-	return *u.Result, nil
+	return resultOf(u, err)
 }
 
 // described is a version with a file that came in parts, an empty one, and something said of it.

@@ -200,17 +200,7 @@ func TestOldIndexDoesNotKnowAnEnd(t *testing.T) {
 	}
 	r.mustRetire(t, keeper, "m:1")
 	_, cursor := r.feed(t, reader, "")
-	r.Close()
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, old, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	db = must(index.OpenBolt(path, index.BoltOptions{}))
-	t.Cleanup(func() { db.Close() })
-	r = start(t, s, db, options(t, s, db))
-	r.lost = true
+	r = r.startOn(t, path, old)
 	waitFor(t, "the service is not ready", func() bool { return ballast.CodeOf(r.Ready(t.Context())) == ballast.CodeUnavailable })
 	_, _, err = r.Delete(t.Context(), keeper, own("m:1"))
 	wantCode(t, err, ballast.CodeUnavailable)

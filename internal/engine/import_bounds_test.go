@@ -49,11 +49,7 @@ func TestImportsAreBounded(t *testing.T) {
 	})
 	var ids []string
 	for i := range 4 {
-		m, err := r.askImport(t, writer, fmt.Sprintf("inbox:%d", i), fmt.Sprintf("m%d:1", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, m.ID)
+		ids = append(ids, r.mustAskImport(t, i))
 	}
 	_, err := r.askImport(t, writer, "inbox:4", "m4:1")
 	if e := wantCode(t, err, ballast.CodeRateLimited); e.RetryAfter == 0 {
@@ -72,6 +68,16 @@ func TestImportsAreBounded(t *testing.T) {
 	if most.Load() > memory/rangeSize {
 		t.Errorf("%d ranges were in flight, and memory is for %d", most.Load(), memory/rangeSize)
 	}
+}
+
+// mustAskImport begins the import of a numbered folder of the inbox, and returns its id.
+func (r *rig) mustAskImport(t *testing.T, i int) string {
+	t.Helper()
+	m, err := r.askImport(t, writer, fmt.Sprintf("inbox:%d", i), fmt.Sprintf("m%d:1", i))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.ID
 }
 
 // TestImportsTakeTurns: so many of one scope hash at once, in the order in which they came, and keep no other scope waiting.
@@ -95,11 +101,7 @@ func TestImportsTakeTurns(t *testing.T) {
 	})
 	var ids []string
 	for i := range 4 {
-		m, err := r.askImport(t, writer, fmt.Sprintf("inbox:%d", i), fmt.Sprintf("m%d:1", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ids = append(ids, m.ID); i < 2 {
+		if ids = append(ids, r.mustAskImport(t, i)); i < 2 {
 			if key := <-reading; !strings.HasPrefix(key, fmt.Sprintf("tenants/acme/inbox/%d/", i)) {
 				t.Errorf("%s is read instead of %d", key, i)
 			}

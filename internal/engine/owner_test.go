@@ -146,17 +146,7 @@ func TestOldIndexWritesNoRecord(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.mustPush(t, writer, "m:1", small("a"))
-			r.Close()
-			if err := db.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, old, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			db = must(index.OpenBolt(path, index.BoltOptions{}))
-			t.Cleanup(func() { db.Close() })
-			r = start(t, s, db, options(t, s, db))
-			r.lost = true
+			r = r.startOn(t, path, old)
 			records := s.Bucket.(*objstoretest.Mem).Keys("tenants/acme/models/")
 			_, err = r.push(t, writer, label, small("b"))
 			if e := wantCode(t, err, ballast.CodeUnavailable); !strings.Contains(e.Detail, "rebuild") {
@@ -204,6 +194,20 @@ func boltAt(t *testing.T) (*index.Bolt, string) {
 		t.Fatal(err)
 	}
 	return db, path
+}
+
+// startOn ends a service whose index lies at path, and starts it anew on a copy from before: the bucket knows more then.
+func (r *rig) startOn(t *testing.T, path string, copied []byte) *rig {
+	t.Helper()
+	r.Close()
+	if err := errors.Join(r.index.(*index.Bolt).Close(), os.WriteFile(path, copied, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	db := must(index.OpenBolt(path, index.BoltOptions{}))
+	t.Cleanup(func() { db.Close() })
+	again := start(t, r.store, db, options(t, r.store, db))
+	again.lost = true
+	return again
 }
 
 func TestRestartFinishesACommit(t *testing.T) {

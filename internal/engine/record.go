@@ -68,6 +68,31 @@ func recordPath(k ballast.Key, n int) string {
 	return fmt.Sprintf("%s/models/%s/versions/%s/%08d.json", k.Scope.Path(), k.Name.Fold(), k.Version.Fold(), n)
 }
 
+// parseRecordPath reads what recordPath wrote; name and version are folded.
+func parseRecordPath(scope ballast.Scope, key string) (k ballast.Key, n int, ok bool) {
+	rest, ok := strings.CutPrefix(key, scope.Path()+"/models/")
+	if !ok {
+		return k, 0, false
+	}
+	name, tail, ok := strings.Cut(rest, "/versions/")
+	if !ok {
+		return k, 0, false
+	}
+	version, file, _ := strings.Cut(tail, "/")
+	if _, err := fmt.Sscanf(file, "%08d.json", &n); err != nil || n < 1 {
+		return k, 0, false
+	}
+	var err error
+	k.Scope = scope
+	if k.Name, err = ballast.ParseName(name); err != nil {
+		return k, 0, false
+	}
+	if k.Version, err = ballast.ParseVersion(version); err != nil {
+		return k, 0, false
+	}
+	return k, n, recordPath(k, n) == key
+}
+
 // RecordKey signs records, so that what somebody else wrote into the bucket is told from what the registry wrote.
 type RecordKey struct {
 	ID     string

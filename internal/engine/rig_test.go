@@ -238,13 +238,18 @@ func (r *rig) sendBlob(t *testing.T, p engine.Principal, id string, d digest.Dig
 	}
 }
 
-// finish commits and waits until the upload is settled.
+// commit commits and waits until the upload is settled.
 func (r *rig) commit(t *testing.T, p engine.Principal, id string, files []ballast.File, m ballast.Metadata) (ballast.VersionInfo, error) {
 	t.Helper()
 	u, err := r.Commit(t.Context(), p, id, ballast.CommitRequest{Files: files, Metadata: m})
 	for err == nil && u.Status == ballast.UploadVerifying {
 		u, err = r.Upload(t.Context(), p, id, time.Minute)
 	}
+	return resultOf(u, err)
+}
+
+// resultOf is what became of an upload that is settled.
+func resultOf(u ballast.Upload, err error) (ballast.VersionInfo, error) {
 	switch {
 	case err != nil:
 		return ballast.VersionInfo{}, err

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -55,4 +56,40 @@ func (e *Engine) awaitSurvey(ctx context.Context) error {
 			return ballast.Errorf(ballast.CodeUnavailable, "the bucket's records are still being listed after the start; try again")
 		}
 	}
+}
+
+// knowsAll refuses when the bucket holds a version record that the index does not know.
+func (o *owner) knowsAll(ctx context.Context) error {
+	unknown, example := 0, ""
+	for scope, err := range scopesIn(ctx, o.bucket) {
+		if err != nil {
+			return fmt.Errorf("engine: listing the bucket: %w", err)
+		}
+		for obj, err := range o.bucket.List(ctx, scope.Path()+"/models/", "") {
+			if err != nil {
+				return fmt.Errorf("engine: listing the bucket: %w", err)
+			}
+			known, err := o.knows(ctx, scope, obj.Key)
+			if err != nil {
+				return err
+			}
+			if !known {
+				unknown, example = unknown+1, obj.Key
+			}
+		}
+	}
+	if unknown == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d records, %s among them", errBehind, unknown, example)
+}
+
+// knows reports whether the index knows of a record: a version that it has as ready may be retired in the bucket. What is
+// no record's key is nobody's concern here.
+func (o *owner) knows(ctx context.Context, scope ballast.Scope, key string) (bool, error) {
+	k, n, ok := parseRecordPath(scope, key)
+	if !ok {
+		return true, nil
+	}
+	return o.index.KnowsRecord(ctx, k, n)
 }

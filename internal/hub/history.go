@@ -104,7 +104,12 @@ type author struct {
 	User string `json:"user"`
 }
 
-// commits answers the log of a model: the version that is asked for and those below it.
+func logged(v ballast.VersionInfo) commit {
+	return commit{commitOf(v), title(v), v.Metadata.Description, v.CreatedAt, []author{{v.CreatedBy}}}
+}
+
+// commits answers the log of a model: the version that is asked for and those below it. It stands alone when it is none of
+// the highest maxHistory, or a global one under a name that the principal has versions of its own of.
 func (h *Hub) commits(w http.ResponseWriter, r *request) error {
 	s, err := h.snapshot(w, r)
 	if err != nil {
@@ -117,8 +122,11 @@ func (h *Hub) commits(w http.ResponseWriter, r *request) error {
 	log, begun := []commit{}, false
 	for _, v := range versions {
 		if begun = begun || v.Version == s.Version.Version; begun {
-			log = append(log, commit{commitOf(v), title(v), v.Metadata.Description, v.CreatedAt, []author{{v.CreatedBy}}})
+			log = append(log, logged(v))
 		}
+	}
+	if !begun {
+		log = append(log, logged(s.Version))
 	}
 	w.Header().Set(headerTotal, strconv.Itoa(len(log)))
 	page, err := pageOf(h, w, r, "/api/models/"+r.repo+"/commits/"+url.PathEscape(s.Version.Version.String()), slices.Values(log))
