@@ -25,6 +25,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(echoVariable) != "" {
+		if err := echo(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if os.Getenv(bareVariable) != "" {
 		if err := bare(os.Stdin, os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -118,6 +125,11 @@ func cpus(samples []sample) (all []time.Duration) {
 func median[T cmp.Ordered](values []T) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[len(sorted)/2]
+}
+
+// spread is the median, the least and the most.
+func spread(values []float64) [3]float64 {
+	return [3]float64{median(values), slices.Min(values), slices.Max(values)}
 }
 
 // table has a line for each contestant. The ratio is the median of the rounds' own: ballast's time by that of the other.

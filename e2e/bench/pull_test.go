@@ -89,6 +89,9 @@ type registry struct {
 	exe   string
 	env   []string
 	api   *client.Client
+
+	process   process
+	tokenFile string
 }
 
 func serve(b *testing.B, s *testenv.Store) *registry {
@@ -99,6 +102,12 @@ func serve(b *testing.B, s *testenv.Store) *registry {
 	cmd.Args = append(cmd.Args, s.ServeFlags()...)
 	r.env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true"}
 	cmd.Env = append(r.env, "AWS_SHARED_CREDENTIALS_FILE="+s.Credentials(b))
+	logs, err := os.Create(filepath.Join(data, "log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer logs.Close()
+	cmd.Stderr = logs
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -116,8 +125,9 @@ func serve(b *testing.B, s *testenv.Store) *registry {
 			break
 		}
 	}
-	r.env = append(r.env, "BALLAST_URL="+at, "BALLAST_TOKEN_FILE="+filepath.Join(data, "admin.token"))
-	r.api, err = client.New(client.Options{URL: at, TokenSource: client.TokenFile(filepath.Join(data, "admin.token"))})
+	r.tokenFile, r.process = filepath.Join(data, "admin.token"), process{strings.TrimPrefix(at, "http://"), cmd.Process.Pid}
+	r.env = append(r.env, "BALLAST_URL="+at, "BALLAST_TOKEN_FILE="+r.tokenFile)
+	r.api, err = client.New(client.Options{URL: at, TokenSource: client.TokenFile(r.tokenFile)})
 	if err != nil {
 		b.Fatal(err)
 	}
