@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/cache"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -56,16 +58,16 @@ type Engine struct {
 	limits    Limits
 	owner     *owner
 
-	blobs                                          keyLocks            // one at a time for a blob's multipart
-	changed                                        broadcast           // something moved that an upload may wait for
-	reading, copying                               meter[index.BlobID] // bytes re-read and copied so far
-	hashing                                        meter[string]       // bytes of an import that are hashed and not noted yet
-	finishing                                      finishers           // one goroutine a thing that has to be finished
-	manifests                                      manifestCache       // parsed file lists
-	inspecting, listing                            *semaphore.Weighted // headers being read, to publish and on request
-	copies                                         *semaphore.Weighted // objects that the store copies
-	sourceMemory                                   *semaphore.Weighted // bytes of sources in flight
-	turns                                          *Turns              // of imports
+	blobs                                          keyLocks                                   // one at a time for a blob's multipart
+	changed                                        broadcast                                  // something moved that an upload may wait for
+	reading, copying                               meter[index.BlobID]                        // bytes re-read and copied so far
+	hashing                                        meter[string]                              // bytes of an import that are hashed and not noted yet
+	finishing                                      finishers                                  // one goroutine a thing that has to be finished
+	manifests                                      *cache.Cache[index.BlobID, []ballast.File] // parsed file lists, by the bytes of their manifests
+	inspecting, listing                            *semaphore.Weighted                        // headers being read, to publish and on request
+	copies                                         *semaphore.Weighted                        // objects that the store copies
+	sourceMemory                                   *semaphore.Weighted                        // bytes of sources in flight
+	turns                                          *Turns                                     // of imports
 	reapBell, releaseBell, reclaimBell, verifyBell bell
 
 	stop context.CancelFunc
@@ -109,7 +111,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e.copies, e.sourceMemory = semaphore.NewWeighted(int64(e.limits.Copies)), semaphore.NewWeighted(e.limits.SourceMemory)
 	e.turns = NewTurns(int64(e.limits.Imports), int64(e.limits.ImportsOfScope))
 	e.inspecting, e.listing = semaphore.NewWeighted(inspectsAtOnce), semaphore.NewWeighted(listsAtOnce)
-	e.manifests = manifestCache{max: e.limits.ManifestCache}
+	e.manifests = cache.New[index.BlobID, []ballast.File](e.limits.ManifestCache)
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.hurry, e.rush = context.WithCancel(e.ctx)
 	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, sync: e.sync, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify, life: e.ctx}
