@@ -1,12 +1,9 @@
 package objstore
 
 import (
-	"context"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // SetPageSize makes listings page after n entries.
@@ -21,18 +18,18 @@ type unsigner struct {
 	hoist  bool
 }
 
-func (u unsigner) PresignHTTP(ctx context.Context, creds aws.Credentials, r *http.Request, payloadHash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) (string, http.Header, error) {
-	if u.hoist {
-		q := r.URL.Query()
-		q.Set(u.header, r.Header.Get(u.header))
-		r.URL.RawQuery = q.Encode()
+func (u unsigner) presign(creds aws.Credentials, r request, at time.Time) (string, map[string]string) {
+	var left []field
+	for _, h := range r.header {
+		switch {
+		case h.name != u.header:
+			left = append(left, h)
+		case u.hoist:
+			r.query = append(r.query, h)
+		}
 	}
-	r.Header = r.Header.Clone()
-	r.Header.Del(u.header)
-	if u.header == "Content-Length" {
-		r.ContentLength = 0
-	}
-	return u.presigner.PresignHTTP(ctx, creds, r, payloadHash, service, region, at, opts...)
+	r.header = left
+	return u.presigner.presign(creds, r, at)
 }
 
 // SetCopyPartSize makes Copy use parts of n bytes.

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/cache"
 )
 
 // S3 is a Bucket and a Signer over anything that speaks S3.
@@ -34,6 +35,7 @@ type S3 struct {
 	public, private location
 	where           ballast.StoreInfo
 	signer          presigner
+	gets            *cache.Cache[getOf, signedGet]
 	now             func() time.Time
 	page            int32 // entries of a listing's page; 0 leaves it to the store
 	copyPart        int64 // bytes that Copy has the store copy in one request, or more for large objects
@@ -57,7 +59,7 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 	s := &S3{
 		bucket: cfg.Bucket, prefix: cfg.Prefix, region: loaded.Region,
 		service: newIdentity(cfg.Service.String(), loaded),
-		signer:  newV4Signer(), now: cfg.Now, copyPart: copyPartSize,
+		signer:  newV4Signer(), gets: cache.New[getOf, signedGet](maxGetBytes), now: cfg.Now, copyPart: copyPartSize,
 	}
 	if s.now == nil {
 		s.now = time.Now

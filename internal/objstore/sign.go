@@ -10,35 +10,20 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go/encoding/httpbinding"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
 )
 
-const (
-	unsignedPayload = "UNSIGNED-PAYLOAD"
-	// maxSignedLife is the longest that S3 accepts.
-	maxSignedLife = 7 * 24 * time.Hour
-)
-
-// presigner is the part of the SDK's signer that is used.
-type presigner interface {
-	PresignHTTP(ctx context.Context, creds aws.Credentials, r *http.Request, payloadHash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) (string, http.Header, error)
-}
-
-// newV4Signer signs headers as headers: a checksum that moved to the query would be ignored by stores.
-func newV4Signer() *v4.Signer {
-	return v4.NewSigner(func(o *v4.SignerOptions) {
-		o.DisableHeaderHoisting = true
-		o.DisableURIPathEscaping = true // S3 signs the path as it is sent
-	})
-}
+// maxSignedLife is the longest that S3 accepts.
+const maxSignedLife = 7 * 24 * time.Hour
 
 // location is where a bucket is found: scheme, host, and a path that may hold the bucket.
-type location struct{ url url.URL }
+type location struct {
+	url  url.URL
+	host string // as it is signed: without the scheme's own port
+}
 
 func locate(ctx context.Context, cfg Config, region, endpoint string) (location, error) {
 	if endpoint != "" {
@@ -52,16 +37,31 @@ func locate(ctx context.Context, cfg Config, region, endpoint string) (location,
 	if err != nil {
 		return location{}, fmt.Errorf("objstore: bucket %q at %q: %w", cfg.Bucket, endpoint, err)
 	}
-	return location{found.URI}, nil
+	l := location{found.URI, found.URI.Host}
+	if port := l.url.Port(); l.url.Scheme == "http" && port == "80" || l.url.Scheme == "https" && port == "443" {
+		l.host = l.url.Hostname()
+	}
+	return l, nil
 }
 
-// object is the URL of a full key. It escapes what S3 escapes, so that the path is signed as it is sent.
+// object is the URL of a full key.
 func (l location) object(fullKey string) *url.URL {
 	u := l.url
-	base := strings.TrimSuffix(u.EscapedPath(), "/")
-	u.RawPath = base + "/" + httpbinding.EscapePath(fullKey, false)
-	u.Path = strings.TrimSuffix(u.Path, "/") + "/" + fullKey
+	u.RawPath, u.Path = l.path(fullKey), strings.TrimSuffix(u.Path, "/")+"/"+fullKey
 	return &u
+}
+
+// path is the path of a full key. It escapes what S3 escapes, so that the path is signed as it is sent.
+func (l location) path(fullKey string) string {
+	base := strings.TrimSuffix(l.url.EscapedPath(), "/")
+	to := append(append(make([]byte, 0, len(base)+len(fullKey)+16), base...), '/')
+	for i, segment := range strings.Split(fullKey, "/") {
+		if i > 0 {
+			to = append(to, '/')
+		}
+		to = appendEscaped(to, segment)
+	}
+	return string(to)
 }
 
 // SignPut implements Signer.
@@ -73,10 +73,7 @@ func (s *S3) SignPut(ctx context.Context, key string, content digest.Digest, siz
 }
 
 func signPut(key string, content digest.Digest, size int64) signing {
-	r := signing{method: http.MethodPut, key: key, size: size, header: http.Header{}}
-	r.header.Set("If-None-Match", "*")
-	r.header.Set("X-Amz-Checksum-Sha256", ballast.ChecksumHeader(content))
-	return r
+	return signing{method: http.MethodPut, key: key, header: append(bodyHeader(content, size), field{"if-none-match", "*"})}
 }
 
 // SignPart implements Signer.
@@ -88,104 +85,155 @@ func (s *S3) SignPart(ctx context.Context, key, uploadID string, number int, con
 }
 
 func signPart(key, uploadID string, number int, content digest.Digest, size int64) signing {
-	r := signing{method: http.MethodPut, key: key, size: size, header: http.Header{}}
-	r.query = url.Values{"partNumber": {strconv.Itoa(number)}, "uploadId": {uploadID}}
-	r.header.Set("X-Amz-Checksum-Sha256", ballast.ChecksumHeader(content))
-	return r
+	query := []field{{"partNumber", strconv.Itoa(number)}, {"uploadId", uploadID}}
+	return signing{method: http.MethodPut, key: key, query: query, header: bodyHeader(content, size)}
 }
 
-// SignGet implements Signer.
+const checksumHeader = "x-amz-checksum-sha256"
+
+// bodyHeader binds a body. A length of 0 is not signed: nobody sends it.
+func bodyHeader(content digest.Digest, size int64) []field {
+	header := append(make([]field, 0, 3), field{checksumHeader, ballast.ChecksumHeader(content)})
+	if size > 0 {
+		header = append(header, field{"content-length", strconv.FormatInt(size, 10)})
+	}
+	return header
+}
+
+// SignGet implements Signer. A request that was signed is given out again until half its life is over.
 func (s *S3) SignGet(ctx context.Context, key, versionID string, ttl time.Duration) (ballast.SignedRequest, error) {
 	r := signing{method: http.MethodGet, key: key}
 	if versionID != "" {
-		r.query = url.Values{"versionId": {versionID}}
+		r.query = []field{{"versionId", versionID}}
 	}
-	return s.presign(ctx, s.get, s.public, r, ttl)
+	terms, err := s.agree(ctx, s.get, r, ttl)
+	if err != nil {
+		return ballast.SignedRequest{}, err
+	}
+	of := getOf{key, versionID, terms.creds.AccessKeyID, terms.creds.SecretAccessKey, terms.creds.SessionToken, ttl}
+	if held, ok := s.gets.Get(of); ok && held.fresh(s.now()) {
+		return held.request(), nil
+	}
+	req, err := s.sign(s.public, r, terms)
+	if err != nil {
+		return ballast.SignedRequest{}, err
+	}
+	s.gets.Put(of, signedGet{req.URL, terms.at, req.ExpiresAt}, int64(len(req.URL)+len(key)+getOverhead))
+	return req, nil
 }
 
-// signing is a request to be signed. The SDK signs its length when it is over 0.
+// getOf is all that a signed GET depends on but the time. The session is in it, so that no URL outlives the rotation of
+// what signed it.
+type getOf struct {
+	key, versionID      string
+	id, secret, session string
+	ttl                 time.Duration
+}
+
+// signedGet is a GET that was signed.
+type signedGet struct {
+	url     string
+	at      time.Time
+	expires ballast.Time
+}
+
+// Bounds of the signed GETs that are kept, in bytes of memory.
+const (
+	maxGetBytes = 8 << 20
+	getOverhead = 400 // of one, beside its texts
+)
+
+// fresh reports whether half of the life is left or more. A clock that was set back before the signature makes none fresh.
+func (g signedGet) fresh(now time.Time) bool {
+	return !now.Before(g.at) && now.Sub(g.at) < g.expires.Sub(g.at)/2
+}
+
+func (g signedGet) request() ballast.SignedRequest {
+	return ballast.SignedRequest{Method: http.MethodGet, URL: g.url, Headers: map[string]string{}, ExpiresAt: g.expires}
+}
+
+// signing is a request to be signed.
 type signing struct {
-	method, key string
-	query       url.Values
-	header      http.Header
-	size        int64
+	method, key   string
+	query, header []field
+}
+
+// terms are what a signature stands on: whose it is, from when, and for how many seconds.
+type terms struct {
+	creds   aws.Credentials
+	at      time.Time
+	seconds int64
+}
+
+// agree finds the credentials, which may end a request's life before its time.
+func (s *S3) agree(ctx context.Context, id *identity, r signing, ttl time.Duration) (t terms, err error) {
+	if err := s.check(r.key); err != nil {
+		return t, err
+	}
+	ttl = min(ttl, maxSignedLife)
+	if t.creds, err = id.credentials(ctx, ttl); err != nil {
+		return t, s.wrap("sign", r.key, classify(ctx, err))
+	}
+	t.at = s.now().UTC().Truncate(time.Second) // the signature's own precision
+	expires := t.at.Add(ttl)
+	if t.creds.CanExpire && t.creds.Expires.Before(expires) {
+		expires = t.creds.Expires
+	}
+	if t.seconds = int64(expires.Sub(t.at) / time.Second); t.seconds < 1 {
+		return t, fmt.Errorf("objstore: sign %q: %w: no life is left in the credentials of %s, or in the request", r.key, ErrUnavailable, id.name)
+	}
+	return t, nil
 }
 
 func (s *S3) presign(ctx context.Context, id *identity, at location, r signing, ttl time.Duration) (ballast.SignedRequest, error) {
-	if err := s.check(r.key); err != nil {
+	terms, err := s.agree(ctx, id, r, ttl)
+	if err != nil {
 		return ballast.SignedRequest{}, err
 	}
-	ttl = min(ttl, maxSignedLife)
-	creds, err := id.credentials(ctx, ttl)
-	if err != nil {
-		return ballast.SignedRequest{}, s.wrap("sign", r.key, classify(ctx, err))
-	}
-	now := s.now().UTC().Truncate(time.Second) // the signature's own precision
-	expires := now.Add(ttl)
-	if creds.CanExpire && creds.Expires.Before(expires) {
-		expires = creds.Expires
-	}
-	life := expires.Sub(now) / time.Second
-	if life < 1 {
-		return ballast.SignedRequest{}, fmt.Errorf("objstore: sign %q: %w: no life is left in the credentials of %s, or in the request", r.key, ErrUnavailable, id.name)
-	}
-	request := r.request(ctx, at.object(s.prefix+r.key), int(life))
-	signed, headers, err := s.signer.PresignHTTP(ctx, creds, request, unsignedPayload, "s3", s.region, now)
-	if err != nil {
-		return ballast.SignedRequest{}, s.wrap("sign", r.key, err)
-	}
+	return s.sign(at, r, terms)
+}
+
+func (s *S3) sign(at location, r signing, t terms) (ballast.SignedRequest, error) {
+	signed, headers := s.signer.presign(t.creds, request{
+		method: r.method, region: s.region, at: at, path: at.path(s.prefix + r.key), query: r.query, header: r.header, seconds: t.seconds,
+	}, t.at)
 	if err := r.binds(signed, headers); err != nil {
 		return ballast.SignedRequest{}, s.wrap("sign", r.key, err)
 	}
 	return ballast.SignedRequest{
-		Method: r.method, URL: signed, Headers: toSend(headers), ExpiresAt: ballast.At(now.Add(life * time.Second)),
+		Method: r.method, URL: signed, Headers: headers, ExpiresAt: ballast.At(t.at.Add(time.Duration(t.seconds) * time.Second)),
 	}, nil
 }
 
-func (r signing) request(ctx context.Context, u *url.URL, seconds int) *http.Request {
-	query := url.Values{"X-Amz-Expires": {strconv.Itoa(seconds)}}
-	for name, values := range r.query {
-		query[name] = values
-	}
-	u.RawQuery = query.Encode()
-	header := r.header
-	if header == nil {
-		header = http.Header{}
-	}
-	return (&http.Request{Method: r.method, URL: u, Host: u.Host, Header: header, ContentLength: r.size}).WithContext(ctx)
-}
-
-// binds refuses a signature that leaves a client free to send other bytes than it declared: every header of r, and the
-// length of a body, must be signed as a header, and no checksum may have moved to the query. The SDK's defaults on this
-// have changed before, and stores answer 200 to what they then do not check.
-func (r signing) binds(signedURL string, signed http.Header) error {
-	for name := range r.header {
-		if signed.Get(name) != r.header.Get(name) {
-			return fmt.Errorf("objstore: the signer left out %s", name)
-		}
-	}
-	if r.size > 0 && signed.Get("Content-Length") != strconv.FormatInt(r.size, 10) {
-		return fmt.Errorf("objstore: the signer left out Content-Length")
-	}
-	u, err := url.Parse(signedURL)
-	if err != nil {
-		return err
-	}
-	for name := range u.Query() {
+// binds refuses a signature that leaves a client free to send other bytes than it declared: every header of r must be
+// signed as a header, and say so in the URL, and no checksum may have moved to the query. Stores answer 200 to what they
+// then do not check.
+func (r signing) binds(signedURL string, signed map[string]string) error {
+	_, query, _ := strings.Cut(signedURL, "?")
+	var names string
+	for param := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(param, "=")
 		if strings.Contains(strings.ToLower(name), "checksum") {
 			return fmt.Errorf("objstore: the signer put %s into the query", name)
+		}
+		if name == "X-Amz-SignedHeaders" {
+			names = value
+		}
+	}
+	for _, h := range r.header {
+		if value, ok := signed[h.name]; !ok || value != h.value || !holdsName(names, h.name) {
+			return fmt.Errorf("objstore: the signer left out %s", h.name)
 		}
 	}
 	return nil
 }
 
-// toSend is what the client sends: every signed header but the host, which its URL says.
-func toSend(signed http.Header) map[string]string {
-	headers := make(map[string]string, len(signed))
-	for name, values := range signed {
-		if name != "Host" {
-			headers[strings.ToLower(name)] = strings.Join(values, ",")
+// holdsName reports whether a list of header names holds one; between them stands an escaped semicolon.
+func holdsName(names, name string) bool {
+	for n := range strings.SplitSeq(names, "%3B") {
+		if n == name {
+			return true
 		}
 	}
-	return headers
+	return false
 }
