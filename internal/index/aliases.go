@@ -148,10 +148,31 @@ func (x *Index) Aliases(ctx context.Context, scopes []ballast.Scope, name ballas
 	return all, err
 }
 
-// AliasesOf lists the aliases that point at each of some versions, sorted.
+// AliasesOf lists the aliases that point at each of some versions, sorted. The lists are shared: they are not to be changed.
 func (x *Index) AliasesOf(ctx context.Context, versions []Version) (of [][]ballast.Alias, err error) {
+	if len(versions) != 1 {
+		of, _, err = x.aliasesOf(ctx, versions)
+		return of, err
+	}
+	one, err := x.reads.aliases.get(versions[0].Key(), func() ([]ballast.Alias, bool, error) {
+		of, whole, err := x.aliasesOf(ctx, versions)
+		if err != nil {
+			return nil, false, err
+		}
+		return of[0], whole, nil
+	})
+	return [][]ballast.Alias{one}, err
+}
+
+// aliasesOf also says whether it passed over none.
+func (x *Index) aliasesOf(ctx context.Context, versions []Version) (of [][]ballast.Alias, whole bool, err error) {
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
-		of = make([][]ballast.Alias, len(versions))
+		of, whole = make([][]ballast.Alias, len(versions)), true
+		pass := skip
+		skip = func(key []byte, err error) error {
+			whole = false
+			return pass(key, err)
+		}
 		for i, v := range versions {
 			prefix := aliasOfKey(v.Scope, v.Name, v.Version)
 			found, err := readableKeys(tx, prefix, skip)
@@ -169,5 +190,5 @@ func (x *Index) AliasesOf(ctx context.Context, versions []Version) (of [][]balla
 		}
 		return nil
 	})
-	return of, err
+	return of, whole, err
 }

@@ -245,11 +245,13 @@ func (x *Index) Reclaiming(ctx context.Context, after BlobID, limit int) (ids []
 
 // Blob returns what is known of a blob; an unknown one is BlobAbsent.
 func (x *Index) Blob(ctx context.Context, id BlobID) (Blob, error) {
-	b, err := x.Blobs(ctx, id.Scope, []digest.Digest{id.Digest})
-	if err != nil {
-		return Blob{}, err
-	}
-	return b[0], nil
+	return x.reads.blobs.get(id, func() (b Blob, found bool, err error) {
+		err = x.store.View(ctx, func(tx Tx) (err error) {
+			b, found, err = recallAt[Blob](x, tx, blobKey(kindBlob, id.Scope, id.Digest))
+			return err
+		})
+		return b, found, err
+	})
 }
 
 // Blobs returns what is known of several blobs of one scope, in their order.

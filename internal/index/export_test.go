@@ -105,7 +105,7 @@ func ByDigestKey(k ballast.Key, d digest.Digest) []byte {
 }
 
 // Bare is an Index on a store as it is, without migrations.
-func Bare(s Store) *Index { return &Index{store: s} }
+func Bare(s Store) *Index { return newIndex(s) }
 
 // Migrations are the names in the ledger.
 func (x *Index) Migrations(ctx context.Context) (ledger []string, err error) {

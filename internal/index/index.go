@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/ballast-registry/ballast/internal/cache"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
@@ -16,16 +17,20 @@ import (
 // transactions: each is atomic, and those that change something check the state they change in the same transaction.
 // Refusals are *ballast.Error; anything else is a fault of the store.
 type Index struct {
-	store  Store
+	store  *quietStore
 	now    func() time.Time
 	run    string // tells this Index from those that had the store before
 	damage func(ctx context.Context, key []byte, err error)
 	scan   int // what one page of a filtered list looks at
+
+	decoded *cache.Cache[string, decodedItem]
+	reads   reads
 }
 
 // Open runs the migrations that a store lacks. The Index takes over the store; now is the clock.
 func Open(ctx context.Context, store Store, now func() time.Time, options ...Option) (*Index, error) {
-	x := &Index{store: store, now: now, run: uuid.NewString(), damage: func(context.Context, []byte, error) {}, scan: maxScanned}
+	x := newIndex(store)
+	x.now, x.run, x.damage, x.scan = now, uuid.NewString(), func(context.Context, []byte, error) {}, maxScanned
 	for _, set := range options {
 		set(x)
 	}
@@ -33,6 +38,11 @@ func Open(ctx context.Context, store Store, now func() time.Time, options ...Opt
 		return nil, err
 	}
 	return x, nil
+}
+
+func newIndex(store Store) *Index {
+	quiet := &quietStore{Store: store}
+	return &Index{store: quiet, decoded: newDecoded(), reads: newReads(quiet)}
 }
 
 // Close closes the store.

@@ -25,28 +25,42 @@ var errElsewhere = errors.New("index: not in this scope")
 // version or digest goes on to the next scope only when the own name never had it.
 //
 // Errors: not_found, the same for absent and invisible; retired, naming the version or its base; integrity for a
-// version whose bytes were lost.
-func (x *Index) Resolve(ctx context.Context, l Lookup, ref ballast.Ref) (v Version, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		f, err := resolve(tx, l, ref)
-		if err != nil {
+// version whose bytes were lost. What the version's metadata points at is shared: it is not to be changed.
+func (x *Index) Resolve(ctx context.Context, l Lookup, ref ballast.Ref) (Version, error) {
+	return ask(x.reads.versions, l, ref, func() (v Version, ready bool, err error) {
+		err = x.store.View(ctx, func(tx Tx) error {
+			f, err := resolve(tx, l, ref)
+			if err != nil {
+				return err
+			}
+			v, err = recall[Version](x, f.item.Key, f.item.Value)
 			return err
-		}
-		v, err = f.version()
-		return err
+		})
+		return v, v.Status == ballast.StatusReady, err
 	})
-	return v, err
 }
 
 // ResolveHead is Resolve for who needs to know no more than where the bytes are.
-func (x *Index) ResolveHead(ctx context.Context, l Lookup, ref ballast.Ref) (h Head, err error) {
-	err = x.store.View(ctx, func(tx Tx) error {
-		f, err := resolve(tx, l, ref)
-		h = f.Head
-		h.base = nil // bytes of the transaction
-		return err
+func (x *Index) ResolveHead(ctx context.Context, l Lookup, ref ballast.Ref) (Head, error) {
+	return ask(x.reads.heads, l, ref, func() (h Head, ready bool, err error) {
+		err = x.store.View(ctx, func(tx Tx) error {
+			f, err := resolve(tx, l, ref)
+			h = f.Head
+			h.base = nil // bytes of the transaction
+			return err
+		})
+		return h, h.Status == ballast.StatusReady, err
 	})
-	return h, err
+}
+
+// ask gets the answer to a question, as far as that can be kept.
+func ask[T any](from answers[question, T], l Lookup, ref ballast.Ref, read func() (T, bool, error)) (T, error) {
+	q, ok := questionOf(l, ref)
+	if !ok {
+		v, _, err := read()
+		return v, err
+	}
+	return from.get(q, read)
 }
 
 func resolve(tx Tx, l Lookup, ref ballast.Ref) (found, error) {

@@ -33,13 +33,16 @@ func (x *Index) PutToken(ctx context.Context, t Token) error {
 	})
 }
 
-// Token returns a token by its id; ok is false when there is none.
+// Token returns a token by its id; ok is false when there is none. Its grants are shared: they are not to be changed.
 func (x *Index) Token(ctx context.Context, id string) (t Token, ok bool, err error) {
-	err = x.store.View(ctx, func(tx Tx) (err error) {
-		t, ok, err = lookup[Token](tx, key(kindToken, id))
-		return err
+	t, err = x.reads.tokens.get(id, func() (t Token, found bool, err error) {
+		err = x.store.View(ctx, func(tx Tx) (err error) {
+			t, found, err = recallAt[Token](x, tx, key(kindToken, id))
+			return err
+		})
+		return t, found, err
 	})
-	return t, ok, err
+	return t, t.ID != "", err
 }
 
 // Tokens lists the tokens that see admits, by id, at most limit. next is what to pass as after for the following page.
