@@ -37,6 +37,8 @@ const (
 	attrCode      = "code"
 	attrError     = "error"
 	attrStack     = "stack"
+
+	maxAttrs = 12 // of one line
 )
 
 const headerRequestID = "X-Request-Id"
@@ -65,8 +67,9 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			s.refuse(c, problemOf(err))
 		}
 		took := time.Since(start)
-		s.metrics.observe(s.template(c), c.Request().Method, c.Response().Status, took)
-		s.logAccess(c, err, took)
+		route := s.template(c)
+		s.metrics.observe(route, c.Request().Method, c.Response().Status, took)
+		s.logAccess(c, route, err, took)
 		return nil
 	}
 }
@@ -130,18 +133,18 @@ func guard(next echo.HandlerFunc, c echo.Context) (err error) {
 }
 
 // logAccess writes one line a request. Queries are left out, since that of a signed URL is a credential.
-func (s *server) logAccess(c echo.Context, err error, took time.Duration) {
+func (s *server) logAccess(c echo.Context, route string, err error, took time.Duration) {
 	r, w := c.Request(), c.Response()
-	attrs := []slog.Attr{
+	attrs := append(make([]slog.Attr, 0, maxAttrs),
 		slog.String(attrMethod, r.Method),
-		slog.String(attrRoute, s.template(c)),
+		slog.String(attrRoute, route),
 		slog.String(attrPath, r.URL.Path),
 		slog.Int(attrStatus, w.Status),
 		slog.Int64(attrBytes, w.Size),
 		slog.Duration(attrTook, took),
 		slog.String(attrRequestID, c.Get(keyRequestID).(string)),
 		slog.String(attrRemote, remoteHost(r)),
-	}
+	)
 	if p := principalOf(c); p.ID != "" {
 		attrs = append(attrs, slog.String(attrPrincipal, p.ID))
 	}

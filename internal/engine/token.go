@@ -25,8 +25,6 @@ const (
 	base62        = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-var tokenPattern = regexp.MustCompile(`^bal_[0-9A-Za-z]{10}_[0-9A-Za-z]{46}$`)
-
 func newToken() (id, token string, err error) {
 	if id, err = randomText(tokenIDLen); err != nil {
 		return "", "", err
@@ -63,11 +61,21 @@ func checksum(body string) string {
 
 // tokenID returns the id of a well-formed token.
 func tokenID(token string) (string, bool) {
-	if !tokenPattern.MatchString(token) {
+	id, secret, ok := strings.Cut(strings.TrimPrefix(token, tokenPrefix), "_")
+	if !ok || !strings.HasPrefix(token, tokenPrefix) || len(id) != tokenIDLen || len(secret) != tokenSecret+tokenChecksum || !isBase62(id) || !isBase62(secret) {
 		return "", false
 	}
 	body := token[:len(token)-tokenChecksum]
-	return token[len(tokenPrefix) : len(tokenPrefix)+tokenIDLen], checksum(body) == token[len(body):]
+	return id, checksum(body) == token[len(body):]
+}
+
+func isBase62(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !('0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 func hashToken(token string) []byte {
