@@ -67,6 +67,8 @@ type Engine struct {
 	inspecting, listing                            *semaphore.Weighted                        // headers being read, to publish and on request
 	copies                                         *semaphore.Weighted                        // objects that the store copies
 	sourceMemory                                   *semaphore.Weighted                        // bytes of sources in flight
+	verifyMemory                                   *semaphore.Weighted                        // bytes of objects in flight that are re-read
+	buffers                                        buffers                                    // of ranges in flight
 	turns                                          *Turns                                     // of imports
 	reapBell, releaseBell, reclaimBell, verifyBell bell
 
@@ -109,6 +111,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 		}
 	}
 	e.copies, e.sourceMemory = semaphore.NewWeighted(int64(e.limits.Copies)), semaphore.NewWeighted(e.limits.SourceMemory)
+	e.verifyMemory, e.buffers.size = semaphore.NewWeighted(e.limits.VerifyMemory), e.limits.VerifyRange
 	e.turns = NewTurns(int64(e.limits.Imports), int64(e.limits.ImportsOfScope))
 	e.inspecting, e.listing = semaphore.NewWeighted(inspectsAtOnce), semaphore.NewWeighted(listsAtOnce)
 	e.manifests = cache.New[index.BlobID, []ballast.File](e.limits.ManifestCache)

@@ -21,7 +21,8 @@ type Limits struct {
 	ReclaimRetry  time.Duration // pause between tries to remove an object
 	VerifyWorkers int           // objects re-read side by side
 	VerifyRanges  int           // ranges of one object in flight
-	VerifyRange   int64         // bytes of one range; memory is workers × ranges × this
+	VerifyRange   int64         // bytes of one range
+	VerifyMemory  int64         // bytes of the ranges in flight of all objects that are re-read; at least one VerifyRange
 	ManifestCache int64         // bytes of manifests kept parsed
 	EventLife     time.Duration // how long events are kept
 
@@ -38,7 +39,7 @@ func DefaultLimits() Limits {
 		PutURLLife: time.Hour, GetURLLife: time.Hour, Lease: 15 * time.Minute, Grace: 24 * time.Hour,
 		FenceAge: 15 * time.Second, TakeOverWait: 60 * time.Second, RecordTimeout: 30 * time.Second,
 		CommitWait: 10 * time.Second, VerifyLease: time.Minute, VerifyRetry: 10 * time.Second, ReclaimRetry: 2 * time.Second,
-		VerifyWorkers: 2, VerifyRanges: 4, VerifyRange: 4 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour,
+		VerifyWorkers: 4, VerifyRanges: 4, VerifyRange: 4 << 20, VerifyMemory: 32 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour,
 		SourceMemory: 32 << 20, Imports: 8, ImportsOfScope: 2, OpenImports: 32, Copies: 16,
 	}
 }
@@ -52,7 +53,7 @@ func (l Limits) withDefaults() Limits {
 		CommitWait: cmp.Or(l.CommitWait, d.CommitWait), VerifyLease: cmp.Or(l.VerifyLease, d.VerifyLease),
 		VerifyRetry: cmp.Or(l.VerifyRetry, d.VerifyRetry), ReclaimRetry: cmp.Or(l.ReclaimRetry, d.ReclaimRetry),
 		VerifyWorkers: cmp.Or(l.VerifyWorkers, d.VerifyWorkers), VerifyRanges: cmp.Or(l.VerifyRanges, d.VerifyRanges),
-		VerifyRange: cmp.Or(l.VerifyRange, d.VerifyRange), ManifestCache: cmp.Or(l.ManifestCache, d.ManifestCache),
+		VerifyRange: cmp.Or(l.VerifyRange, d.VerifyRange), VerifyMemory: cmp.Or(l.VerifyMemory, d.VerifyMemory), ManifestCache: cmp.Or(l.ManifestCache, d.ManifestCache),
 		EventLife: cmp.Or(l.EventLife, d.EventLife), SourceMemory: cmp.Or(l.SourceMemory, d.SourceMemory), Imports: cmp.Or(l.Imports, d.Imports),
 		ImportsOfScope: cmp.Or(l.ImportsOfScope, d.ImportsOfScope), OpenImports: cmp.Or(l.OpenImports, d.OpenImports), Copies: cmp.Or(l.Copies, d.Copies),
 	}
@@ -70,6 +71,8 @@ func (l Limits) check() error {
 		return fmt.Errorf("engine: a take-over must wait longer than %s, the fence's age and a record's time-out together", l.FenceAge+l.RecordTimeout)
 	case l.SourceMemory < l.VerifyRange:
 		return fmt.Errorf("engine: %d bytes for the sources of imports do not hold one range of %d", l.SourceMemory, l.VerifyRange)
+	case l.VerifyMemory < l.VerifyRange:
+		return fmt.Errorf("engine: %d bytes for the objects that are re-read do not hold one range of %d", l.VerifyMemory, l.VerifyRange)
 	case max(l.PutURLLife, l.GetURLLife) > 7*24*time.Hour:
 		return fmt.Errorf("engine: a signed URL lives 7 days at most")
 	}

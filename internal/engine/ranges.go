@@ -21,7 +21,7 @@ type ranged struct {
 	of     objstore.ReadOptions // which object it must be
 	size   int64                // bytes
 	seen   func(bytes int64)    // told how many bytes are hashed; it may be nil
-	memory *semaphore.Weighted  // of bytes, that the ranges in flight take from; nil: their number is bounded already
+	memory *semaphore.Weighted  // of bytes, that the ranges in flight take from
 }
 
 // rangeRead is a range that was read.
@@ -50,7 +50,7 @@ func (e *Engine) hashRanges(ctx context.Context, h hasher, r ranged) error {
 	defer func() {
 		cancel()
 		for result := range results { // what is in flight gives back its memory
-			r.release(<-result)
+			e.drop(r, <-result)
 		}
 	}()
 	go e.readAhead(ctx, r, results)
@@ -63,7 +63,7 @@ func (e *Engine) hashRanges(ctx context.Context, h hasher, r ranged) error {
 		if got.err == nil {
 			_, got.err = h.Write(got.data)
 		}
-		r.release(got)
+		e.drop(r, got)
 		if got.err != nil {
 			return got.err
 		}
@@ -80,12 +80,12 @@ func (e *Engine) readAhead(ctx context.Context, r ranged, results chan<- chan ra
 	defer close(results)
 	for offset := int64(0); offset < r.size && ctx.Err() == nil; offset += e.limits.VerifyRange {
 		length := min(e.limits.VerifyRange, r.size-offset)
-		if r.memory != nil && r.memory.Acquire(ctx, length) != nil {
+		if r.memory.Acquire(ctx, length) != nil {
 			return
 		}
 		result := make(chan rangeRead, 1)
 		go func() {
-			got := rangeRead{data: make([]byte, length)}
+			got := rangeRead{data: e.buffers.take(length)}
 			got.err = r.read(ctx, offset, got.data)
 			result <- got
 		}()
@@ -93,9 +93,31 @@ func (e *Engine) readAhead(ctx context.Context, r ranged, results chan<- chan ra
 	}
 }
 
-func (r ranged) release(got rangeRead) {
-	if r.memory != nil {
-		r.memory.Release(int64(len(got.data)))
+// drop gives back what a range held.
+func (e *Engine) drop(r ranged, got rangeRead) {
+	e.buffers.give(got.data)
+	r.memory.Release(int64(len(got.data)))
+}
+
+// buffers of whole ranges are used again, since a fresh one of some megabytes costs a tenth of hashing it. Those that
+// nobody uses are the garbage collector's after a while.
+type buffers struct {
+	pool sync.Pool // of *[]byte
+	size int64     // of each, in bytes
+}
+
+func (b *buffers) take(length int64) []byte {
+	if length == b.size {
+		if held, ok := b.pool.Get().(*[]byte); ok {
+			return *held
+		}
+	}
+	return make([]byte, length)
+}
+
+func (b *buffers) give(buffer []byte) {
+	if int64(len(buffer)) == b.size {
+		b.pool.Put(&buffer)
 	}
 }
 

@@ -119,6 +119,6 @@ func (e *Engine) reread(ctx context.Context, id index.BlobID, b index.Blob) (*ha
 	h := hash.NewChain(linkSize(b))
 	return h, e.hashRanges(ctx, h, ranged{
 		bucket: e.bucket, key: ballast.BlobKey(id.Scope, id.Digest), of: objstore.ReadOptions{IfMatch: b.ETag, VersionID: b.VersionID},
-		size: b.Size, seen: e.reading.count(id).Store,
+		size: b.Size, seen: e.reading.count(id).Store, memory: e.verifyMemory,
 	})
 }
