@@ -107,6 +107,12 @@ func ByDigestKey(k ballast.Key, d digest.Digest) []byte {
 // Bare is an Index on a store as it is, without migrations.
 func Bare(s Store) *Index { return newIndex(s) }
 
+// Busy makes x remember nothing, as if an Update ran all the time, until idle is called.
+func Busy(x *Index) (idle func()) {
+	x.store.moves.Add(1)
+	return func() { x.store.moves.Add(^uint64(0)) }
+}
+
 // Migrations are the names in the ledger.
 func (x *Index) Migrations(ctx context.Context) (ledger []string, err error) {
 	err = x.store.View(ctx, func(tx Tx) (err error) {

@@ -301,6 +301,8 @@ func (s *scale) resolving(b *testing.B, of selector, what string, goal float64, 
 	if err != nil {
 		b.Fatal(err)
 	}
+	index.Busy(counting)
+	defer index.Busy(s.large.index)() // what is measured is the resolving, not what is remembered of it
 	rnd := rand.New(rand.NewPCG(1, 1))
 	refs := make([]ballast.Ref, chunks*chunk)
 	gets := make([][][]byte, len(refs))
