@@ -36,6 +36,7 @@ type commands struct {
 	Push       pushCmd                   `cmd:"" help:"Publish a folder or a file as a version."`
 	Import     importCmd                 `cmd:"" help:"Publish what lies in the object store already."`
 	Imports    importsCmd                `cmd:"" help:"List, show and cancel imports."`
+	Uploads    uploadsCmd                `cmd:"" help:"Show an upload."`
 	Pull       pullCmd                   `cmd:"" help:"Fetch a version into a folder, verified."`
 	Ls         lsCmd                     `cmd:"" help:"List models, or the versions of one."`
 	Show       showCmd                   `cmd:"" help:"Show a version and its files."`
