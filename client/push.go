@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -59,27 +58,44 @@ type PushResult struct {
 // the label; already_exists when the version holds other files; integrity when a file changed while it was pushed, or
 // when bytes arrived damaged. With an error of the alias alone the result is complete: the version is ready.
 func (c *Client) Push(ctx context.Context, o PushOptions) (PushResult, error) {
-	p, err := newPush(c, o)
+	if err := o.check(); err != nil {
+		return PushResult{}, err
+	}
+	match, err := newFilter(o.Include, o.Exclude)
 	if err != nil {
 		return PushResult{}, err
 	}
-	if err := p.look(ctx); err != nil {
+	found, err := scan(o.Path, match)
+	if err != nil {
+		return PushResult{}, err
+	}
+	p := newPush(c, o, newAttempts(o.AttemptDir, c.base, o.Target, o.Path), found.skipped)
+	w := &walked{p, found.sources}
+	p.supply = w
+	w.plan()
+	return p.publishAll(ctx)
+}
+
+// publishAll is Push once it is known where the files come from.
+func (p *push) publishAll(ctx context.Context) (PushResult, error) {
+	said := p.o.Metadata
+	if err := p.supply.look(ctx); err != nil {
 		return PushResult{Warnings: p.warnings, Skipped: p.skipped}, err
 	}
-	if err := c.checkTask(ctx, o.Metadata.Task); err != nil {
+	if err := p.c.checkTask(ctx, p.o.Metadata.Task); err != nil {
 		return PushResult{Warnings: p.warnings, Skipped: p.skipped}, err
 	}
 	v, err := p.run(ctx)
-	for again, lost := 1, false; again < c.tries && overtaken(err) && !lost; again++ {
+	for again, lost := 1, false; again < p.c.tries && overtaken(err) && !lost; again++ {
 		lost = ballast.CodeOf(err) == ballast.CodeLeaseLost // once: somebody may want the label as much
 		p.note("starting anew: " + err.Error())
 		v, err = p.run(ctx)
 	}
-	if err == nil && !o.Alias.IsZero() {
-		err = c.pointAt(ctx, &v, o.Alias)
+	if err == nil && !p.o.Alias.IsZero() {
+		err = p.c.pointAt(ctx, &v, p.o.Alias)
 	}
 	return PushResult{
-		Version: v, Unchanged: p.unchanged, MetadataKept: p.unchanged && !saidOf(v, o.Metadata),
+		Version: v, Unchanged: p.unchanged, MetadataKept: p.unchanged && !saidOf(v, said),
 		Sent: p.sent.Load(), Skipped: p.skipped, Warnings: p.warnings,
 	}, err
 }
@@ -129,12 +145,12 @@ func exactly(v ballast.VersionInfo) ballast.Ref {
 	return ballast.Ref{Scope: v.Scope, Name: v.Name, Version: v.Version}
 }
 
-// push is one run of Push.
+// push is one run of Push, or of what ImportFrom has of it.
 type push struct {
 	c        *Client
 	o        PushOptions
 	memory   attempts
-	sources  []source
+	supply   supply
 	skipped  []string
 	warnings []string
 	slots    chan struct{} // one for each transfer
@@ -148,6 +164,23 @@ type push struct {
 	blobs map[digest.Digest]*blob
 }
 
+// supply is where the files of a push come from. It fills in the push's files and blobs. What it did in one run it knows
+// in the next.
+type supply interface {
+	// look reads what the headers of weight files say, before anything is sent.
+	look(ctx context.Context) error
+	// send hashes every file and sends what the registry lacks.
+	send(ctx context.Context) error
+	// resend sends what a commit found missing.
+	resend(ctx context.Context, missing []digest.Digest) error
+	// hash hashes every file and sends nothing.
+	hash(ctx context.Context) error
+	// checkUnchanged refuses files that are not what was hashed any more.
+	checkUnchanged() error
+	// resumable reports whether the same push, repeated, can succeed with what was sent although this one failed with err.
+	resumable(err error) bool
+}
+
 // blob is one content to publish. One goroutine at a time works on it.
 type blob struct {
 	digest   digest.Digest
@@ -156,30 +189,23 @@ type blob struct {
 	parts    []digest.Digest
 }
 
-func newPush(c *Client, o PushOptions) (*push, error) {
+// check refuses what no push can be.
+func (o PushOptions) check() error {
 	if o.Target.Name.IsZero() || !o.Target.Alias.IsZero() || o.Target.Digest != "" {
-		return nil, ballast.Errorf(ballast.CodeInvalid, "push to a name, with or without a version, as in llama/tiny or acme::llama/tiny:1.2.0")
+		return ballast.Errorf(ballast.CodeInvalid, "push to a name, with or without a version, as in llama/tiny or acme::llama/tiny:1.2.0")
 	}
-	if err := o.Metadata.Check(); err != nil {
-		return nil, err
-	}
-	match, err := newFilter(o.Include, o.Exclude)
-	if err != nil {
-		return nil, err
-	}
-	found, err := scan(o.Path, match)
-	if err != nil {
-		return nil, err
-	}
+	return o.Metadata.Check()
+}
+
+// newPush returns a push that lacks its supply.
+func newPush(c *Client, o PushOptions, memory attempts, skipped []string) *push {
 	if o.Parallel <= 0 {
 		o.Parallel = DefaultParallel
 	}
-	p := &push{
-		c: c, o: o, memory: newAttempts(o.AttemptDir, c.base, o.Target, o.Path), sources: found.sources, skipped: found.skipped,
+	return &push{
+		c: c, o: o, memory: memory, skipped: skipped,
 		slots: make(chan struct{}, o.Parallel), files: make(map[string]ballast.File), blobs: make(map[digest.Digest]*blob),
 	}
-	p.planHashing()
-	return p, nil
 }
 
 // run makes one upload, from its opening to the ready version.
@@ -189,9 +215,9 @@ func (p *push) run(ctx context.Context) (ballast.VersionInfo, error) {
 	}
 	ctx, stop := p.keepLease(ctx)
 	defer stop()
-	err := p.send(ctx, p.hashAll)
+	err := p.supply.send(ctx)
 	if err == nil {
-		err = p.checkUnchanged()
+		err = p.supply.checkUnchanged()
 	}
 	var v ballast.VersionInfo
 	if err == nil {
@@ -199,14 +225,6 @@ func (p *push) run(ctx context.Context) (ballast.VersionInfo, error) {
 	}
 	p.settle(ctx, err)
 	return v, err
-}
-
-func (p *push) planHashing() {
-	var total int64
-	for _, s := range p.sources {
-		total += s.size
-	}
-	p.o.Progress.tell(Event{Phase: PhaseHash, Files: len(p.sources), Total: total})
 }
 
 // open opens the upload, or goes on with the one that an earlier push left.
@@ -259,7 +277,7 @@ func (p *push) notOpened(ctx context.Context, err error) (ballast.VersionInfo, e
 	if e.Code != ballast.CodeAlreadyExists || e.Expected == "" {
 		return ballast.VersionInfo{}, err
 	}
-	if err := p.hashOnly(ctx); err != nil {
+	if err := p.supply.hash(ctx); err != nil {
 		return ballast.VersionInfo{}, err
 	}
 	_, manifest, err := ballast.BuildManifest(p.fileList())
@@ -281,7 +299,7 @@ func (p *push) mayGoOn(ctx context.Context, err error) bool {
 	case ballast.CodeConflict, ballast.CodeUnavailable, ballast.CodeRateLimited, ballast.CodeBusy, ballast.CodeInternal, ballast.CodeUnauthenticated:
 		return true
 	}
-	return ctx.Err() != nil
+	return ctx.Err() != nil || err != nil && p.supply.resumable(err)
 }
 
 // settle forgets the attempt unless a repeated push can go on with it. An upload that can never succeed is given up, so
@@ -313,17 +331,6 @@ func (p *push) keepLease(ctx context.Context) (context.Context, context.CancelFu
 		}
 	}()
 	return ctx, cancel
-}
-
-// checkUnchanged compares every file with what it was when it was hashed.
-func (p *push) checkUnchanged() error {
-	for _, s := range p.sources {
-		info, err := os.Stat(s.file)
-		if err != nil || stampOf(info) != s.stamp {
-			return changed(s.path)
-		}
-	}
-	return nil
 }
 
 func changed(path string) *ballast.Error {

@@ -38,7 +38,7 @@ func (p *push) publish(ctx context.Context) (ballast.VersionInfo, error) {
 			return ballast.VersionInfo{}, err
 		default:
 			p.note("the registry misses some bytes; sending them again")
-			if err := p.send(ctx, p.resend(e.Missing)); err != nil {
+			if err := p.supply.resend(ctx, e.Missing); err != nil {
 				return ballast.VersionInfo{}, err
 			}
 		}

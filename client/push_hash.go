@@ -6,20 +6,55 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/hash"
 )
 
+// walked supplies a push with what a walk found on this machine.
+type walked struct {
+	*push
+	sources []source
+}
+
+func (w *walked) plan() {
+	var total int64
+	for _, s := range w.sources {
+		total += s.size
+	}
+	w.o.Progress.tell(Event{Phase: PhaseHash, Files: len(w.sources), Total: total})
+}
+
+func (w *walked) send(ctx context.Context) error { return w.sendAll(ctx, w.hashAll) }
+
+func (w *walked) resend(ctx context.Context, missing []digest.Digest) error {
+	return w.sendAll(ctx, w.missingBlobs(missing))
+}
+
+// checkUnchanged compares every file with what it was when it was hashed.
+func (w *walked) checkUnchanged() error {
+	for _, s := range w.sources {
+		info, err := os.Stat(s.file)
+		if err != nil || stampOf(info) != s.stamp {
+			return changed(s.path)
+		}
+	}
+	return nil
+}
+
+// resumable: what is wrong with a file of this machine stays so.
+func (*walked) resumable(error) bool { return false }
+
 // hashAll hashes every source, in parallel over files, and hands on each content once. A second run hands on what the
 // first found.
-func (p *push) hashAll(ctx context.Context, found chan<- *blob) error {
+func (w *walked) hashAll(ctx context.Context, found chan<- *blob) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range p.sources {
+	for i := range w.sources {
 		g.Go(func() error {
-			b, err := p.hashOne(gctx, &p.sources[i])
+			b, err := w.hashOne(gctx, &w.sources[i])
 			if err != nil || b == nil {
 				return err
 			}
@@ -29,15 +64,15 @@ func (p *push) hashAll(ctx context.Context, found chan<- *blob) error {
 	return g.Wait()
 }
 
-// hashOnly hashes without sending.
-func (p *push) hashOnly(ctx context.Context) error {
+// hash hashes without sending.
+func (w *walked) hash(ctx context.Context) error {
 	found := make(chan *blob)
 	go func() {
 		for range found {
 		}
 	}()
 	defer close(found)
-	return p.hashAll(ctx, found)
+	return w.hashAll(ctx, found)
 }
 
 // hashOne returns the blob to send for a source, or nil when there is nothing to send: the file is empty, which the
@@ -52,12 +87,7 @@ func (p *push) hashOne(ctx context.Context, s *source) (*blob, error) {
 	if known {
 		return p.firstWith(f, s.path), nil
 	}
-	size := s.size
-	partSize := ballast.ClampPartSize(size, p.o.PartSize)
-	if size <= partSize {
-		partSize = 0 // one PUT
-	}
-	h, err := p.digest(ctx, s, partSize)
+	h, err := p.digest(ctx, s, p.partSize(s.size))
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +97,17 @@ func (p *push) hashOne(ctx context.Context, s *source) (*blob, error) {
 	if _, twin := p.blobs[h.Digest()]; twin || h.Size() == 0 {
 		return nil, nil
 	}
-	b := &blob{digest: h.Digest(), source: *s, partSize: partSize, parts: h.Parts()}
+	b := &blob{digest: h.Digest(), source: *s, partSize: h.PartSize(), parts: h.Parts()}
 	p.blobs[b.digest] = b
 	return b, nil
+}
+
+// partSize is the size of the parts that a file of so many bytes is proposed to be sent in; 0: one PUT.
+func (p *push) partSize(size int64) int64 {
+	if n := ballast.ClampPartSize(size, p.o.PartSize); size > n {
+		return n
+	}
+	return 0
 }
 
 // firstWith returns the blob of a hashed file if this is the file that it is sent from.

@@ -28,8 +28,8 @@ type job struct {
 	answer ballast.BlobAnswer
 }
 
-// send asks for the blobs that feed hands on and sends those that are not there, while feed goes on.
-func (p *push) send(ctx context.Context, feed func(context.Context, chan<- *blob) error) error {
+// sendAll asks for the blobs that feed hands on and sends those that are not there, while feed goes on.
+func (p *push) sendAll(ctx context.Context, feed func(context.Context, chan<- *blob) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	blobs, jobs := make(chan *blob, ballast.MaxBlobsPerCall), make(chan job)
 	g.Go(func() error {
@@ -326,13 +326,13 @@ func (e *exact) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// resend feeds send with the blobs that a commit found missing.
-func (p *push) resend(missing []digest.Digest) func(context.Context, chan<- *blob) error {
+// missingBlobs feeds sendAll with the blobs that a commit found missing.
+func (p *push) missingBlobs(missing []digest.Digest) func(context.Context, chan<- *blob) error {
 	return func(ctx context.Context, found chan<- *blob) error {
 		for _, d := range missing {
-			b := p.blobs[d]
-			if b == nil {
-				return ballast.Errorf(ballast.CodeInternal, "the registry misses %s, which no pushed file has; report this defect", d)
+			b, err := p.blobOf(d)
+			if err != nil {
+				return err
 			}
 			if err := pass(ctx, found, b); err != nil {
 				return err
@@ -340,4 +340,13 @@ func (p *push) resend(missing []digest.Digest) func(context.Context, chan<- *blo
 		}
 		return nil
 	}
+}
+
+// blobOf is the blob that a commit says is missing.
+func (p *push) blobOf(d digest.Digest) (*blob, error) {
+	b := p.blobs[d]
+	if b == nil {
+		return nil, ballast.Errorf(ballast.CodeInternal, "the registry misses %s, which no pushed file has; report this defect", d)
+	}
+	return b, nil
 }

@@ -13,13 +13,17 @@ import (
 	"github.com/ballast-registry/ballast/internal/weights"
 )
 
-// look reads the headers of weight files before anything is sent. What is wrong with them is a warning, or with Strict
-// a refusal; what they add up to is said in the metadata where the caller does not.
-func (p *push) look(ctx context.Context) error {
-	files := make([]weights.File, 0, len(p.sources))
-	for _, s := range p.sources {
+func (w *walked) look(ctx context.Context) error {
+	files := make([]weights.File, 0, len(w.sources))
+	for _, s := range w.sources {
 		files = append(files, weights.File{Path: s.path, Source: weights.Source{Size: s.size, ReadAt: s.readAt}})
 	}
+	return w.inspect(ctx, files)
+}
+
+// inspect reads the headers of weight files before anything is sent. What is wrong with them is a warning, or with Strict
+// a refusal; what they add up to is said in the metadata where the caller does not.
+func (p *push) inspect(ctx context.Context, files []weights.File) error {
 	found, err := weights.Inspect(ctx, files, weights.Limits{
 		Files: ballast.MaxFiles, Header: weights.MaxHeaderBytes, Parallel: runtime.GOMAXPROCS(0), All: true,
 	})

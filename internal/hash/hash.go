@@ -58,6 +58,9 @@ func (h *Hasher) writeParts(p []byte) {
 // Size returns the number of bytes written.
 func (h *Hasher) Size() int64 { return h.size }
 
+// PartSize returns the size of the parts, 0 without them.
+func (h *Hasher) PartSize() int64 { return h.partSize }
+
 // Digest returns the digest of all bytes so far; writing may go on.
 func (h *Hasher) Digest() digest.Digest { return sum(h.whole) }
 
