@@ -174,3 +174,15 @@ func IsNotOfAModel(name string) bool {
 		return ok
 	})
 }
+
+// NotOfAModel returns the beginning of a path, whole segments, that is no part of a model, as IsNotOfAModel says of the last
+// of them. ok is false for a path that a version can hold.
+func NotOfAModel(path string) (beginning string, ok bool) {
+	for end := 0; end < len(path); end++ {
+		name, _, _ := strings.Cut(path[end:], "/")
+		if end += len(name); IsNotOfAModel(name) {
+			return path[:end], true
+		}
+	}
+	return "", false
+}

@@ -82,18 +82,11 @@ func (l *listing) add(obj objstore.Object) error {
 
 // skips leaves out what is no part of a model, and notes it once for all that lies in one folder.
 func (l *listing) skips(path string) bool {
-	for end := 0; end < len(path); end++ {
-		name, _, _ := strings.Cut(path[end:], "/")
-		end += len(name)
-		if !ballast.IsNotOfAModel(name) {
-			continue
-		}
-		if what := shorten(path[:end]); !slices.Contains(l.skipped, what) && len(l.skipped) < ballast.MaxSkipped {
-			l.skipped = append(l.skipped, what)
-		}
-		return true
+	beginning, skip := ballast.NotOfAModel(path)
+	if what := shorten(beginning); skip && !slices.Contains(l.skipped, what) && len(l.skipped) < ballast.MaxSkipped {
+		l.skipped = append(l.skipped, what)
 	}
-	return false
+	return skip
 }
 
 // check refuses files that cannot be together in a version, before any is hashed: their digests are stood in for.
