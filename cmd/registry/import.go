@@ -8,16 +8,20 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/client/hf"
 )
 
-// importCmd publishes what lies in the object store.
+// importCmd publishes what lies in the object store, or somewhere else.
 type importCmd struct {
-	Source string `arg:"" help:"inbox:FOLDER/ is what lies in your scope's inbox, s3://BUCKET/FOLDER/ any place that ballast whoami lists under imports. A folder, or one object."`
+	Source string `arg:"" help:"inbox:FOLDER/ is what lies in your scope's inbox, s3://BUCKET/FOLDER/ a folder or an object of any bucket, hf://ORG/NAME[@REVISION] a model of a Hugging Face endpoint."`
 	Target string `arg:"" name:"name[:version]" help:"Where to, as in llama/tiny:1.2.0 or acme::llama/tiny. Without a version the next one, unless nothing changed."`
 
-	Move   bool   `help:"Remove the objects from the source once the version is ready, unless they were changed meanwhile."`
-	Alias  string `help:"Point this alias at the version once it is ready."`
-	Detach bool   `help:"Do not wait: print the import's id and leave it to the registry."`
+	Alias string `help:"Point this alias at the version once it is ready."`
+
+	Move   bool `group:"By the registry" help:"Remove the objects from the source once the version is ready, unless they were changed meanwhile."`
+	Detach bool `group:"By the registry" help:"Do not wait: print the import's id and leave it to the registry."`
+
+	through `embed:"" group:"Through this machine"`
 
 	said `embed:""`
 
@@ -28,15 +32,24 @@ type importCmd struct {
 
 // Help is the long form of ballast import --help.
 func (*importCmd) Help() string {
-	return `The registry itself lists, hashes and copies the objects and reads the copies again; no byte passes through this
-machine. It goes on when this command ends: "ballast imports" shows how far it is. Put files into the inbox with any
-program that speaks S3 and credentials for the store; "ballast whoami" names the store and the inbox, as in
+	return `Of inbox:, and of s3:// places that ballast whoami lists under imports, the registry itself lists, hashes and copies the
+objects and reads the copies again; no byte passes through this machine. It goes on when this command ends: "ballast
+imports" shows how far it is. Put files into the inbox with any program that speaks S3 and
+credentials for the store; "ballast whoami" names the store and the inbox, as in
 
-  aws --endpoint-url STORE s3 cp --recursive ./model s3://BUCKET/tenants/acme/inbox/model/`
+  aws --endpoint-url STORE s3 cp --recursive ./model s3://BUCKET/tenants/acme/inbox/model/
+
+From hf://, and from any other s3:// place, this machine fetches the files, a few at once, and sends them to the registry's
+store. Repeated, a command that was cut off goes on where it was. Models come from HF_ENDPOINT (default
+https://huggingface.co; another Ballast is one too) with HF_TOKEN or the token that "hf auth login" saved; objects with the
+credentials, region and endpoint that AWS's own programs would use.`
 }
 
 // Run implements the command.
 func (i *importCmd) Run(ctx context.Context, a *app) error {
+	if strings.HasPrefix(i.Source, hf.Scheme) {
+		return i.fromHub(ctx, a)
+	}
 	req, alias, err := i.request()
 	if err != nil {
 		return err
@@ -53,7 +66,10 @@ func (i *importCmd) Run(ctx context.Context, a *app) error {
 		req.Scope = who.Scope
 	}
 	if places, ok := placesOf(who, req.Scope); ok && !liesIn(req.Source, places) {
-		return ballast.Errorf(ballast.CodeNotFound, "%s: the registry imports into scope %s only from %s; put the files there, or push them", req.Source, req.Scope, joinTexts(places))
+		return i.fromBucket(ctx, a, c, req.Source, places)
+	}
+	if flag := i.throughSet(); flag != "" {
+		return ballast.Errorf(ballast.CodeInvalid, "%s is for files that pass through this machine, and the registry itself imports from %s: leave it out", flag, req.Source)
 	}
 	m, err := c.CreateImport(ctx, req)
 	if err != nil {

@@ -191,6 +191,12 @@ func (p *pushCmd) pushed(a *app, r client.PushResult) error {
 	}
 	err := a.pairs("digest", r.Version.Digest.String(),
 		"files", fmt.Sprintf("%s, %s; %s sent", count(r.Version.Files, "file"), size(r.Version.Size), size(r.Sent)), "weights", inside(r.Version.Weights), "alias", alias)
+	a.pushRemarks(r)
+	return err
+}
+
+// pushRemarks says what a person should know of a push beside what became of it.
+func (a *app) pushRemarks(r client.PushResult) {
 	for _, w := range r.Warnings {
 		fmt.Fprintf(a.stderr, "warning: %s\n", harmless(w))
 	}
@@ -198,7 +204,6 @@ func (p *pushCmd) pushed(a *app, r client.PushResult) error {
 		fmt.Fprintln(a.stderr, "the version was there before with these files: its metadata was not changed")
 	}
 	if len(r.Skipped) > 0 {
-		fmt.Fprintf(a.stderr, "skipped, as no part of a model: %s\n", strings.Join(r.Skipped, ", "))
+		fmt.Fprintf(a.stderr, "skipped, as no part of a model: %s\n", harmless(strings.Join(r.Skipped, ", ")))
 	}
-	return err
 }

@@ -34,7 +34,7 @@ type commands struct {
 	Login      loginCmd                  `cmd:"" help:"Remember a registry and a token for it."`
 	Whoami     whoamiCmd                 `cmd:"" help:"Show whom the registry takes you for."`
 	Push       pushCmd                   `cmd:"" help:"Publish a folder or a file as a version."`
-	Import     importCmd                 `cmd:"" help:"Publish what lies in the object store already."`
+	Import     importCmd                 `cmd:"" help:"Publish what lies in the object store already, in another bucket, or on a Hugging Face endpoint."`
 	Imports    importsCmd                `cmd:"" help:"List, show and cancel imports."`
 	Uploads    uploadsCmd                `cmd:"" help:"Show an upload."`
 	Pull       pullCmd                   `cmd:"" help:"Fetch a version into a folder, verified."`

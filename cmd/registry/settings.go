@@ -85,12 +85,15 @@ func (a *app) configPath() (string, error) {
 }
 
 // attemptDir is where a push remembers its upload; empty when there is no home.
-func (a *app) attemptDir() string {
+func (a *app) attemptDir() string { return a.cacheDir("attempts") }
+
+// cacheDir is a folder in $XDG_CACHE_HOME/ballast, by default ~/.cache/ballast; empty when there is no home.
+func (a *app) cacheDir(name string) string {
 	dir := ourFolder(a.env, "XDG_CACHE_HOME", ".cache")
 	if dir == "" {
 		return ""
 	}
-	return filepath.Join(dir, "attempts")
+	return filepath.Join(dir, name)
 }
 
 // loadConfig reads the file; without one everything is empty.
