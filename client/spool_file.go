@@ -73,7 +73,10 @@ func (p *spooled) adopt(ctx context.Context, partSize int64) error {
 		p.begin(partSize)
 	}
 	p.proven = p.sum.Size()
-	err := p.file.Truncate(p.proven)
+	info, err := p.file.Stat()
+	if err == nil && info.Size() > p.proven {
+		err = p.file.Truncate(p.proven)
+	}
 	if err == nil {
 		_, err = p.file.Seek(p.proven, io.SeekStart)
 	}

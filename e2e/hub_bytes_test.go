@@ -15,10 +15,10 @@ import (
 	"github.com/ballast-registry/ballast/testenv"
 )
 
-// counted stands before a service and counts the bytes that it sends.
+// counted stands before a service and counts the bytes that it sends and gets.
 type counted struct {
-	url  string
-	sent atomic.Int64
+	url       string
+	sent, got atomic.Int64
 }
 
 // count starts one before the service at target, until the test ends.
@@ -48,7 +48,7 @@ func (c *counted) pass(in net.Conn, target string) {
 	}
 	defer out.Close()
 	var g sync.WaitGroup
-	g.Go(func() { _, _ = io.Copy(out, in); _ = out.(*net.TCPConn).CloseWrite() })
+	g.Go(func() { _, _ = io.Copy(io.MultiWriter(out, writerFunc(func(b []byte) { c.got.Add(int64(len(b))) })), in); _ = out.(*net.TCPConn).CloseWrite() })
 	_, _ = io.Copy(io.MultiWriter(in, writerFunc(func(b []byte) { c.sent.Add(int64(len(b))) })), out)
 	in.Close()
 	g.Wait()
