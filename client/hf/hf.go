@@ -75,6 +75,8 @@ type Options struct {
 	Transport http.RoundTripper // nil: one with the standard library's defaults
 	UserAgent string
 	Logger    *slog.Logger // tells of tries that are repeated; nil: silence
+	// Pause before a call about the repository is tried again the first time; it doubles. 0: half a second.
+	Pause time.Duration
 }
 
 // Origin is one commit of a repository.
@@ -101,7 +103,7 @@ func Open(ctx context.Context, s Source, o Options) (*Origin, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Origin{source: s, endpoint: at, token: o.Token, agent: o.UserAgent, log: o.Logger, pause: 500 * time.Millisecond}
+	h := &Origin{source: s, endpoint: at, token: o.Token, agent: o.UserAgent, log: o.Logger, pause: cmp.Or(o.Pause, 500*time.Millisecond)}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
