@@ -58,12 +58,12 @@ func listOrigin(ctx context.Context, from Origin, match filter) (files []OriginF
 			}
 			continue
 		}
+		if err := checkListed(from, f); err != nil { // before the path is taken apart
+			return nil, nil, err
+		}
 		if match.excludes(f.Path) || !match.includes(f.Path) {
 			left++
 			continue
-		}
-		if err := checkListed(from, f); err != nil {
-			return nil, nil, err
 		}
 		if files = append(files, f); len(files) > ballast.MaxFiles {
 			return nil, nil, ballast.Errorf(ballast.CodeTooLarge, "%s lists more than %d files; a version holds no more: leave some out with --exclude", from, ballast.MaxFiles)

@@ -48,7 +48,10 @@ func (c *counted) pass(in net.Conn, target string) {
 	}
 	defer out.Close()
 	var g sync.WaitGroup
-	g.Go(func() { _, _ = io.Copy(io.MultiWriter(out, writerFunc(func(b []byte) { c.got.Add(int64(len(b))) })), in); _ = out.(*net.TCPConn).CloseWrite() })
+	g.Go(func() {
+		_, _ = io.Copy(io.MultiWriter(out, writerFunc(func(b []byte) { c.got.Add(int64(len(b))) })), in)
+		_ = out.(*net.TCPConn).CloseWrite()
+	})
 	_, _ = io.Copy(io.MultiWriter(in, writerFunc(func(b []byte) { c.sent.Add(int64(len(b))) })), out)
 	in.Close()
 	g.Wait()

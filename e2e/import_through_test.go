@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -20,16 +21,14 @@ import (
 
 // toll stands before the store of a source: it counts what clients get from there, and may hurt a request.
 type toll struct {
-	passed atomic.Int64 // bytes of bodies
-	gets   atomic.Int64
-	fault  atomic.Pointer[func(n int64, r *http.Request) testenv.Fault] // n counts from 1; nil, and a nil answer, hurt nothing
+	passed atomic.Int64                                      // bytes of bodies
+	fault  atomic.Pointer[func(*http.Request) testenv.Fault] // nil, and a nil answer, hurt nothing
 }
 
 func (l *toll) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	counted := &tolled{w, l}
-	n := l.gets.Add(1)
 	if choose := l.fault.Load(); choose != nil {
-		if fault := (*choose)(n, r); fault != nil {
+		if fault := (*choose)(r); fault != nil {
 			fault(counted, r, next)
 			return
 		}
@@ -37,10 +36,7 @@ func (l *toll) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 	next.ServeHTTP(counted, r)
 }
 
-func (l *toll) hurt(choose func(n int64, r *http.Request) testenv.Fault) {
-	l.gets.Store(0)
-	l.fault.Store(&choose)
-}
+func (l *toll) hurt(choose func(*http.Request) testenv.Fault) { l.fault.Store(&choose) }
 
 type tolled struct {
 	http.ResponseWriter
@@ -193,7 +189,7 @@ func TestImportOfManyFiles(t *testing.T) {
 	t.Parallel()
 	p := newSite(t, testenv.Embedded(t))
 	files := make(map[string][]byte)
-	for i := range 1100 {
+	for i := range 1010 {
 		files[fmt.Sprintf("d%d/%d", i%7, i)] = fmt.Appendf(nil, "%d", i)
 	}
 	v := p.publish(t, "many:1", files)
@@ -212,20 +208,24 @@ func TestImportGoesOn(t *testing.T) {
 		v := p.publish(t, "org/tiny:1", files)
 		p.at.passed.Store(0)
 		var mu sync.Mutex
-		signed, spent := map[string]bool{}, 0
-		p.at.hurt(func(n int64, r *http.Request) testenv.Fault {
+		signed, seen := map[string]bool{}, map[string]bool{}
+		p.at.hurt(func(r *http.Request) testenv.Fault {
 			mu.Lock()
 			defer mu.Unlock()
-			signature := r.URL.Query().Get("X-Amz-Signature")
-			if signed[signature] {
-				spent++
-				return testenv.Answer(http.StatusForbidden)
+			if signature := r.URL.Query().Get("X-Amz-Signature"); signed[signature] {
+				return testenv.Answer(http.StatusForbidden) // as one that has expired
+			} else {
+				signed[signature] = true
 			}
-			signed[signature] = true
-			switch n {
-			case 1:
+			first := func(name string) bool { // request for that file
+				ours := strings.HasSuffix(r.URL.Path, ballast.DigestOf(files[name]).Encoded()) && !seen[name]
+				seen[name] = seen[name] || ours
+				return ours
+			}
+			switch {
+			case first("a.safetensors"):
 				return testenv.CutDownload(6 << 20)
-			case 3:
+			case first("b.safetensors"):
 				return hang(30 << 20)
 			}
 			return nil
@@ -248,7 +248,9 @@ func TestImportGoesOn(t *testing.T) {
 			return false
 		})
 		check(t, first.Process.Kill())
-		_ = first.Wait()
+		if err := first.Wait(); first.ProcessState.ExitCode() != -1 {
+			t.Fatalf("it was not killed: %v: %s", err, &said)
+		}
 		p.at.fault.Store(nil)
 		if sent := p.at.passed.Load(); sent != 50<<20 {
 			t.Errorf("before it was killed it got %d bytes", sent)
@@ -264,9 +266,6 @@ func TestImportGoesOn(t *testing.T) {
 		}
 		if r.Sent != 70<<20+2 && r.Sent != 70<<20 {
 			t.Errorf("the second command sent %d bytes", r.Sent)
-		}
-		if spent > 0 {
-			t.Errorf("an address was used %d times more after it had been used", spent)
 		}
 		check(t, pull(t, p.to.as(t, "acme=writer"), "m:1", files))
 		p.user.leavesNothing(t)
@@ -287,7 +286,12 @@ func TestKilledWhileItSends(t *testing.T) {
 		v := p.publish(t, "org/tiny:1", files)
 		p.at.passed.Store(0)
 		reached := make(chan struct{}, 8)
-		before.Add(func(r *http.Request) bool { return r.URL.Query().Get("partNumber") == "3" }, 1, testenv.Hold(reached, nil))
+		before.Add(func(r *http.Request) bool { return r.URL.Query().Get("partNumber") == "3" }, 1, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+			reached <- struct{}{}
+			_, _ = io.Copy(io.Discard, r.Body) // a server sees that a client is gone once it has read what came
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler)
+		})
 		parts := atomic.Int64{}
 		before.Add(func(r *http.Request) bool { return r.Method == http.MethodPut }, -1, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			next.ServeHTTP(w, r)
