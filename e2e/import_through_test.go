@@ -7,12 +7,16 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
@@ -363,4 +367,135 @@ func TestImportIsRefusedInWords(t *testing.T) {
 		p.user.env = append(append([]string{}, good.env...), "HF_TOKEN=", env)
 		p.imports(t, 0, "hf://org/tiny", "by-file")
 	}
+}
+
+// TestImportOfALie: an endpoint that states another digest than its bytes have is named with the file, and nothing is
+// published; told the truth, the same command is done.
+func TestImportOfALie(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testenv.Store) {
+		r := serve(t, s, t.TempDir())
+		u := r.user(t, r.token(t, "acme=writer"))
+		body := random(3 << 20)
+		stated := ballast.DigestOf([]byte("something else"))
+		commit := strings.Repeat("c0ffee00", 5)
+		hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/revision/main"):
+				fmt.Fprintf(w, `{"id":"org/m","sha":%q}`, commit)
+			case strings.HasSuffix(r.URL.Path, "/tree/"+commit):
+				fmt.Fprintf(w, `[{"type":"file","path":"w.bin","size":%d,"oid":%q,"lfs":{"oid":%q,"size":%d,"pointerSize":132}}]`, len(body), commit, stated.Encoded(), len(body))
+			case r.URL.Path == "/org/m/resolve/"+commit+"/w.bin":
+				http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+			default:
+				t.Errorf("asked for %s", r.URL)
+			}
+		}))
+		defer hub.Close()
+		u.env = append(u.env, "HF_ENDPOINT="+hub.URL)
+		out := u.run(t, "import", "hf://org/m", "m:1").want(t, 6)
+		if !strings.Contains(out.stderr, `"w.bin": hf://org/m at `+hub.URL+` states the digest `+stated.String()) {
+			t.Errorf("said %s", out.stderr)
+		}
+		if all := objectsBelow(t, s, acmePath+"/blobs/"); len(all) > 0 {
+			t.Errorf("%d objects were sent", len(all))
+		}
+		u.run(t, "show", "m:1").want(t, 3)
+		stated = ballast.DigestOf(body)
+		u.run(t, "import", "hf://org/m", "m:1").want(t, 0)
+		check(t, pull(t, r.as(t, "acme=writer"), "m:1", map[string][]byte{"w.bin": body}))
+	})
+}
+
+// TestImportFromABucket that the registry does not import from: this machine reads it, with the user's credentials, and
+// what is replaced meanwhile is refused by name.
+func TestImportFromABucket(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testenv.Store) {
+		beside := s.Beside(t)
+		r := serve(t, s, t.TempDir(), "--import-allow", "acme=s3://"+beside.Bucket+"/allowed/")
+		c := r.as(t, "acme=writer")
+		proxy := testenv.NewProxy(t, s.Endpoint)
+		var passed toll
+		proxy.Add(func(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "" }, -1, passed.serve)
+		through := count(t, r.direct(t))
+		nobody := r.user(t, r.token(t, "acme=writer"))
+		nobody.env = append(nobody.env, "BALLAST_URL="+through.url, "AWS_ENDPOINT_URL="+proxy.URL)
+		u := nobody
+		u.env = append(append([]string{}, nobody.env...), "AWS_SHARED_CREDENTIALS_FILE="+beside.Credentials(t))
+		files := legacy()
+		dir := folder(t, files)
+		for _, place := range []string{"old/m/", "allowed/m/"} {
+			feedByMinIO(t, beside, place, dir)
+			_ = must[minio.UploadInfo](t)(beside.Client(t, s.Root).PutObject(t.Context(), beside.Bucket, place+".git/HEAD", strings.NewReader("x"), 1, minio.PutObjectOptions{}))
+		}
+		from := "s3://" + beside.Bucket + "/old/m"
+		imports := func(code int, args ...string) (m client.ImportFromResult, said string) {
+			t.Helper()
+			out := u.run(t, append([]string{"import", "--json"}, args...)...).want(t, code)
+			if code == 0 {
+				check(t, json.Unmarshal([]byte(out.stdout), &m))
+			}
+			return m, out.stderr
+		}
+		before := through.got.Load() + through.sent.Load()
+		m, said := imports(0, from, "m:1")
+		if m.Fetched != sizeOf(files) || passed.passed.Load() != sizeOf(files) || len(m.Skipped) != 1 || m.Skipped[0] != ".git" || !strings.Contains(said, from+" passes through this machine, with SharedConfigCredentials") {
+			t.Errorf("%+v, %d passed, said %q", m, passed.passed.Load(), said)
+		}
+		if all := through.got.Load() + through.sent.Load() - before; all == 0 || all > 100_000 {
+			t.Errorf("%d bytes passed the registry's listener", all)
+		}
+		check(t, pull(t, c, "m:1", files))
+		if again, _ := imports(0, from+"/", "m"); !again.Unchanged || again.Sent != 0 {
+			t.Errorf("the same again: %+v", again)
+		}
+		if one, _ := imports(0, from+"/config.json", "one"); one.Version.Files != 1 {
+			t.Errorf("one object: %+v", one)
+		}
+		passed.passed.Store(0)
+		if out := u.run(t, "import", "s3://"+beside.Bucket+"/allowed/m", "by-the-registry").want(t, 0); passed.passed.Load() != 0 || strings.Contains(out.stderr, "passes through") {
+			t.Errorf("%d bytes passed this machine, it said %q", passed.passed.Load(), out.stderr)
+		}
+		for _, test := range []struct {
+			args []string
+			code int
+			said string
+		}{
+			{[]string{from, "x", "--move"}, 2, "--move"},
+			{[]string{from, "x", "--detach"}, 2, "--detach"},
+			{[]string{"s3://" + beside.Bucket + "/allowed/m", "x", "--exclude", "e*"}, 2, "the registry itself imports from"},
+			{[]string{"s3://" + beside.Bucket + "/nothing/", "x"}, 3, "nothing to import at s3://" + beside.Bucket + "/nothing/"},
+			{[]string{"s3://" + beside.Bucket + "-none/m/", "x"}, 0, ""},
+		} {
+			if test.code == 0 { // MinIO's users may hear of no other bucket, the embedded store's one user of all
+				if out := u.run(t, append([]string{"import"}, test.args...)...); out.code != 3 && out.code != 4 || !strings.Contains(out.stderr, beside.Bucket+"-none") {
+					t.Errorf("%v: %d %s", test.args, out.code, out.stderr)
+				}
+				continue
+			}
+			if _, said := imports(test.code, test.args...); !strings.Contains(said, test.said) {
+				t.Errorf("%v: said %q", test.args, said)
+			}
+		}
+		out := nobody.run(t, "import", from, "x").want(t, 4)
+		if !strings.Contains(out.stderr, "finds no credentials") || !strings.Contains(out.stderr, "s3://"+beside.Bucket+"/allowed/") {
+			t.Errorf("without credentials: %s", out.stderr)
+		}
+		changed := random(9 << 20)
+		swap := sync.OnceFunc(func() {
+			_, err := beside.Client(t, s.Root).PutObject(t.Context(), beside.Bucket, "old/m/model.safetensors", bytes.NewReader(changed), int64(len(changed)), minio.PutObjectOptions{})
+			check(t, err)
+		})
+		passed.hurt(func(r *http.Request) testenv.Fault {
+			if strings.HasSuffix(r.URL.Path, "/model.safetensors") {
+				swap()
+			}
+			return nil
+		})
+		if _, said := imports(5, from, "replaced:1"); !strings.Contains(said, `"model.safetensors": it was replaced or removed at `+from) {
+			t.Errorf("replaced: %q", said)
+		}
+		files["model.safetensors"] = changed
+		imports(0, from, "replaced:1")
+		check(t, pull(t, c, "replaced:1", files))
+	})
 }

@@ -41,7 +41,12 @@ func OpenForeign(ctx context.Context, bucket string, httpClient *http.Client) (*
 	if loaded.Region == "" {
 		loaded.Region = "us-east-1"
 	}
-	keys, err := loaded.Credentials.Retrieve(ctx)
+	asked, cancel := context.WithTimeout(ctx, instanceWait)
+	defer cancel()
+	keys, err := loaded.Credentials.Retrieve(asked)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: no credentials: %w", ErrDenied, err)
 	}
