@@ -45,6 +45,7 @@ type ImportFromResult struct {
 // ImportFrom publishes the files of an origin as a version: they travel through this machine, which needs room for those in
 // flight alone. What the registry's scope has already is not fetched where the origin states digests, and never sent. An
 // import that was cut short goes on where it was when it is repeated: bytes that were fetched are not fetched again.
+// Progress tells of PhaseDownload, PhaseUpload and PhaseVerify.
 //
 // Errors: those of Push and of the origin; integrity, naming the file, when its bytes are not what the origin states;
 // conflict while another process imports the same to the same target.

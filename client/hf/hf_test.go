@@ -297,7 +297,7 @@ func TestOpenRefusesWhatWasNotListed(t *testing.T) {
 		"an endless detour": {lfs, func(h *hub) {
 			h.hurt = func(w http.ResponseWriter, r *http.Request) bool {
 				r.Header.Del("Range")
-				http.Redirect(w, r, "/x?signature="+strconv.FormatInt(h.handed.Add(1), 10), 302)
+				http.Redirect(w, r, "/x?signature="+strconv.FormatInt(h.handed.Add(1), 10), http.StatusFound)
 				return true
 			}
 		}, ballast.CodeUnavailable},
@@ -357,13 +357,16 @@ func TestRefusals(t *testing.T) {
 		want  ballast.Code
 		words string
 	}{
-		"gated":       {answer(403, `{"error":"You need to agree to share"}`, "X-Error-Code", "GatedRepo"), ballast.CodeDenied, "You need to agree to share"},
-		"retired":     {answer(410, `{"error":"m:1 is retired"}`), ballast.CodeRetired, "m:1 is retired"},
-		"bad token":   {answer(401, `{"error":"Invalid credentials"}`), ballast.CodeUnauthenticated, "HF_TOKEN"},
-		"no such":     {answer(401, "", "X-Error-Code", "RepoNotFound", "X-Error-Message", "Repository not found"), ballast.CodeNotFound, "Repository not found"},
-		"no JSON":     {answer(200, `<html>`), ballast.CodeUnavailable, "HF_ENDPOINT"},
-		"no commit":   {answer(200, `{"sha":"main"}`), ballast.CodeUnavailable, "names no commit"},
-		"in a circle": {func(w http.ResponseWriter, r *http.Request) bool { http.Redirect(w, r, r.URL.Path, 307); return true }, ballast.CodeUnavailable, "redirects more than 5 times"},
+		"gated":     {answer(403, `{"error":"You need to agree to share"}`, "X-Error-Code", "GatedRepo"), ballast.CodeDenied, "You need to agree to share"},
+		"retired":   {answer(410, `{"error":"m:1 is retired"}`), ballast.CodeRetired, "m:1 is retired"},
+		"bad token": {answer(401, `{"error":"Invalid credentials"}`), ballast.CodeUnauthenticated, "HF_TOKEN"},
+		"no such":   {answer(401, "", "X-Error-Code", "RepoNotFound", "X-Error-Message", "Repository not found"), ballast.CodeNotFound, "Repository not found"},
+		"no JSON":   {answer(200, `<html>`), ballast.CodeUnavailable, "HF_ENDPOINT"},
+		"no commit": {answer(200, `{"sha":"main"}`), ballast.CodeUnavailable, "names no commit"},
+		"in a circle": {func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+			return true
+		}, ballast.CodeUnavailable, "redirects more than 5 times"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHub(t, model)

@@ -54,6 +54,42 @@ func TestInterruptedImportGoesOn(t *testing.T) {
 	}
 }
 
+// TestInterruptedImportThroughHere says that the same command goes on, and does.
+func TestInterruptedImportThroughHere(t *testing.T) {
+	for _, at := range []string{"/revision/main", "/tree/", "/resolve/"} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		commit := strings.Repeat("0123456789", 4)
+		hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, at) {
+				interrupt()
+				<-r.Context().Done()
+				return
+			}
+			if strings.Contains(r.URL.Path, "/tree/") {
+				_, _ = w.Write([]byte(`[{"type":"file","path":"a","size":3,"oid":"` + commit + `"}]`))
+				return
+			}
+			_, _ = w.Write([]byte(`{"id":"m","sha":"` + commit + `"}`))
+		}))
+		registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodDelete {
+				t.Errorf("at %s: the upload was given up", at)
+			}
+			w.WriteHeader(http.StatusCreated)
+			_ = json.NewEncoder(w).Encode(map[string]any{"id": "the-id", "scope": "acme", "name": "m", "status": "pending"})
+		}))
+		vars := map[string]string{envURL: registry.URL, envToken: "bal_x", "HF_ENDPOINT": hub.URL, "XDG_CACHE_HOME": t.TempDir()}
+		var stdout, stderr bytes.Buffer
+		code := run(ctx, []string{"import", "hf://m", "m:1"}, func(name string) string { return vars[name] }, strings.NewReader(""), &stdout, &stderr)
+		if said := stderr.String(); code != exitFailed || !strings.Contains(said, "interrupted; what was fetched and sent is kept: run the same command again to go on where it was") {
+			t.Errorf("at %s: exit code %d, %q", at, code, said)
+		}
+		interrupt()
+		hub.Close()
+		registry.Close()
+	}
+}
+
 // TestCancelledImport is one that this command ended, and none that had ended before.
 func TestCancelledImport(t *testing.T) {
 	for status, want := range map[string]int{"aborted": exitDone, "done": exitConflict} {
