@@ -248,7 +248,7 @@ func TestSpoolIsNotBelieved(t *testing.T) {
 		"grown":    func(t *testing.T, _ *origin, bytes, _ string) { grow(t, bytes) },
 		"no proof": func(t *testing.T, _ *origin, _, proof string) { truncate(t, proof, 0) },
 		"torn":     func(t *testing.T, _ *origin, _, proof string) { truncate(t, proof, 50) },
-		"replaced": func(t *testing.T, o *origin, _, _ string) { o.files["a"] = mib(3, 9) },
+		"replaced": func(t *testing.T, o *origin, _, _ string) { o.files["a"] = append(mib(3, 9), "replaced"...) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			target, spool := "m-"+strings.ReplaceAll(name, " ", "-"), t.TempDir()
