@@ -67,3 +67,14 @@ func TestNotOfAModel(t *testing.T) {
 		}
 	}
 }
+
+func TestBeginningNotOfAModel(t *testing.T) {
+	for path, want := range map[string]string{
+		".git/HEAD": ".git", "a/.git": "a/.git", "a/__pycache__/b/c": "a/__pycache__", "a/.DS_Store": "a/.DS_Store", "x/.ballast-1.part": "x/.ballast-1.part",
+		"": "", "a": "", "a/b": "", ".gitattributes": "", "a.git/b": "", "a/.gitignore": "", "/": "", "//.git": "//.git",
+	} {
+		if got, ok := ballast.NotOfAModel(path); got != want || ok != (want != "") {
+			t.Errorf("%q: %q, %t", path, got, ok)
+		}
+	}
+}

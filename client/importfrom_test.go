@@ -190,6 +190,11 @@ func TestImportFrom(t *testing.T) {
 			if !again.Unchanged || again.Sent != 0 || states == "sha256" && again.Fetched != 0 {
 				t.Errorf("%q again: %+v", states, again)
 			}
+			other, err := w.importFrom(c, o, "other"+states, client.ImportFromOptions{})
+			w.must(err)
+			if other.Unchanged || other.Sent != 0 || (other.Fetched == 0) != (states == "sha256") {
+				t.Errorf("%q under another name: %+v", states, other)
+			}
 		}
 		if all := left(t, w.attempts, "*.bytes"); len(all) > 0 {
 			t.Errorf("left: %v", all)
