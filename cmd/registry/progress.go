@@ -212,7 +212,7 @@ func (l *lines) show(e client.Event) {
 		return
 	}
 	t := l.phase(e.Phase)
-	if t.add(e); time.Since(l.last) >= lineEvery {
+	if t.add(e); time.Since(l.last) >= lineEvery || e.Done && t.FilesDone == t.Files {
 		_ = l.enc.Encode(t)
 		l.last = time.Now()
 	}

@@ -11,7 +11,6 @@ import (
 	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -34,7 +33,11 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if os.Getenv(bareVariable) != "" {
-		if err := bare(os.Stdin, os.Args[1:]); err != nil {
+		loop := bare
+		if os.Getenv(bareVariable) == bareUploads {
+			loop = barePush
+		}
+		if err := loop(os.Stdin, os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -49,31 +52,73 @@ type contestant struct {
 	missing string // why it cannot run
 	// commands are what it runs for a destination that is not there yet.
 	commands func(into string) []*exec.Cmd
+	// mark finds the line of its stderr, the last one, until which time is taken too; nil: there is none.
+	mark func(line []byte) bool
 }
 
-// sample is one run.
-type sample struct{ wall, cpu time.Duration }
+// sample is one run. marked is the time until the mark.
+type sample struct{ wall, cpu, marked time.Duration }
 
 func (c contestant) run(b *testing.B, into string) sample {
 	b.Helper()
 	var s sample
 	for _, cmd := range c.commands(into) {
-		var said bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &said, &said
+		said := &watched{mark: c.mark}
+		cmd.Stdout, cmd.Stderr = said, said
 		began := time.Now()
 		err := cmd.Run()
 		s.wall += time.Since(began)
 		if err != nil {
 			b.Fatalf("%s: %v: %v\n%s", c.name, cmd.Args, err, said.Bytes())
 		}
+		if !said.at.IsZero() {
+			s.marked = said.at.Sub(began)
+		}
 		s.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	}
 	return s
 }
 
-// race runs a round for each iteration and logs the table. The first contestant is what the others are compared to; check
-// is asked about what it left.
-func race(b *testing.B, into string, all []contestant, check func(into string) error) {
+// watched keeps what a program says, and when it last said the line that mark looks for.
+type watched struct {
+	bytes.Buffer
+	mark func(line []byte) bool
+	line []byte // what has come of the next one
+	last []byte // the one that was found; the same one again is no news
+	at   time.Time
+}
+
+// Write implements io.Writer.
+func (w *watched) Write(p []byte) (int, error) {
+	if w.mark != nil {
+		w.line = append(w.line, p...)
+		for {
+			line, rest, whole := bytes.Cut(w.line, []byte("\n"))
+			if !whole {
+				break
+			}
+			if !bytes.Equal(line, w.last) && w.mark(line) {
+				w.at, w.last = time.Now(), bytes.Clone(line)
+			}
+			w.line = rest
+		}
+	}
+	return w.Buffer.Write(p)
+}
+
+// course is where contestants go.
+type course struct {
+	metric string
+	// fresh names a destination that is not there.
+	fresh func() string
+	// clear removes it after a run, and looks at what the run left there.
+	clear func(into string) error
+	// check looks at what the first contestant left.
+	check func(into string) error
+}
+
+// race runs a round for each iteration and logs the table. The first contestant is what the others are compared to.
+func (c course) race(b *testing.B, all []contestant) {
 	b.Helper()
 	samples := make([][]sample, len(all))
 	loads := []string{}
@@ -83,21 +128,21 @@ func race(b *testing.B, into string, all []contestant, check func(into string) e
 			if all[at].missing != "" {
 				continue
 			}
-			dest := filepath.Join(into, "out")
+			dest := c.fresh()
 			samples[at] = append(samples[at], all[at].run(b, dest))
 			if at == 0 {
-				if err := check(dest); err != nil {
+				if err := c.check(dest); err != nil {
 					b.Fatal(err)
 				}
 			}
-			if err := os.RemoveAll(dest); err != nil {
-				b.Fatal(err)
+			if err := c.clear(dest); err != nil {
+				b.Fatalf("%s: %v", all[at].name, err)
 			}
 		}
 		loads = append(loads, load())
 	}
 	b.Log(table(all, samples), "\nload average after each round: ", strings.Join(loads, ", "))
-	b.ReportMetric(median(walls(samples[0])).Seconds(), "s/pull")
+	b.ReportMetric(median(walls(samples[0])).Seconds(), c.metric)
 }
 
 func load() string {
@@ -133,26 +178,53 @@ func spread(values []float64) [3]float64 {
 	return [3]float64{median(values), slices.Min(values), slices.Max(values)}
 }
 
-// table has a line for each contestant. The ratio is the median of the rounds' own: ballast's time by that of the other.
+func marks(samples []sample) (all []time.Duration) {
+	for _, s := range samples {
+		all = append(all, s.marked)
+	}
+	return all
+}
+
+// table has a line for each contestant. A ratio is the median of the rounds' own: ballast's time by that of the other; when
+// ballast's time was taken until a mark too, there is a line and a ratio for that.
 func table(all []contestant, samples [][]sample) string {
 	var out strings.Builder
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\ncontestant\tmedian\tleast\tmost\tballast is\tcpu")
+	marked := all[0].mark != nil
+	title := "\ncontestant\tmedian\tleast\tmost\tcpu\tballast is"
+	if marked {
+		title += "\tuntil uploaded"
+	}
+	fmt.Fprintln(w, title)
+	row := func(name string, times []time.Duration, of []sample) {
+		fmt.Fprintf(w, "%s\t%.2f s\t%.2f s\t%.2f s\t%.2f s", name, median(times).Seconds(), slices.Min(times).Seconds(), slices.Max(times).Seconds(), median(cpus(of)).Seconds())
+		fmt.Fprintf(w, "\t%.2f ×", ratio(walls(samples[0]), times))
+		if marked {
+			fmt.Fprintf(w, "\t%.2f ×", ratio(marks(samples[0]), times))
+		}
+		fmt.Fprintln(w)
+	}
 	for i, c := range all {
 		if c.missing != "" {
 			fmt.Fprintf(w, "%s\tmissing: %s\n", c.name, c.missing)
 			continue
 		}
-		var ratios []float64
-		for round, s := range samples[i] {
-			ratios = append(ratios, samples[0][round].wall.Seconds()/s.wall.Seconds())
+		row(c.name, walls(samples[i]), samples[i])
+		if c.mark != nil {
+			row(c.name+", until uploaded", marks(samples[i]), samples[i])
 		}
-		mine := walls(samples[i])
-		fmt.Fprintf(w, "%s\t%.2f s\t%.2f s\t%.2f s\t%.2f ×\t%.2f s\n", c.name, median(mine).Seconds(), slices.Min(mine).Seconds(), slices.Max(mine).Seconds(),
-			median(ratios), median(cpus(samples[i])).Seconds())
 	}
 	_ = w.Flush()
 	return out.String()
+}
+
+// ratio is the median of what each round's time is by the other's of the same round.
+func ratio(times, by []time.Duration) float64 {
+	all := make([]float64, len(by))
+	for round := range by {
+		all[round] = times[round].Seconds() / by[round].Seconds()
+	}
+	return median(all)
 }
 
 // machine describes where this runs.
@@ -175,14 +247,19 @@ func size(b *testing.B) int64 {
 	return int64(n)
 }
 
+// fast is the folder for all that moves.
+func fast() string {
+	dir := os.Getenv("BALLAST_BENCH_DIR")
+	if info, err := os.Stat("/dev/shm"); dir == "" && err == nil && info.IsDir() {
+		return "/dev/shm"
+	}
+	return cmp.Or(dir, os.TempDir())
+}
+
 // destination is a folder for what moves, gone in the end.
 func destination(b *testing.B) string {
 	b.Helper()
-	parent := os.Getenv("BALLAST_BENCH_DIR")
-	if info, err := os.Stat("/dev/shm"); parent == "" && err == nil && info.IsDir() {
-		parent = "/dev/shm"
-	}
-	dir, err := os.MkdirTemp(parent, "ballast-bench-")
+	dir, err := os.MkdirTemp(fast(), "ballast-bench-")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -223,7 +300,15 @@ func versionOf(b *testing.B, path string) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return info.Main.Path + " " + info.Main.Version
+	main := info.Main
+	if strings.HasPrefix(main.Path, "github.com/ballast-registry/") { // a main function around somebody else's module
+		for _, d := range info.Deps {
+			if strings.HasPrefix(info.Path, main.Path) && strings.HasSuffix(d.Path, "/"+path[strings.LastIndexByte(path, '/')+1:]) {
+				main = *d
+			}
+		}
+	}
+	return main.Path + " " + main.Version
 }
 
 // firstLine is what a command says of its version.

@@ -26,17 +26,20 @@ import (
 func BenchmarkPull(b *testing.B) {
 	b.Log(machine(), "; ballast pull MODEL DIR; ", bareConnections, " connections and ranges of 64 MiB for the bare loop")
 	total := size(b)
-	for _, shape := range []struct {
-		name  string
-		files int
-		bytes int64
-	}{
-		{"8 shards", 8, total / 8},
-		{"many files of 1 MiB", int(total >> 20), 1 << 20},
-		{"1 file", 1, total},
-	} {
+	for _, shape := range shapes(total) {
 		b.Run(shape.name, func(b *testing.B) { benchPull(b, shape.files, shape.bytes) })
 	}
+}
+
+// shape is how bytes are spread over files.
+type shape struct {
+	name  string
+	files int
+	bytes int64 // of each
+}
+
+func shapes(total int64) []shape {
+	return []shape{{"8 shards", 8, total / 8}, {"many files of 1 MiB", int(total >> 20), 1 << 20}, {"1 file", 1, total}}
 }
 
 // plain is where the same files lie under their names, as the tools want them.
@@ -44,7 +47,7 @@ const plain = "bench"
 
 func benchPull(b *testing.B, files int, bytes int64) {
 	b.StopTimer()
-	s := testenv.MinIO(b)
+	s := store(b)
 	r := serve(b, s)
 	dir := b.TempDir()
 	for i := range files {
@@ -57,15 +60,19 @@ func benchPull(b *testing.B, files int, bytes int64) {
 	}
 	all, sums := r.contestants(b)
 	b.StartTimer()
-	race(b, destination(b), all, func(into string) error {
-		for path, want := range sums {
-			got, err := sumOf(filepath.Join(into, path))
-			if err != nil || got != want {
-				return fmt.Errorf("%s is %s, %w", path, got, err)
+	into := filepath.Join(destination(b), "out")
+	course{
+		metric: "s/pull", fresh: func() string { return into }, clear: os.RemoveAll,
+		check: func(into string) error {
+			for path, want := range sums {
+				got, err := sumOf(filepath.Join(into, path))
+				if err != nil || got != want {
+					return fmt.Errorf("%s is %s, %w", path, got, err)
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		},
+	}.race(b, all)
 }
 
 // upload puts the files under their names, in parts as tools do.
@@ -223,14 +230,20 @@ func (r *registry) mc(b *testing.B) contestant {
 		return contestant{name: "mc", missing: missing}
 	}
 	b.Log(versionOf(b, exe), ": mc cp --recursive ALIAS/… DIR/")
-	at, err := url.Parse(r.store.Endpoint)
+	return contestant{name: "mc", commands: func(into string) []*exec.Cmd {
+		cmd := exec.Command(exe, "--quiet", "cp", "--recursive", "bench/"+r.store.Bucket+"/"+plain+"/", into+"/")
+		cmd.Env = append(r.env, "MC_HOST_bench="+mcHost(b, r.store))
+		return []*exec.Cmd{cmd}
+	}}
+}
+
+// mcHost is a store as mc wants to be told of it.
+func mcHost(b *testing.B, s *testenv.Store) string {
+	b.Helper()
+	at, err := url.Parse(s.Endpoint)
 	if err != nil {
 		b.Fatal(err)
 	}
-	at.User = url.UserPassword(r.store.Root.ID, r.store.Root.Secret)
-	return contestant{name: "mc", commands: func(into string) []*exec.Cmd {
-		cmd := exec.Command(exe, "--quiet", "cp", "--recursive", "bench/"+r.store.Bucket+"/"+plain+"/", into+"/")
-		cmd.Env = append(r.env, "MC_HOST_bench="+at.String())
-		return []*exec.Cmd{cmd}
-	}}
+	at.User = url.UserPassword(s.Root.ID, s.Root.Secret)
+	return at.String()
 }
