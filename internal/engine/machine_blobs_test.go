@@ -252,7 +252,9 @@ func (m *machine) asked(u *modelUpload, wants []want) (answers []answer, code ba
 // pin begins a blob's upload if need be, pins it, and notes the parts that are declared.
 func (m *machine) pin(u *modelUpload, w want) (fresh bool) {
 	b := m.blob(w.id(u.scope))
-	if fresh = b.state == index.BlobAbsent || b.state == index.BlobUploading && b.method == ballast.MethodPut && len(b.pins) == 0; fresh {
+	_, own := b.pins[u.id]
+	alone := len(b.pins) == 0 || len(b.pins) == 1 && own && w.method() == ballast.MethodMultipart // nobody else waits for the PUT
+	if fresh = b.state == index.BlobAbsent || b.state == index.BlobUploading && b.method == ballast.MethodPut && alone; fresh {
 		b.state, b.method, b.partSize = index.BlobUploading, w.method(), 0
 		if b.method == ballast.MethodMultipart {
 			b.partSize = w.partSize()

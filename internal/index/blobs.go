@@ -113,11 +113,12 @@ func (x *Index) ask(tx Tx, u *Upload, w Want, signedUntil time.Time) (a Asked, e
 			return a, ballast.Errorf(ballast.CodeInvalid, "blob %s has %d bytes, not %d", w.Digest, old.Size, w.Size)
 		}
 	case BlobUploading:
-		unpinned, err := empty(tx, blobKey(kindPin, u.Scope, w.Digest))
+		own, others, err := pinnedBy(tx, u.Scope, w.Digest, u.ID)
 		if err != nil {
 			return a, err
 		}
-		if unpinned && old.Method == ballast.MethodPut {
+		// Nobody else waits for the PUT. If it lands all the same, Complete meets it.
+		if old.Method == ballast.MethodPut && !others && (!own || w.Method == ballast.MethodMultipart) {
 			a = begin(w, old)
 		}
 	default:
@@ -139,6 +140,21 @@ func (x *Index) ask(tx Tx, u *Upload, w Want, signedUntil time.Time) (a Asked, e
 		return a, nil
 	}
 	return a, declareParts(tx, u.ID, w)
+}
+
+// pinnedBy tells whether an upload pins a blob, and whether others do.
+func pinnedBy(tx Tx, scope ballast.Scope, d digest.Digest, upload string) (own, others bool, err error) {
+	for item, err := range tx.Scan(blobKey(kindPin, scope, d), nil, false) {
+		if err != nil {
+			return own, others, err
+		}
+		if bytes.Equal(item.Key, pinKey(scope, d, upload)) {
+			own = true
+		} else {
+			return own, true, nil
+		}
+	}
+	return own, false, nil
 }
 
 func begin(w Want, old Blob) Asked {

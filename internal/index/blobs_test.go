@@ -234,6 +234,30 @@ func TestAnAbandonedPutMayBecomeAMultipart(t *testing.T) {
 	})
 }
 
+// Who alone waits for a PUT may send parts instead, as after a connection that was cut; and not the other way round.
+func TestAPutOfOnesOwnMayBecomeAMultipart(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		a, b := w.open("acme::m"), w.open("acme::m")
+		w.ask(a, putWant("x"))
+		if got := w.ask(a, putWant("x"))[0]; got.Fresh {
+			t.Errorf("asked again for the same: %+v", got)
+		}
+		if got := w.ask(a, multipart("x"))[0]; !got.Fresh || got.Blob.Method != ballast.MethodMultipart || got.Blob.PartSize != partSize {
+			t.Errorf("asked for parts: %+v", got)
+		}
+		if got := w.ask(a, putWant("x"))[0]; got.Fresh || got.Blob.Method != ballast.MethodMultipart {
+			t.Errorf("asked for a PUT again: %+v", got)
+		}
+		w.ask(a, putWant("y"))
+		w.ask(b, putWant("y"))
+		for _, u := range []index.Upload{a, b} {
+			if got := w.ask(u, multipart("y"))[0]; got.Fresh || got.Blob.Method != ballast.MethodPut {
+				t.Errorf("while another waits for the PUT: %+v", got)
+			}
+		}
+	})
+}
+
 func TestOneMultipartABlob(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		id := blobID("x")
