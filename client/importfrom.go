@@ -200,7 +200,7 @@ func (m *importing) noteFile(f OriginFile, d digest.Digest) *blob {
 	if b, twin := m.blobs[d]; twin && b.source.path != f.Path || f.Size == 0 {
 		return nil
 	}
-	b := &blob{digest: d, source: source{path: f.Path, stamp: stamp{size: f.Size}}, partSize: m.partSize(f.Size)}
+	b := &blob{digest: d, source: source{path: f.Path, stamp: stamp{size: f.Size}}, partSize: m.way.partSize(f.Size)}
 	m.blobs[d] = b
 	return b
 }
@@ -225,7 +225,12 @@ func (m *importing) deliver(ctx context.Context, f OriginFile) error {
 
 // sendSpooled sends a file that is whole.
 func (m *importing) sendSpooled(ctx context.Context, b *blob, s *spooled) error {
-	b.source.file, b.partSize, b.parts = s.bytesName(), s.sum.PartSize(), s.sum.Parts()
+	info, err := s.file.Stat()
+	if err != nil {
+		return m.spool.trouble(s.of.Path, 0, err)
+	}
+	b.source.file, b.source.stamp = s.bytesName(), stampOf(info)
+	b.partSize, b.parts = s.sum.PartSize(), s.sum.Parts()
 	answers, err := m.inquire(ctx, []ballast.BlobRequest{b.ask(nil)})
 	if err != nil || !toSend(answers[0]) {
 		return err

@@ -27,7 +27,7 @@ const (
 // fetch makes a file whole in the spool and holds it to what the origin states. Where a stream breaks it opens the next one
 // at that byte. A file with other bytes than were stated is removed.
 func (m *importing) fetch(ctx context.Context, f OriginFile) (*spooled, error) {
-	s, err := m.spool.openFile(ctx, f, m.partSize(f.Size))
+	s, err := m.spool.openFile(ctx, f, m.way.partSize(f.Size))
 	if err != nil {
 		return nil, err
 	}

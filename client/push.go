@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,7 +32,14 @@ type PushOptions struct {
 	Takeover         bool          // abort the upload that holds the label
 	Alias            ballast.Alias // to point at the version once it is ready; zero: none
 	Parallel         int           // transfers at once; 0: DefaultParallel
-	PartSize         int64         // bytes, proposed to the registry; 0: ballast.DefaultPartSize
+	// PartSize is the bytes of a part, proposed to the registry for files that are larger. 0 leaves it to the push, which
+	// sends a file whole, up to ballast.MaxPutSize, while the way to the store is good enough for that.
+	PartSize int64
+	// HashDir is the folder that remembers the digests of files, so that a file that nobody touched is not read again.
+	// Empty: hashes beside AttemptDir, or ballast/hashes in the user's cache folder. It is of use only where files have an
+	// inode and a time of change.
+	HashDir string
+	Rehash  bool // reads every file, whatever is remembered of it
 	// AttemptDir is the folder in which a push remembers its upload while it runs, so that a later one of the same
 	// folder to the same target goes on with it. Empty: ballast/attempts in the user's cache folder; if there is none,
 	// nothing is remembered.
@@ -154,6 +162,9 @@ type push struct {
 	skipped  []string
 	warnings []string
 	slots    chan struct{} // one for each transfer
+	way      *way
+	known    *hashes
+	fed      atomic.Bool // everything that is to be sent has been handed out
 
 	upload    ballast.Upload
 	unchanged bool
@@ -189,6 +200,13 @@ type blob struct {
 	parts    []digest.Digest
 }
 
+func (o PushOptions) hashDir() string {
+	if o.HashDir == "" && o.AttemptDir != "" {
+		return filepath.Join(filepath.Dir(o.AttemptDir), "hashes")
+	}
+	return o.HashDir
+}
+
 // check refuses what no push can be.
 func (o PushOptions) check() error {
 	if o.Target.Name.IsZero() || !o.Target.Alias.IsZero() || o.Target.Digest != "" {
@@ -204,7 +222,8 @@ func newPush(c *Client, o PushOptions, memory attempts, skipped []string) *push 
 	}
 	return &push{
 		c: c, o: o, memory: memory, skipped: skipped,
-		slots: make(chan struct{}, o.Parallel), files: make(map[string]ballast.File), blobs: make(map[digest.Digest]*blob),
+		slots: make(chan struct{}, o.Parallel), way: &way{fixed: o.PartSize, parallel: o.Parallel}, known: newHashes(o.hashDir(), o.Rehash),
+		files: make(map[string]ballast.File), blobs: make(map[digest.Digest]*blob),
 	}
 }
 

@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"runtime"
+	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -61,7 +64,9 @@ func (w *walked) hashAll(ctx context.Context, found chan<- *blob) error {
 			return pass(gctx, found, b)
 		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	w.known.save()
+	return err
 }
 
 // hash hashes without sending.
@@ -87,27 +92,18 @@ func (p *push) hashOne(ctx context.Context, s *source) (*blob, error) {
 	if known {
 		return p.firstWith(f, s.path), nil
 	}
-	h, err := p.digest(ctx, s, p.partSize(s.size))
+	b, err := p.digest(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.files[s.path] = ballast.File{Path: s.path, Size: h.Size(), Digest: h.Digest()}
-	if _, twin := p.blobs[h.Digest()]; twin || h.Size() == 0 {
+	p.files[s.path] = ballast.File{Path: s.path, Size: s.size, Digest: b.digest}
+	if _, twin := p.blobs[b.digest]; twin || s.size == 0 {
 		return nil, nil
 	}
-	b := &blob{digest: h.Digest(), source: *s, partSize: h.PartSize(), parts: h.Parts()}
 	p.blobs[b.digest] = b
 	return b, nil
-}
-
-// partSize is the size of the parts that a file of so many bytes is proposed to be sent in; 0: one PUT.
-func (p *push) partSize(size int64) int64 {
-	if n := ballast.ClampPartSize(size, p.o.PartSize); size > n {
-		return n
-	}
-	return 0
 }
 
 // firstWith returns the blob of a hashed file if this is the file that it is sent from.
@@ -120,51 +116,172 @@ func (p *push) firstWith(f ballast.File, path string) *blob {
 	return nil
 }
 
-// digest reads a file once and notes what it was then.
-func (p *push) digest(ctx context.Context, s *source, partSize int64) (*hash.Hasher, error) {
-	f, err := os.Open(s.file)
+// digest reads a file once and notes what it was then. Of one that goes up in parts it takes the digests of these too, on
+// another core.
+func (p *push) digest(ctx context.Context, s *source) (*blob, error) {
+	began := time.Now()
+	f, before, err := openSource(s)
 	if err != nil {
-		return nil, unusable(s.file, err)
+		return nil, err
 	}
 	defer f.Close()
-	before, err := f.Stat()
-	if err != nil {
-		return nil, unusable(s.file, err)
-	}
-	h := hash.New(partSize)
-	count := &counter{progress: p.o.Progress, phase: PhaseHash, path: s.path}
-	if _, err := io.Copy(io.MultiWriter(h, count), &live{ctx, f}); err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, unusable(s.file, err)
+	p.o.Progress.tell(Event{Phase: PhaseHash, Path: s.path, Size: before.Size()})
+	b := &blob{partSize: p.way.partSize(before.Size())}
+	if d, ok := p.known.digest(s.file, before); ok {
+		p.o.Progress.bytes(PhaseHash, s.path, before.Size())
+		b.digest = d
+	} else if err := p.hashSource(ctx, f, s, b); err != nil {
+		return nil, err
 	}
 	after, err := f.Stat()
-	if err != nil || stampOf(after) != stampOf(before) || h.Size() != after.Size() {
+	if err != nil || stampOf(after) != stampOf(before) {
 		return nil, changed(s.path)
 	}
 	s.stamp = stampOf(after)
+	b.source = *s
+	p.known.keep(s.file, after, b.digest, began)
 	p.o.Progress.tell(Event{Phase: PhaseHash, Path: s.path, Done: true})
-	return h, nil
+	return b, nil
 }
 
-// cut hashes a blob's parts anew for the part size that the registry fixed.
-func (p *push) cut(ctx context.Context, b *blob, partSize int64) error {
+func openSource(s *source) (*os.File, os.FileInfo, error) {
+	f, err := os.Open(s.file)
+	if err != nil {
+		return nil, nil, unusable(s.file, err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, nil, unusable(s.file, err)
+	}
+	return f, info, nil
+}
+
+// hashSource fills in the digests of b, which holds what f does.
+func (p *push) hashSource(ctx context.Context, f *os.File, s *source, b *blob) error {
+	info, err := f.Stat()
+	if err != nil {
+		return unusable(s.file, err)
+	}
+	whole, parts := hash.New(0), hash.NewParts(max(b.partSize, 1))
+	count := &counter{progress: p.o.Progress, phase: PhaseHash, path: s.path}
+	to := []io.Writer{io.MultiWriter(whole, count)}
+	if b.partSize > 0 {
+		to = append(to, parts)
+	}
+	if err := fan(&live{ctx, f}, to...); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return unusable(s.file, err)
+	}
+	if whole.Size() != info.Size() {
+		return changed(s.path)
+	}
+	if b.digest = whole.Digest(); b.partSize > 0 {
+		b.parts = parts.Digests()
+	}
+	return nil
+}
+
+// Reading ahead of those who hash: enough that neither waits for the other, little enough to stay in a core's cache.
+const (
+	fanBuffer  = 256 << 10 // bytes
+	fanBuffers = 4
+)
+
+// fan reads r to its end once and writes all of it to each of to, each on a goroutine of its own.
+func fan(r io.Reader, to ...io.Writer) error {
+	if len(to) == 1 {
+		_, err := io.CopyBuffer(struct{ io.Writer }{to[0]}, struct{ io.Reader }{r}, make([]byte, fanBuffer))
+		return err
+	}
+	type chunk struct {
+		data []byte
+		left atomic.Int32 // writers who have not written it yet
+	}
+	free := make(chan *chunk, fanBuffers)
+	for range fanBuffers {
+		free <- &chunk{data: make([]byte, fanBuffer)}
+	}
+	var g errgroup.Group
+	feeds := make([]chan *chunk, len(to))
+	for i, w := range to {
+		feeds[i] = make(chan *chunk, fanBuffers)
+		g.Go(func() (err error) {
+			for c := range feeds[i] {
+				if err == nil {
+					_, err = w.Write(c.data)
+				}
+				if c.left.Add(-1) == 0 {
+					free <- c
+				}
+			}
+			return err
+		})
+	}
+	var err error
+	for err == nil {
+		c := <-free
+		c.data = c.data[:cap(c.data)]
+		var n int
+		n, err = io.ReadFull(r, c.data)
+		c.data = c.data[:n]
+		c.left.Store(int32(len(to)))
+		for _, feed := range feeds {
+			feed <- c
+		}
+	}
+	for _, feed := range feeds {
+		close(feed)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return errors.Join(err, g.Wait())
+}
+
+// cut sets the part size that the registry fixed. The digests of the parts are taken when they are to be sent.
+func (b *blob) cut(partSize int64) error {
 	if partSize < ballast.MinPartSize || partSize > ballast.MaxPartSize || ballast.PartCount(b.source.size, partSize) > ballast.MaxParts {
 		return ballast.Errorf(ballast.CodeInternal, "the registry asks for parts of %d bytes; report this defect", partSize)
 	}
-	if b.partSize == partSize {
-		return nil
+	if b.partSize != partSize || b.parts == nil {
+		b.partSize, b.parts = partSize, make([]digest.Digest, ballast.PartCount(b.source.size, partSize))
 	}
-	h, err := p.digest(ctx, &b.source, partSize)
-	if err != nil {
-		return err
-	}
-	if h.Digest() != b.digest {
-		return changed(b.source.path)
-	}
-	b.partSize, b.parts = partSize, h.Parts()
 	return nil
+}
+
+// hashParts takes the digests of parts that were not taken when the file was read first, several at once.
+func (p *push) hashParts(ctx context.Context, b *blob, numbers []int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, n := range numbers {
+		if b.parts[n-1] != "" {
+			continue
+		}
+		g.Go(func() error {
+			f, info, err := openSource(&b.source)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			h, length := hash.New(0), ballast.PartLength(b.source.size, b.partSize, n)
+			part := io.NewSectionReader(f, int64(n-1)*b.partSize, length)
+			if err := fan(&live{ctx, part}, h); err != nil {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				return unusable(b.source.file, err)
+			}
+			if h.Size() != length || stampOf(info) != b.source.stamp {
+				return changed(b.source.path)
+			}
+			b.parts[n-1] = h.Digest()
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // live is a reader that ends with its context.

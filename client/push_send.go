@@ -53,11 +53,15 @@ func (p *push) sendAll(ctx context.Context, feed func(context.Context, chan<- *b
 	return g.Wait()
 }
 
+// batchBytes bounds what is asked about at once, because signed requests age while they wait.
+const batchBytes = 4 << 30
+
 // askAll asks in batches of what is waiting: small while sending is fast, large when it is slow.
 func (p *push) askAll(ctx context.Context, blobs <-chan *blob, jobs chan<- job) error {
 	for {
 		batch := gather(blobs, ballast.MaxBlobsPerCall)
 		if len(batch) == 0 {
+			p.fed.Store(true)
 			return nil
 		}
 		asks := make([]ballast.BlobRequest, len(batch))
@@ -86,14 +90,14 @@ func gather(blobs <-chan *blob, limit int) []*blob {
 	if !ok {
 		return nil
 	}
-	batch := []*blob{b}
-	for len(batch) < limit {
+	batch, bytes := []*blob{b}, b.source.size
+	for len(batch) < limit && bytes < batchBytes {
 		select {
 		case b, ok := <-blobs:
 			if !ok {
 				return batch
 			}
-			batch = append(batch, b)
+			batch, bytes = append(batch, b), bytes+b.source.size
 		default:
 			return batch
 		}
@@ -146,10 +150,14 @@ func (b *blob) ask(numbers []int) ballast.BlobRequest {
 
 // sending is the state of one blob on its way.
 type sending struct {
-	p    *push
-	b    *blob
-	left []int // numbers of the parts that the store does not hold yet; nil before the parts are cut
-	last error // of the last transfer that failed
+	p *push
+	b *blob
+	// left are the numbers of the parts that the store does not hold yet; nil before the parts are cut.
+	left []int
+	mu   sync.Mutex
+	last error // of the last transfer that failed; mu guards it while parts travel
+	// inParts says that a PUT did not do and parts are asked for; the registry keeps it a PUT while others wait for that.
+	inParts bool
 }
 
 // sendBlob does what the answers say until the blob is there. Tries that move nothing are limited.
@@ -178,7 +186,7 @@ func (p *push) sendBlob(ctx context.Context, j job) error {
 				return err
 			}
 		}
-		answers, err := p.inquire(ctx, []ballast.BlobRequest{s.b.ask(s.batch())})
+		answers, err := p.inquire(ctx, []ballast.BlobRequest{s.b.ask(nil)})
 		if err != nil {
 			return err
 		}
@@ -199,10 +207,23 @@ func (s *sending) step(ctx context.Context, a ballast.BlobAnswer) (moved, done b
 		return s.stepParts(ctx, a)
 	case a.Request == nil:
 		return false, false, nil
+	case s.inParts && s.b.partSize == 0: // the store was looked at, and it is not there
+		s.b.partSize = s.p.way.cut(s.b.source.size)
+		return true, false, nil
 	}
 	err = s.transfer(ctx, *a.Request, 0, s.b.source.size)
+	if s.mayCut() && (errors.Is(err, errSlow) || errors.Is(err, errSilent) || errors.Is(err, errStalled)) {
+		s.p.way.tore()
+		s.inParts, s.last = true, err
+		return true, false, nil
+	}
 	done, err = s.outcome(ctx, err)
 	return done, done, err
+}
+
+// mayCut reports whether a file that goes up whole may go in parts instead.
+func (s *sending) mayCut() bool {
+	return !s.inParts && s.b.partSize == 0 && s.p.way.fixed == 0 && s.b.source.size > ballast.DefaultPartSize
 }
 
 // outcome sorts the end of a transfer: there, to be tried again, or final.
@@ -218,84 +239,147 @@ func (s *sending) outcome(ctx context.Context, err error) (done bool, _ error) {
 		return true, nil // somebody else sent it; the commit decides
 	case errors.As(err, &e) && e.wrongBytes():
 		return false, changed(s.b.source.path).Because(err)
+	case errors.Is(err, errStale):
+		return false, nil
 	case !retryStore(err):
 		return false, gaveUp(s.b.source.path, err, sendAgain)
 	}
 	s.p.c.log.InfoContext(ctx, "a transfer is tried again", attrFile, s.b.source.path, attrError, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.last = err
 	return false, nil
 }
 
-// stepParts sends the signed parts of an answer, after it has cut the file the way that the registry wants it.
+// stepParts sends the parts that the store does not hold. It asks for a few signed requests at a time, the next ones while
+// the last of these travel.
 func (s *sending) stepParts(ctx context.Context, a ballast.BlobAnswer) (moved, done bool, err error) {
-	if s.left == nil || a.PartSize != s.b.partSize {
-		first := s.left == nil
-		if err := s.p.cut(ctx, s.b, a.PartSize); err != nil {
-			return false, false, err
-		}
-		s.left = make([]int, ballast.PartCount(s.b.source.size, s.b.partSize))
+	anew := s.left == nil || a.PartSize != s.b.partSize
+	if err := s.b.cut(a.PartSize); err != nil {
+		return false, false, err
+	}
+	if anew {
+		s.left = make([]int, len(s.b.parts))
 		for i := range s.left {
 			s.left[i] = i + 1
 		}
-		if len(a.Parts) == 0 && len(a.Have) == 0 {
-			return first, false, nil
-		}
 	}
 	before := len(s.left)
-	sent, err := s.sendParts(ctx, a.Parts)
-	if err != nil {
-		return false, false, err
-	}
-	for _, n := range a.Have {
-		s.countPresent(n)
-	}
-	s.left = slices.DeleteFunc(s.left, func(n int) bool { return slices.Contains(sent, n) || slices.Contains(a.Have, n) })
-	return len(s.left) < before, len(s.left) == 0, nil
-}
-
-// countPresent moves the progress for a part that an earlier push sent.
-func (s *sending) countPresent(number int) {
-	if slices.Contains(s.left, number) {
-		s.p.o.Progress.bytes(PhaseUpload, s.b.source.path, ballast.PartLength(s.b.source.size, s.b.partSize, number))
-	}
-}
-
-// batch is the next parts to have signed: few, because signed requests age.
-func (s *sending) batch() []int {
-	return s.left[:min(len(s.left), 4*cap(s.p.slots), ballast.MaxPartsPerCall)]
-}
-
-// sendParts sends parts in parallel and returns the numbers of those that arrived.
-func (s *sending) sendParts(ctx context.Context, parts []ballast.PartAnswer) (sent []int, err error) {
-	g, ctx := errgroup.WithContext(ctx)
+	s.present(a.Have)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(cap(s.p.slots))
-	var mu sync.Mutex
-	for _, part := range parts {
-		if !slices.Contains(s.left, part.Number) {
-			continue
+	var arrived arrivals
+	var failed error
+	for batch := range slices.Chunk(slices.Clone(s.left), min(2*cap(s.p.slots), ballast.MaxPartsPerCall)) {
+		var parts []ballast.PartAnswer
+		var have []int
+		if parts, have, failed = s.sign(gctx, batch); failed != nil || parts == nil {
+			break
 		}
-		g.Go(func() error {
-			from := int64(part.Number-1) * s.b.partSize
-			err := s.transfer(ctx, part.Request, from, ballast.PartLength(s.b.source.size, s.b.partSize, part.Number))
-			mu.Lock()
-			defer mu.Unlock()
-			done, err := s.outcome(ctx, err)
-			if done {
-				sent = append(sent, part.Number)
-			}
-			return err
-		})
+		arrived.add(have...)
+		for _, part := range parts {
+			g.Go(func() error { return s.sendPart(gctx, part, &arrived) })
+		}
 	}
-	err = g.Wait()
-	return sent, err
+	if err = g.Wait(); err == nil { // what ended the group comes first
+		err = failed
+	}
+	s.left = slices.DeleteFunc(s.left, func(n int) bool { return slices.Contains(arrived.numbers, n) })
+	return len(s.left) < before, err == nil && len(s.left) == 0, err
 }
 
-// transfer sends a range of the file when a slot is free.
+// arrivals are the numbers of parts that the store holds.
+type arrivals struct {
+	mu      sync.Mutex
+	numbers []int
+}
+
+func (a *arrivals) add(numbers ...int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.numbers = append(a.numbers, numbers...)
+}
+
+func (s *sending) sendPart(ctx context.Context, part ballast.PartAnswer, arrived *arrivals) error {
+	from := int64(part.Number-1) * s.b.partSize
+	err := s.transfer(ctx, part.Request, from, ballast.PartLength(s.b.source.size, s.b.partSize, part.Number))
+	done, err := s.outcome(ctx, err)
+	if done {
+		arrived.add(part.Number)
+	}
+	return err
+}
+
+// sign declares parts and gets signed requests for those that the store does not hold; have are the others. Nothing: the
+// blob has come to another state, which the next question shows.
+func (s *sending) sign(ctx context.Context, numbers []int) (parts []ballast.PartAnswer, have []int, err error) {
+	if err := s.p.hashParts(ctx, s.b, numbers); err != nil {
+		return nil, nil, err
+	}
+	answers, err := s.p.inquire(ctx, []ballast.BlobRequest{s.b.ask(numbers)})
+	if err != nil {
+		return nil, nil, err
+	}
+	a := answers[0]
+	if a.State != ballast.BlobMissing || a.Method != ballast.MethodMultipart || a.PartSize != s.b.partSize {
+		return nil, nil, nil
+	}
+	asked := func(n int) bool { return slices.Contains(numbers, n) }
+	for _, n := range a.Have {
+		if asked(n) {
+			s.tell(n)
+			have = append(have, n)
+		}
+	}
+	parts = slices.DeleteFunc(a.Parts, func(part ballast.PartAnswer) bool { return !asked(part.Number) })
+	return append([]ballast.PartAnswer{}, parts...), have, nil
+}
+
+// present takes off the list what an earlier push sent, or this one without hearing of it.
+func (s *sending) present(have []int) {
+	s.left = slices.DeleteFunc(s.left, func(n int) bool {
+		if !slices.Contains(have, n) {
+			return false
+		}
+		s.tell(n)
+		return true
+	})
+}
+
+// tell moves the progress for a part that is there.
+func (s *sending) tell(number int) {
+	s.p.o.Progress.bytes(PhaseUpload, s.b.source.path, ballast.PartLength(s.b.source.size, s.b.partSize, number))
+}
+
+// errStale is of a signed request that expired before it was its turn.
+var errStale = errors.New("the signed request expired before it was sent")
+
+// errSlow ends a PUT that parts will overtake.
+var errSlow = errors.New("one stream is slow")
+
+// transfer sends a range of the file when a slot is free. What the store puts off is sent again by the same request.
 func (s *sending) transfer(ctx context.Context, sr ballast.SignedRequest, from, size int64) error {
 	if err := pass(ctx, s.p.slots, struct{}{}); err != nil {
 		return err
 	}
 	defer func() { <-s.p.slots }()
+	for try := 1; ; try++ {
+		if s.p.c.clock.stale(sr) {
+			return errStale
+		}
+		err := s.once(ctx, sr, from, size)
+		var e *storeError
+		if !errors.As(err, &e) || !e.transient() || try == s.p.c.tries {
+			return err
+		}
+		s.p.c.log.InfoContext(ctx, "the store puts a transfer off", attrFile, s.b.source.path, attrTry, try, attrError, err)
+		if err := s.p.c.backoff(ctx, try, e.retryAfter); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *sending) once(ctx context.Context, sr ballast.SignedRequest, from, size int64) error {
 	f, err := os.Open(s.b.source.file)
 	if err != nil {
 		return unusable(s.b.source.file, err)
@@ -303,12 +387,33 @@ func (s *sending) transfer(ctx context.Context, sr ballast.SignedRequest, from, 
 	defer f.Close()
 	count := &counter{progress: s.p.o.Progress, phase: PhaseUpload, path: s.b.source.path}
 	body := io.TeeReader(&exact{io.NewSectionReader(f, from, size), size, s.b.source.path}, count)
+	began := time.Now()
+	ctx, cancel := context.WithCancelCause(s.p.way.trace(ctx))
+	defer cancel(nil)
+	if size == s.b.source.size && s.mayCut() {
+		go s.watch(ctx, cancel, began, count)
+	}
 	if err := s.p.c.put(ctx, sr, body, size); err != nil {
 		count.undo()
 		return err
 	}
+	s.p.way.moved(size, time.Since(began))
 	s.p.sent.Add(size)
 	return nil
+}
+
+// watch ends a PUT that parts will overtake.
+func (s *sending) watch(ctx context.Context, end context.CancelCauseFunc, began time.Time, count *counter) {
+	for wait := watchAfter; sleep(ctx, wait) == nil; wait = watchEvery {
+		busy, idle := len(s.p.slots), 0
+		if s.p.fed.Load() {
+			idle = cap(s.p.slots) - busy
+		}
+		if s.p.way.better(s.b.source.size, count.n.Load(), time.Since(began), idle, busy) {
+			end(errSlow)
+			return
+		}
+	}
 }
 
 // exact fails where a file ends before the size that it had.

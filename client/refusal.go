@@ -33,6 +33,19 @@ func (c *clock) registry() time.Time {
 	return time.Time{}
 }
 
+// stale reports whether a signed request has expired, or will before it arrives, by the clock of who signed it.
+func (c *clock) stale(sr ballast.SignedRequest) bool {
+	now := c.registry()
+	if sr.ExpiresAt.IsZero() || now.IsZero() {
+		return false
+	}
+	margin := 30 * time.Second
+	if _, life := signedAt(sr); life > 0 {
+		margin = min(margin, life/4)
+	}
+	return now.After(sr.ExpiresAt.Add(-margin))
+}
+
 // dateOf is the time of an answer by the clock of who sent it; zero when it does not say.
 func dateOf(h http.Header) time.Time {
 	date, _ := http.ParseTime(h.Get("Date")) // the zero time is said to be none

@@ -105,11 +105,22 @@ func storeSilent(ctx context.Context, host string, err error) error {
 	return fmt.Errorf("%w %s: %w%s", errSilent, host, bare(err), wrongHost(err))
 }
 
-// put sends size bytes of body by a signed request. Expect lets the store refuse before the bytes have travelled.
+// put sends size bytes of body by a signed request. Expect lets the store refuse before the bytes have travelled. A
+// transfer that stands still is ended early, one that waits for the store's answer late.
 func (c *Client) put(ctx context.Context, sr ballast.SignedRequest, body io.Reader, size int64) error {
-	ctx, alive, stop := withStall(ctx, sendStall)
-	defer stop()
-	resp, err := c.roundTrip(ctx, sr, io.NopCloser(&lively{body, alive}), size, map[string]string{"Expect": "100-continue"})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(c.stall, func() { cancel(fmt.Errorf("%w for %s", errStalled, c.stall)) })
+	defer timer.Stop()
+	left := size
+	moved := func(n int) {
+		limit := c.stall
+		if left -= int64(n); left <= 0 {
+			limit = max(limit, sendStall)
+		}
+		timer.Reset(limit)
+	}
+	resp, err := c.roundTrip(ctx, sr, io.NopCloser(&lively{body, moved}), size, map[string]string{"Expect": "100-continue"})
 	if err != nil {
 		return err
 	}
@@ -133,7 +144,7 @@ func (c *Client) get(ctx context.Context, sr ballast.SignedRequest, offset, end,
 		stop()
 		return nil, err
 	}
-	return &stream{lively{resp.Body, alive}, resp.Body, ctx, stop}, nil
+	return &stream{lively{resp.Body, func(int) { alive() }}, resp.Body, ctx, stop}, nil
 }
 
 // checkRange refuses an answer with other bytes than the asked ones, and one that says it has another size.
@@ -196,13 +207,13 @@ func (s *stream) Close() error {
 // lively tells of every read that moved bytes.
 type lively struct {
 	r     io.Reader
-	alive func()
+	alive func(n int)
 }
 
 func (l *lively) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if n > 0 {
-		l.alive()
+		l.alive(n)
 	}
 	return n, err
 }

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"cmp"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -31,6 +32,7 @@ type world struct {
 	registry *testenv.Proxy
 	admin    client.Token
 	attempts string // folder
+	hashes   string // folder
 }
 
 // eachWorld runs a test on every store.
@@ -40,7 +42,7 @@ func eachWorld(t *testing.T, test func(w *world)) {
 
 func newWorld(t *testing.T, s *testenv.Store) *world {
 	t.Helper()
-	w := &world{t: t, store: testenv.NewProxy(t, s.Endpoint), attempts: t.TempDir()}
+	w := &world{t: t, store: testenv.NewProxy(t, s.Endpoint), attempts: t.TempDir(), hashes: t.TempDir()}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg := s.Config()
 	cfg.PublicEndpoint = w.store.URL
@@ -97,7 +99,7 @@ func (w *world) client(o client.Options) *client.Client {
 // push pushes dir; the options that a test leaves open are filled in.
 func (w *world) push(c *client.Client, dir, target string, o client.PushOptions) (client.PushResult, error) {
 	w.t.Helper()
-	o.Path, o.Target, o.AttemptDir = dir, ref(w.t, target), w.attempts
+	o.Path, o.Target, o.AttemptDir, o.HashDir = dir, ref(w.t, target), w.attempts, cmp.Or(o.HashDir, w.hashes)
 	return c.Push(w.t.Context(), o)
 }
 

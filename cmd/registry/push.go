@@ -54,7 +54,8 @@ type pushCmd struct {
 	Alias    string `help:"Point this alias at the version once it is ready."`
 	Strict   bool   `help:"Refuse safetensors and GGUF files that are not what their names say, and an index whose shards or tensors are not all there, before anything is sent."`
 	Takeover bool   `help:"Abort the open upload that holds the version."`
-	PartSize string `placeholder:"SIZE" help:"Part size of large files, 5MiB to 5GiB. Default 64MiB."`
+	PartSize string `placeholder:"SIZE" help:"Send files larger than this in parts of this size, 5MiB to 5GiB. Left out, a file of up to 5 GiB goes up whole unless the way to the store is slow or was cut."`
+	Rehash   bool   `help:"Read every file, also those that have not been touched since an earlier push hashed them."`
 
 	selection `embed:""`
 	remote    `embed:""`
@@ -89,6 +90,7 @@ func (p *pushCmd) Run(ctx context.Context, a *app) error {
 func (p *pushCmd) options(a *app) (o client.PushOptions, err error) {
 	o = client.PushOptions{
 		Path: p.Path, Include: p.Include, Exclude: p.Exclude, Strict: p.Strict, Takeover: p.Takeover, Parallel: int(p.Parallel), AttemptDir: a.attemptDir(),
+		Rehash: p.Rehash,
 	}
 	if err := p.looksSwapped(); err != nil {
 		return o, err

@@ -42,7 +42,12 @@ func (h *Hasher) Write(p []byte) (int, error) {
 func (h *Hasher) Size() int64 { return h.size }
 
 // PartSize returns the size of the parts, 0 without them.
-func (h *Hasher) PartSize() int64 { return h.partSize }
+func (h *Hasher) PartSize() int64 {
+	if h.parts == nil {
+		return 0
+	}
+	return h.parts.size
+}
 
 // Digest returns the digest of all bytes so far; writing may go on.
 func (h *Hasher) Digest() digest.Digest { return sum(h.whole) }
