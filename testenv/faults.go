@@ -2,8 +2,10 @@ package testenv
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"sync/atomic"
+	"time"
 )
 
 // AnswerWith answers with a status and headers, as pairs of name and value, and body; the server sees nothing.
@@ -71,6 +73,19 @@ func (s *staller) Write(p []byte) (int, error) {
 	_ = http.NewResponseController(s.ResponseWriter).Flush()
 	<-s.r.Context().Done()
 	panic(http.ErrAbortHandler)
+}
+
+// StallUpload takes n bytes of the request's body, then nothing more for d, and breaks the connection. That the client hangs
+// up before does not show: what it has sent already still lies in between.
+func StallUpload(n int64, d time.Duration) Fault {
+	return func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		_, _ = io.CopyN(io.Discard, r.Body, n)
+		select {
+		case <-r.Context().Done():
+		case <-time.After(d):
+		}
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // Meter counts the bytes of the bodies of answers that pass it, and asks a fault, if there is one for the request, to serve.
