@@ -163,6 +163,7 @@ type sending struct {
 // sendBlob does what the answers say until the blob is there. Tries that move nothing are limited.
 func (p *push) sendBlob(ctx context.Context, j job) error {
 	s := &sending{p: p, b: j.blob}
+	p.o.Progress.tell(Event{Phase: PhaseUpload, Path: j.blob.source.path, Size: j.blob.source.size})
 	deadline := time.Now().Add(busyLimit)
 	for stuck := 0; stuck < p.c.tries; {
 		if j.answer.State == ballast.BlobBusy {

@@ -18,19 +18,19 @@ const gib = 1 << 30
 
 func TestWholeOrInParts(t *testing.T) {
 	for name, c := range map[string]struct {
-		way   way
+		way   *way
 		size  int64
 		parts bool
 	}{
-		"nothing is known":             {way{}, 4 * gib, false},
-		"larger than a PUT":            {way{}, ballast.MaxPutSize + 1, true},
-		"a fast way":                   {way{rate: 200e6}, 5 * gib, false},
-		"a slow way":                   {way{rate: 50e6}, 5 * gib, true},
-		"a slow way, a small file":     {way{rate: 1e6}, ballast.DefaultPartSize, false},
-		"a PUT was cut":                {way{torn: true}, gib, true},
-		"a PUT was cut, a small file":  {way{torn: true}, ballast.DefaultPartSize, false},
-		"parts are asked for":          {way{fixed: 8 << 20}, 8<<20 + 1, true},
-		"parts are asked for, no more": {way{fixed: 8 << 20, torn: true}, 8 << 20, false},
+		"nothing is known":             {&way{}, 4 * gib, false},
+		"larger than a PUT":            {&way{}, ballast.MaxPutSize + 1, true},
+		"a fast way":                   {&way{rate: 200e6}, 5 * gib, false},
+		"a slow way":                   {&way{rate: 50e6}, 5 * gib, true},
+		"a slow way, a small file":     {&way{rate: 1e6}, ballast.DefaultPartSize, false},
+		"a PUT was cut":                {&way{torn: true}, gib, true},
+		"a PUT was cut, a small file":  {&way{torn: true}, ballast.DefaultPartSize, false},
+		"parts are asked for":          {&way{fixed: 8 << 20}, 8<<20 + 1, true},
+		"parts are asked for, no more": {&way{fixed: 8 << 20, torn: true}, 8 << 20, false},
 	} {
 		c.way.parallel = 8
 		if got := c.way.partSize(c.size); got > 0 != c.parts {
