@@ -69,7 +69,7 @@ func (c contestant) run(b *testing.B, into string) sample {
 		err := cmd.Run()
 		s.wall += time.Since(began)
 		if err != nil {
-			b.Fatalf("%s: %v: %v\n%s", c.name, cmd.Args, err, said.Bytes())
+			b.Fatalf("%s: %v: %v\n%s", c.name, cmd.Args, err, said.said.Bytes())
 		}
 		if !said.at.IsZero() {
 			s.marked = said.at.Sub(began)
@@ -81,7 +81,7 @@ func (c contestant) run(b *testing.B, into string) sample {
 
 // watched keeps what a program says, and when it last said the line that mark looks for.
 type watched struct {
-	bytes.Buffer
+	said bytes.Buffer // a field of its own: io.Copy would read into an embedded one past Write
 	mark func(line []byte) bool
 	line []byte // what has come of the next one
 	last []byte // the one that was found; the same one again is no news
@@ -103,7 +103,7 @@ func (w *watched) Write(p []byte) (int, error) {
 			w.line = rest
 		}
 	}
-	return w.Buffer.Write(p)
+	return w.said.Write(p)
 }
 
 // course is where contestants go.

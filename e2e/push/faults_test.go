@@ -1,6 +1,7 @@
 package push_test
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -176,4 +177,39 @@ func TestALongPutThatIsCutGoesOnInParts(t *testing.T) {
 		}
 		w.run("pull", model, w.t.TempDir(), "--no-sync").want(w.t, 0)
 	})
+}
+
+// A PUT that would take minutes is given up for parts, long before it ends.
+func TestASlowPutGoesOnInParts(t *testing.T) {
+	eachStore(t, func(w *world) {
+		const size = 80 << 20
+		check(w.t, os.WriteFile(filepath.Join(w.dir, "long.bin"), make([]byte, size), 0o600))
+		var slow counted
+		g := w.meet(func(_ int64, r *http.Request) testenv.Fault {
+			if r.ContentLength != size {
+				return nil
+			}
+			return slow.of(func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
+				r.Body = crawling{r.Body}
+				next.ServeHTTP(rw, r)
+			})
+		})
+		w.run("push", w.dir, model).want(w.t, 0)
+		if n := slow.times(w.t); n != 1 || g.parts < 3 {
+			w.t.Errorf("%d whole PUTs, %d requests for parts", n, g.parts)
+		}
+		if most := w.size + size + size/4; g.taken.Load() > most || len(g.again) > 0 {
+			w.t.Errorf("%d bytes were sent, at most %d are allowed; again: %v", g.taken.Load(), most, g.again)
+		}
+		w.run("pull", model, w.t.TempDir(), "--no-sync").want(w.t, 0)
+	})
+}
+
+// crawling is a body of which 200 kB come in a second.
+type crawling struct{ io.ReadCloser }
+
+// Read implements io.Reader.
+func (c crawling) Read(p []byte) (int, error) {
+	time.Sleep(50 * time.Millisecond)
+	return c.ReadCloser.Read(p[:min(len(p), 10_000)])
 }
