@@ -97,7 +97,7 @@ type BlobsRequest struct {
 }
 
 // BlobRequest asks about one blob. Method and PartSize are proposals: the first upload to name a blob fixes them, and
-// the answer carries what holds.
+// the answer carries what holds. An upload that alone waits for a put may ask for multipart instead.
 type BlobRequest struct {
 	Digest   digest.Digest `json:"digest"`
 	Size     int64         `json:"size"`

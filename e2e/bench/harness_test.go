@@ -209,10 +209,11 @@ func table(all []contestant, samples [][]sample) string {
 			fmt.Fprintf(w, "%s\tmissing: %s\n", c.name, c.missing)
 			continue
 		}
-		row(c.name, walls(samples[i]), samples[i])
 		if c.mark != nil {
 			row(c.name+", until uploaded", marks(samples[i]), samples[i])
+			c.name += ", until ready"
 		}
+		row(c.name, walls(samples[i]), samples[i])
 	}
 	_ = w.Flush()
 	return out.String()

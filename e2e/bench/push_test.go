@@ -88,7 +88,7 @@ func (p *pusher) pushInto(b *testing.B, scope string, home string) *exec.Cmd {
 }
 
 func (p *pusher) ballast(b *testing.B) contestant {
-	return contestant{name: "ballast push, until ready", mark: uploaded, commands: func(into string) []*exec.Cmd {
+	return contestant{name: "ballast push", mark: uploaded, commands: func(into string) []*exec.Cmd {
 		return []*exec.Cmd{p.pushInto(b, into, b.TempDir())}
 	}}
 }
