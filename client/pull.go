@@ -59,7 +59,7 @@ type PullResult struct {
 // Nothing outside Dir and Cache is written, whatever links lie in Dir. Several pulls into one folder do each other no harm.
 //
 // Errors: not_found, retired; integrity when the registry's list does not add up to the version's digest, or bytes do
-// not to theirs; invalid when Dir holds something that stands in the way, naming it, or its disk is full.
+// not to theirs; invalid when Dir holds something that stands in the way, naming it; one without a code when its disk is full.
 func (c *Client) Pull(ctx context.Context, o PullOptions) (PullResult, error) {
 	p, err := c.newPull(ctx, o)
 	if err != nil {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -142,7 +143,7 @@ func (p *pull) inTheWay(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return ballast.Errorf(ballast.CodeInvalid, "folder %q: its disk is full; free some room and run it again: what has arrived is kept", p.o.Dir).Because(err)
+		return fmt.Errorf("folder %q: its disk is full; free some room and run it again: what has arrived is kept: %w", p.o.Dir, err)
 	case errors.As(err, &pe):
 		return p.blocked(pe.Path, pe.Err)
 	case errors.As(err, &le):
