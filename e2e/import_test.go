@@ -28,6 +28,10 @@ func feeders() map[string]func(t *testing.T, s *testenv.Store, prefix, dir strin
 			need(t, "boto3")
 			feedBy(t, s, "python3", "testdata/feed.py", s.Endpoint, s.Bucket, prefix, dir)
 		},
+		"rclone": func(t *testing.T, s *testenv.Store, prefix, dir string) {
+			feedBy(t, s, testenv.NeedTool(t, "rclone"), "--config", "", "copyto", dir, ":s3:"+s.Bucket+"/"+prefix, "--s3-provider", "Other", "--s3-env-auth",
+				"--s3-endpoint", s.Endpoint, "--s3-region", s.Region, "--s3-no-check-bucket", "--s3-upload-cutoff", "5M")
+		},
 		"aws": func(t *testing.T, s *testenv.Store, prefix, dir string) {
 			need(t, "aws")
 			feedBy(t, s, "aws", "--endpoint-url", s.Endpoint, "s3", "cp", "--recursive", "--only-show-errors", dir, "s3://"+s.Bucket+"/"+prefix)
