@@ -261,9 +261,10 @@ func TestCopyCanBeAborted(t *testing.T) {
 	opt.Limits.CommitWait = time.Millisecond
 	r := start(t, s, db, opt)
 	r.described(t, writer, "m:1", ballast.Metadata{})
-	cut := make(chan struct{}, 10)
+	begun, cut := make(chan struct{}, 10), make(chan struct{}, 10)
 	mem.Before(func(ctx context.Context, op objstoretest.Op, key string) {
 		if op == objstoretest.OpCopy && strings.HasPrefix(key, "global/") {
+			begun <- struct{}{}
 			<-ctx.Done()
 			cut <- struct{}{}
 		}
@@ -272,6 +273,7 @@ func TestCopyCanBeAborted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	<-begun
 	if err := r.AbortUpload(t.Context(), publisher, u.ID); err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,9 @@ func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, uploa
 // LeaseVerify gives a worker the first job that nobody works on. A lease of an Index that is no more holds nobody up: one
 // at a time has the store. ok is false when there is none.
 func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Duration) (id BlobID, b Blob, ok bool, err error) {
+	if idle, err := x.nothingToVerify(ctx); idle || err != nil { // as mostly; a look costs no write
+		return id, b, false, err
+	}
 	err = x.skipping(ctx, func(ctx context.Context, fn func(Tx) error) error { return x.update(ctx, failpoint.LeaseVerify, fn) }, func(tx Tx, skip skip) error {
 		ok = false
 		now := x.now()
@@ -45,7 +48,7 @@ func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Durat
 				return err
 			}
 			job := item.value
-			if now.Before(job.LeaseUntil.Time) && (job.Worker == "" || job.Run == x.run) {
+			if x.isLeased(job, now) {
 				continue
 			}
 			if id, b, err = jobBlob(tx, item.key); err != nil {
@@ -61,6 +64,30 @@ func (x *Index) LeaseVerify(ctx context.Context, worker string, lease time.Durat
 		return nil
 	})
 	return id, b, ok, err
+}
+
+// isLeased reports whether a job is somebody's, or put off.
+func (x *Index) isLeased(job VerifyJob, now time.Time) bool {
+	return now.Before(job.LeaseUntil.Time) && (job.Worker == "" || job.Run == x.run)
+}
+
+// nothingToVerify reports whether no job waits for a worker. One that cannot be read is something.
+func (x *Index) nothingToVerify(ctx context.Context) (idle bool, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		idle = true
+		now := x.now()
+		for item, err := range readable[VerifyJob](tx.Scan([]byte{kindVerifyQueue}, nil, false), func([]byte, error) error { idle = false; return nil }) {
+			if err != nil {
+				return err
+			}
+			if !x.isLeased(item.value, now) {
+				idle = false
+				return nil
+			}
+		}
+		return nil
+	})
+	return idle, err
 }
 
 // jobBlob returns the blob that an entry of the queue is about.
