@@ -212,13 +212,16 @@ func tensorsPath(ref ballast.Ref, path string) string {
 
 // FileRequest returns a fresh signed request for the bytes of one file. Its ExpiresAt is zero where its URL does not say.
 func (c *Client) FileRequest(ctx context.Context, ref ballast.Ref, path string) (ballast.SignedRequest, error) {
-	sr, _, err := c.fileRequest(ctx, ref, path, c.tries)
+	sr, _, err := c.fileRequest(ctx, ref, path, c.tries, nil)
 	return sr, err
 }
 
+// signedAnew asks the registry for a URL that it has not given out before.
+var signedAnew = map[string]string{"Cache-Control": "no-cache"}
+
 // fileRequest also returns the registry's time.
-func (c *Client) fileRequest(ctx context.Context, ref ballast.Ref, path string, tries int) (sr ballast.SignedRequest, now time.Time, err error) {
-	a, err := c.do(ctx, call{method: http.MethodGet, path: versionPath(ref) + "/files/" + escape(strings.Split(path, "/")...), tries: tries})
+func (c *Client) fileRequest(ctx context.Context, ref ballast.Ref, path string, tries int, header map[string]string) (sr ballast.SignedRequest, now time.Time, err error) {
+	a, err := c.do(ctx, call{method: http.MethodGet, path: versionPath(ref) + "/files/" + escape(strings.Split(path, "/")...), tries: tries, header: header})
 	if err != nil {
 		return sr, now, err
 	}

@@ -28,7 +28,7 @@ type ImportFromOptions struct {
 	Takeover         bool          // abort the upload that holds the label
 	Alias            ballast.Alias // to point at the version once it is ready; zero: none
 	Files            int           // fetched and sent at once; 0: DefaultFetches
-	PartSize         int64         // bytes, proposed to the registry; 0: ballast.DefaultPartSize
+	PartSize         int64         // as in PushOptions
 	// Spool is the folder below which files lie from when they are fetched until they are sent, and what a repeated import
 	// goes on with. Empty: ballast/imports in the user's cache folder. It needs room for Files files.
 	Spool    string

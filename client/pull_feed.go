@@ -96,7 +96,7 @@ func (p *pull) accessTo(info ballast.FileInfo, now time.Time) *access {
 		sr = *info.Request
 	}
 	return newAccess(sr, now, func(ctx context.Context) (ballast.SignedRequest, time.Time, error) {
-		return p.c.fileRequest(ctx, p.ref, info.Path, p.c.patience())
+		return p.c.fileRequest(ctx, p.ref, info.Path, p.c.patience(), signedAnew)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -158,6 +159,7 @@ type sending struct {
 	last error // of the last transfer that failed; mu guards it while parts travel
 	// inParts says that a PUT did not do and parts are asked for; the registry keeps it a PUT while others wait for that.
 	inParts bool
+	stale   atomic.Bool // the last signed request was stale when it was its turn
 }
 
 // sendBlob does what the answers say until the blob is there. Tries that move nothing are limited.
@@ -218,8 +220,9 @@ func (s *sending) step(ctx context.Context, a ballast.BlobAnswer) (moved, done b
 		s.inParts, s.last = true, err
 		return true, false, nil
 	}
+	stale := errors.Is(err, errStale) // the next one is fresh, or is sent all the same
 	done, err = s.outcome(ctx, err)
-	return done, done, err
+	return done || stale, done, err
 }
 
 // mayCut reports whether a file that goes up whole may go in parts instead.
@@ -365,8 +368,8 @@ func (s *sending) transfer(ctx context.Context, sr ballast.SignedRequest, from, 
 	}
 	defer func() { <-s.p.slots }()
 	for try := 1; ; try++ {
-		if s.p.c.clock.stale(sr) {
-			return errStale
+		if stale := s.p.c.clock.stale(sr); !s.stale.Swap(stale) && stale {
+			return errStale // twice in a row it is a clock that is wrong: the store tells
 		}
 		err := s.once(ctx, sr, from, size)
 		var e *storeError

@@ -301,13 +301,13 @@ func TestKilledWhileItSends(t *testing.T) {
 			next.ServeHTTP(w, r)
 			parts.Add(1)
 		})
-		first := p.user.command(t.Context(), "import", "hf://org/tiny", "m:1")
+		first := p.user.command(t.Context(), "import", "hf://org/tiny", "m:1", "--part-size", "64MiB")
 		check(t, first.Start())
 		<-reached
 		eventually(t, "two parts at the store", func() bool { return parts.Load() == 2 })
 		check(t, first.Process.Kill())
 		_ = first.Wait()
-		r, _ := p.imports(t, 0, "hf://org/tiny", "m:1")
+		r, _ := p.imports(t, 0, "hf://org/tiny", "m:1", "--part-size", "64MiB")
 		if r.Version.Digest != v.Digest || r.Fetched != 0 || r.Sent != 2<<20 || p.at.passed.Load() != 130<<20 {
 			t.Errorf("fetched %d, of %d in all, sent %d: %+v", r.Fetched, p.at.passed.Load(), r.Sent, r.Version)
 		}

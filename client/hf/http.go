@@ -49,8 +49,11 @@ func (h *Origin) send(ctx context.Context, at *url.URL, header http.Header) (*ht
 		if h.agent != "" {
 			req.Header.Set("User-Agent", h.agent)
 		}
-		if h.isOwn(at) && h.token != "" {
-			req.Header.Set("Authorization", "Bearer "+string(h.token))
+		if h.isOwn(at) {
+			req.Header.Set("Cache-Control", "no-cache") // each file is opened once: when again, its last URL was refused or broke
+			if h.token != "" {
+				req.Header.Set("Authorization", "Bearer "+string(h.token))
+			}
 		}
 		resp, err := h.http.Do(req)
 		if err != nil {

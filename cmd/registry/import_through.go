@@ -21,6 +21,7 @@ type through struct {
 	Exclude  []string  `placeholder:"GLOB" sep:"none" help:"Leave these out. Repeatable."`
 	Strict   bool      `help:"Refuse safetensors and GGUF files that are not what their names say, and an index whose shards or tensors are not all there, before any is fetched as a whole."`
 	Takeover bool      `help:"Abort the open upload that holds the version."`
+	PartSize string    `placeholder:"SIZE" help:"As for ballast push."`
 	Parallel transfers `default:"4" help:"Files fetched and sent at once; the spool needs room for so many."`
 	Spool    string    `type:"path" placeholder:"DIR" help:"Folder in which files lie until they are sent (default $$XDG_CACHE_HOME/ballast/imports)."`
 }
@@ -29,7 +30,7 @@ type through struct {
 func (t through) throughSet() string {
 	for flag, set := range map[string]bool{
 		"--include": len(t.Include) > 0, "--exclude": len(t.Exclude) > 0, "--strict": t.Strict, "--takeover": t.Takeover,
-		"--parallel": t.Parallel != client.DefaultFetches, "--spool": t.Spool != "",
+		"--parallel": t.Parallel != client.DefaultFetches, "--spool": t.Spool != "", "--part-size": t.PartSize != "",
 	} {
 		if set {
 			return flag
@@ -87,6 +88,9 @@ func (i *importCmd) throughOptions(a *app) (o client.ImportFromOptions, err erro
 	}
 	o = client.ImportFromOptions{
 		Include: i.Include, Exclude: i.Exclude, Strict: i.Strict, Takeover: i.Takeover, Files: int(i.Parallel), Spool: cmp.Or(i.Spool, a.cacheDir("imports")),
+	}
+	if o.PartSize, err = parsePartSize(i.PartSize); err != nil {
+		return o, err
 	}
 	if o.Target, err = parseTarget(i.Target, " with --alias"); err != nil {
 		return o, err

@@ -103,12 +103,8 @@ func (p *pushCmd) options(a *app) (o client.PushOptions, err error) {
 			return o, err
 		}
 	}
-	if p.PartSize != "" {
-		n, err := humanize.ParseBytes(p.PartSize)
-		if err != nil || n < ballast.MinPartSize || n > ballast.MaxPartSize {
-			return o, ballast.Errorf(ballast.CodeInvalid, "--part-size %q: write 5MiB to 5GiB", p.PartSize)
-		}
-		o.PartSize = int64(n)
+	if o.PartSize, err = parsePartSize(p.PartSize); err != nil {
+		return o, err
 	}
 	o.Metadata, err = p.metadata()
 	return o, err
@@ -208,4 +204,16 @@ func (a *app) pushRemarks(r client.PushResult) {
 	if len(r.Skipped) > 0 {
 		fmt.Fprintf(a.stderr, "skipped, as no part of a model: %s\n", harmless(strings.Join(r.Skipped, ", ")))
 	}
+}
+
+// parsePartSize reads --part-size; 0 when it is not given.
+func parsePartSize(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n < ballast.MinPartSize || n > ballast.MaxPartSize {
+		return 0, ballast.Errorf(ballast.CodeInvalid, "--part-size %q: write 5MiB to 5GiB", text)
+	}
+	return int64(n), nil
 }

@@ -75,7 +75,11 @@ func newClockedWorld(t *testing.T, s *testenv.Store, clock *wallClock) *world {
 	check(t, errorOf(e.EnsureAdmin(t.Context(), func(token string) error {
 		return os.WriteFile(filepath.Join(data, "admin.token"), []byte(token), 0o600)
 	})))
-	face := httptest.NewServer(api.New(e, api.Options{Logger: log}))
+	handler := api.New(e, api.Options{Logger: log})
+	face := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", clock.now().UTC().Format(http.TimeFormat)) // as a machine with that clock says
+		handler.ServeHTTP(w, r)
+	}))
 	w := newWorldOf(t, &service{url: face.URL, data: data, end: func() error {
 		face.Close()
 		_ = e.Close()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -68,7 +69,11 @@ func (s *server) file(c echo.Context, p engine.Principal) (ballast.FileInfo, err
 	if err != nil {
 		return ballast.FileInfo{}, err
 	}
-	return s.service.File(c.Request().Context(), p, ref, path)
+	ctx := c.Request().Context()
+	if strings.Contains(c.Request().Header.Get(headerCacheControl), "no-cache") { // the store refused the URL that it has
+		ctx = engine.Fresh(ctx)
+	}
+	return s.service.File(ctx, p, ref, path)
 }
 
 // listTensors answers a page of what the header of a weight file says.

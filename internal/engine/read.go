@@ -10,6 +10,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
 // lookup says where the principal's references are looked up: in the scope that is named, else its own and then
@@ -174,6 +175,9 @@ func (e *Engine) Files(ctx context.Context, p Principal, ref ballast.Ref, l List
 	}
 	return page, nil
 }
+
+// Fresh is a context in which File signs anew instead of giving out what it signed before.
+func Fresh(ctx context.Context) context.Context { return objstore.Fresh(ctx) }
 
 // File returns one file of a version with its signed request. Errors: those of Version; not_found.
 func (e *Engine) File(ctx context.Context, p Principal, ref ballast.Ref, path string) (ballast.FileInfo, error) {

@@ -59,6 +59,7 @@ func text(e ast.Expr) string {
 func TestEveryWriteIsAStep(t *testing.T) {
 	allowed := map[string]bool{
 		"index.go: x.store.Update": true, // of Writable, which writes nothing
+		"quiet.go: q.Store.Update": true, // behind x.store.Update
 		"fence.go: f.Bucket.Put":   true, // behind e.bucket.Put, which is looked at where it is called
 	}
 	files := 0

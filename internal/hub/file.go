@@ -83,7 +83,11 @@ func (h *Hub) redirect(w http.ResponseWriter, r *request, s engine.Snapshot, f b
 		writeRefusal(w, http.StatusNotImplemented, why, refusal{Error: why})
 		return nil
 	}
-	info, err := h.service.File(r.Context(), r.principal, pinned(s), f.Path)
+	ctx := r.Context()
+	if strings.Contains(r.Header.Get("Cache-Control"), "no-cache") { // the store refused the URL that it has
+		ctx = engine.Fresh(ctx)
+	}
+	info, err := h.service.File(ctx, r.principal, pinned(s), f.Path)
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,12 @@ func bodyHeader(content digest.Digest, size int64) []field {
 	return header
 }
 
-// SignGet implements Signer. A request that was signed is given out again until half its life is over.
+type freshKey struct{}
+
+// Fresh is a context in which SignGet signs anew what it would give out again: for who was refused what it had.
+func Fresh(ctx context.Context) context.Context { return context.WithValue(ctx, freshKey{}, true) }
+
+// SignGet implements Signer. A request that was signed is given out again until half its life is over, unless ctx is Fresh.
 func (s *S3) SignGet(ctx context.Context, key, versionID string, ttl time.Duration) (ballast.SignedRequest, error) {
 	r := signing{method: http.MethodGet, key: key}
 	if versionID != "" {
@@ -111,7 +116,7 @@ func (s *S3) SignGet(ctx context.Context, key, versionID string, ttl time.Durati
 		return ballast.SignedRequest{}, err
 	}
 	of := getOf{key, versionID, terms.creds.AccessKeyID, terms.creds.SecretAccessKey, terms.creds.SessionToken, ttl}
-	if held, ok := s.gets.Get(of); ok && held.fresh(s.now()) {
+	if held, ok := s.gets.Get(of); ok && held.fresh(s.now()) && ctx.Value(freshKey{}) == nil {
 		return held.request(), nil
 	}
 	req, err := s.sign(s.public, r, terms)
