@@ -56,7 +56,7 @@ func TestRights(t *testing.T) {
 
 // sessionLife is what the service is told of how long its sessions live. MinIO makes none shorter than 15 minutes, so
 // a session's end is that of its user, and its announced end is earlier than MinIO's.
-const sessionLife = 30 * time.Second
+const sessionLife = time.Minute
 
 // sessions are role credentials of the three identities, which the service gets from a program that an AWS profile names.
 type sessions struct {
@@ -116,6 +116,7 @@ func TestSessionsEnd(t *testing.T) {
 		t.Error("MinIO makes sessions of less than 15 minutes now: use them here")
 	}
 	s := sessions{t, t.TempDir()}
+	testenv.Binary(t) // built before the sessions begin, which do not wait
 	ends := s.begin(first, sessionLife)
 
 	front := testenv.NewProxy(t, first.Endpoint)
