@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -84,9 +85,11 @@ func FuzzProblem(f *testing.F) {
 	})
 }
 
+var leadingZeros = regexp.MustCompile(`([ /-])0+(\d)`)
+
 // FuzzCheckRange: an answer of the store is taken for a range only when it says that it is just that one.
 func FuzzCheckRange(f *testing.F) {
-	for _, s := range []string{"", "bytes 5-9/10", "bytes 5-7/10", "bytes 0-9/10", "bytes 5-9/*", "bytes */10", "bytes 5-9/10x", "bytes -5-9/10", "bytes 5-99999999999999999999/10", "items 5-9/10"} {
+	for _, s := range []string{"", "bytes 5-9/10", "bytes 5-7/10", "bytes 05-007/10", "bytes 0-9/10", "bytes 5-9/*", "bytes */10", "bytes 5-9/10x", "bytes -5-9/10", "bytes 5-99999999999999999999/10", "items 5-9/10"} {
 		f.Add(206, s, int64(5), int64(5), int64(10), int64(10))
 		f.Add(206, s, int64(3), int64(5), int64(8), int64(10))
 		f.Add(200, s, int64(10), int64(0), int64(10), int64(10))
@@ -103,7 +106,8 @@ func FuzzCheckRange(f *testing.F) {
 			return
 		}
 		whole := offset == 0 && end == size
-		if status != http.StatusPartialContent && !whole || status == http.StatusPartialContent && !strings.HasPrefix(contentRange, fmt.Sprintf("bytes %d-%d/%d", offset, end-1, size)) {
+		says := leadingZeros.ReplaceAllString(contentRange, "$1$2") // RFC 9110, 14.4, has numbers as any digits
+		if status != http.StatusPartialContent && !whole || status == http.StatusPartialContent && says != fmt.Sprintf("bytes %d-%d/%d", offset, end-1, size) {
 			t.Errorf("%d %q passes as the bytes from %d to %d of %d", status, contentRange, offset, end, size)
 		}
 	})
