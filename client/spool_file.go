@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha1" // git's ids are made of it
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -125,9 +126,7 @@ func (p *spooled) prove() error {
 	sum := ballast.DigestSum(p.sum.Digest())
 	record := make([]byte, 0, proofSize)
 	record = append(record, p.id[:]...)
-	for shift := 56; shift >= 0; shift -= 8 {
-		record = append(record, byte(p.sum.Size()>>shift))
-	}
+	record = binary.BigEndian.AppendUint64(record, uint64(p.sum.Size()))
 	record = append(record, sum[:]...)
 	if _, err := p.proof.WriteAt(record, 0); err != nil {
 		return err
@@ -142,9 +141,7 @@ func (p *spooled) readProof() (size int64, sum digest.Digest) {
 	if _, err := p.proof.ReadAt(record[:], 0); err != nil || [sha256.Size]byte(record[:sha256.Size]) != p.id {
 		return 0, ballast.EmptyDigest
 	}
-	for _, b := range record[sha256.Size : sha256.Size+8] {
-		size = size<<8 | int64(b)
-	}
+	size = int64(binary.BigEndian.Uint64(record[sha256.Size:]))
 	if size < 0 || size > p.of.Size {
 		return 0, ballast.EmptyDigest
 	}
