@@ -96,10 +96,8 @@ func (i *importCmd) request() (req ballast.CreateImport, alias ballast.Alias, er
 	if err != nil {
 		return req, alias, err
 	}
-	if i.Alias != "" {
-		if alias, err = ballast.ParseAlias(i.Alias); err != nil {
-			return req, alias, err
-		}
+	if alias, err = optionalAlias(i.Alias); err != nil {
+		return req, alias, err
 	}
 	req.Scope, req.Name, req.Version, req.Move = to.Scope, to.Name, to.Version, i.Move
 	req.Metadata, err = i.metadata()

@@ -95,10 +95,8 @@ func (i *importCmd) throughOptions(a *app) (o client.ImportFromOptions, err erro
 	if o.Target, err = parseTarget(i.Target, " with --alias"); err != nil {
 		return o, err
 	}
-	if i.Alias != "" {
-		if o.Alias, err = ballast.ParseAlias(i.Alias); err != nil {
-			return o, err
-		}
+	if o.Alias, err = optionalAlias(i.Alias); err != nil {
+		return o, err
 	}
 	o.Metadata, err = i.metadata()
 	return o, err

@@ -98,10 +98,8 @@ func (p *pushCmd) options(a *app) (o client.PushOptions, err error) {
 	if o.Target, err = p.target(); err != nil {
 		return o, err
 	}
-	if p.Alias != "" {
-		if o.Alias, err = ballast.ParseAlias(p.Alias); err != nil {
-			return o, err
-		}
+	if o.Alias, err = optionalAlias(p.Alias); err != nil {
+		return o, err
 	}
 	if o.PartSize, err = parsePartSize(p.PartSize); err != nil {
 		return o, err
@@ -204,6 +202,14 @@ func (a *app) pushRemarks(r client.PushResult) {
 	if len(r.Skipped) > 0 {
 		fmt.Fprintf(a.stderr, "skipped, as no part of a model: %s\n", harmless(strings.Join(r.Skipped, ", ")))
 	}
+}
+
+// optionalAlias reads --alias; the zero one when it is not given.
+func optionalAlias(text string) (ballast.Alias, error) {
+	if text == "" {
+		return ballast.Alias{}, nil
+	}
+	return ballast.ParseAlias(text)
 }
 
 // parsePartSize reads --part-size; 0 when it is not given.
