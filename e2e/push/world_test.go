@@ -96,14 +96,7 @@ func serve(t *testing.T, s *testenv.Store, front string) *service {
 	address := "localhost:" + port // another name than the store's
 	check(t, listener.Close())
 	data, home := t.TempDir(), t.TempDir()
-	args := []string{"serve", "--data", data, "--listen", address, "--metrics-listen", "off",
-		"--s3-endpoint", s.Endpoint, "--s3-public-endpoint", front, "--s3-bucket", s.Bucket, "--s3-region", s.Region}
-	if !s.OneIdentity {
-		args = append(args, "--s3-put-profile", "put", "--s3-get-profile", "get")
-	}
-	if s.Unsafe {
-		args = append(args, "--allow-unsafe-store")
-	}
+	args := append([]string{"serve", "--data", data, "--listen", address, "--metrics-listen", "off", "--s3-public-endpoint", front}, s.ServeFlags()...)
 	env := []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true"}
 	r := &service{home: home, env: append(env, "BALLAST_URL=http://"+address, "BALLAST_TOKEN_FILE="+filepath.Join(data, "admin.token")), stderr: &bytes.Buffer{}}
 	credentials := s.Credentials(t)
