@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -187,25 +185,13 @@ func watch(t *testing.T, pid int) *meter {
 }
 
 func (m *meter) sample(pid int) bool {
-	n, err := anonymousMemory(pid)
+	n, err := testenv.AnonymousMemory(pid)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err = err; err == nil {
 		m.all = append(m.all, n)
 	}
 	return err == nil
-}
-
-// anonymousMemory is the RssAnon of a process. A process that has ended has none, which is an error.
-func anonymousMemory(pid int) (int64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(b), "\nRssAnon:")
-	line, _, _ := strings.Cut(rest, "\n")
-	kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(line), " kB"), 10, 64)
-	return kib << 10, err
 }
 
 func (m *meter) taken() samples {
@@ -256,7 +242,7 @@ func TestBoundedNoticesGrowth(t *testing.T) {
 	}
 	gone := exec.CommandContext(t.Context(), "true")
 	check(t, gone.Run())
-	if _, err := anonymousMemory(gone.Process.Pid); err == nil {
+	if _, err := testenv.AnonymousMemory(gone.Process.Pid); err == nil {
 		t.Error("a process that has ended has memory")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,10 +45,33 @@ func newMinIO(t testing.TB, versioned bool) *Store {
 	t.Helper()
 	NeedTool(t, "minio")
 	NeedTool(t, "mc")
-	m := process.minio.get(t, startMinIO)
+	m := process.minio.get(t, func() (*minioServer, error) { return startMinIO(Place{}) })
+	return m.bucket(t, versioned)
+}
+
+// Place is where a server runs, when that is not this machine's loopback. The zero value is.
+type Place struct {
+	Within  []string // goes before the server's command, as in `ip netns exec NAME`
+	Address string   // host:port to listen on, which must be free there
+}
+
+// MinIOAt returns a bucket of a MinIO of its own, which runs there until the test binary ends.
+func MinIOAt(t testing.TB, at Place) *Store {
+	t.Helper()
+	NeedTool(t, "minio")
+	NeedTool(t, "mc")
+	m, err := startMinIO(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.bucket(t, false)
+}
+
+func (m *minioServer) bucket(t testing.TB, versioned bool) *Store {
+	t.Helper()
 	s := &Store{
 		Name: "minio", Endpoint: m.endpoint, Region: "us-east-1", Unsafe: true,
-		Root: m.root, Service: m.service, Put: m.put, Get: m.get,
+		Root: m.root, Service: m.service, Put: m.put, Get: m.get, minio: m,
 	}
 	s.newBucket(t, versioned)
 	s.dropAfter(t)
@@ -68,10 +92,10 @@ func newKeys() objstore.Keys { return objstore.Keys{ID: rand.Text()[:20], Secret
 
 // startMinIO starts the server and makes its users. The free port that was found may be taken by somebody quicker, so it
 // tries a few times.
-func startMinIO() (*minioServer, error) {
+func startMinIO(at Place) (*minioServer, error) {
 	var errs []error
 	for range 3 {
-		m, err := launchMinIO()
+		m, err := launchMinIO(at)
 		if err == nil {
 			return m, m.addUsers()
 		}
@@ -90,7 +114,7 @@ kill -9 $pid
 wait $pid 2>/dev/null
 rm -rf "$dir"`
 
-func launchMinIO() (*minioServer, error) {
+func launchMinIO(at Place) (*minioServer, error) {
 	exe, err := tool.Find("minio")
 	if err != nil {
 		return nil, err
@@ -99,14 +123,18 @@ func launchMinIO() (*minioServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("testenv: folder for MinIO: %w", err)
 	}
-	address, err := freePort()
-	if err != nil {
-		return nil, err
+	address := at.Address
+	if address == "" {
+		if address, err = freePort(); err != nil {
+			return nil, err
+		}
 	}
 	m := &minioServer{endpoint: "http://" + address, root: newKeys()}
 	var log bytes.Buffer // read only after the guard ended
-	cmd := exec.Command("sh", "-c", guard, "guard", dir, exe, "server", "--quiet", "--address", address,
-		"--certs-dir", filepath.Join(dir, "certs"), filepath.Join(dir, "data"))
+	args := slices.Concat([]string{"-c", guard, "guard", dir}, at.Within, []string{
+		exe, "server", "--quiet", "--address", address, "--certs-dir", filepath.Join(dir, "certs"), filepath.Join(dir, "data"),
+	})
+	cmd := exec.Command("sh", args...)
 	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+m.root.ID, "MINIO_ROOT_PASSWORD="+m.root.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
 	cmd.Stdout, cmd.Stderr = &log, &log
 	pipe, err := cmd.StdinPipe()
@@ -238,7 +266,7 @@ func (s *Store) WithUsers(t testing.TB) *Store {
 	dir := t.TempDir()
 	for keys, rules := range map[*objstore.Keys][]rule{&c.Service: serviceRules(), &c.Put: putRules(), &c.Get: getRules()} {
 		*keys = newKeys()
-		if err := process.minio.value.addUser(dir, keys.ID, *keys, rules); err != nil {
+		if err := s.minio.addUser(dir, keys.ID, *keys, rules); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -255,7 +283,7 @@ func (s *Store) Allow(t testing.TB, k objstore.Keys, actions ...string) {
 	}
 	policy, err := document(rules)
 	if err == nil {
-		err = process.minio.value.setPolicy(t.TempDir(), k.ID, policy)
+		err = s.minio.setPolicy(t.TempDir(), k.ID, policy)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -270,7 +298,7 @@ func (s *Store) User(t testing.TB, policy []byte) objstore.Keys {
 		return s.Root
 	}
 	keys := newKeys()
-	if err := process.minio.value.addUserWith(t.TempDir(), keys.ID, keys, policy); err != nil {
+	if err := s.minio.addUserWith(t.TempDir(), keys.ID, keys, policy); err != nil {
 		t.Fatal(err)
 	}
 	return keys
@@ -280,7 +308,7 @@ func (s *Store) User(t testing.TB, policy []byte) objstore.Keys {
 func (s *Store) Enable(t testing.TB, k objstore.Keys, on bool) {
 	t.Helper()
 	verb := map[bool]string{true: "enable", false: "disable"}[on]
-	if err := process.minio.value.mc(t.TempDir(), "admin", "user", verb, "test", k.ID); err != nil {
+	if err := s.minio.mc(t.TempDir(), "admin", "user", verb, "test", k.ID); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -34,6 +34,8 @@ type Store struct {
 	Unsafe bool
 	// Server is the embedded store's process, nil for MinIO.
 	Server *s3dev.Server
+
+	minio *minioServer // nil for the embedded store
 }
 
 // bucketPrefix begins the names of the buckets that tests use; the users' policies name it.

@@ -26,7 +26,7 @@ const (
 // a version, in turns with a bare handler that writes the same bytes.
 func BenchmarkAnswers(b *testing.B) {
 	b.Log(machine(), fmt.Sprintf("; %d connections, rounds of %s, the log goes to a file", answerConnections, answerRound))
-	r := serve(b, testenv.MinIO(b))
+	r := serve(b, testenv.MinIO(b), here)
 	dir := b.TempDir()
 	for i := range answerFiles {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("shard-%05d.bin", i)), []byte(fmt.Sprint("weights ", i)), 0o666); err != nil {

@@ -109,6 +109,8 @@ func (w *watched) Write(p []byte) (int, error) {
 // course is where contestants go.
 type course struct {
 	metric string
+	bytes  int64 // that move in a run
+	link   int64 // bits a second that the way carries; 0: as many as the cores do
 	// fresh names a destination that is not there.
 	fresh func() string
 	// clear removes it after a run, and looks at what the run left there.
@@ -141,8 +143,22 @@ func (c course) race(b *testing.B, all []contestant) {
 		}
 		loads = append(loads, load())
 	}
+	if c.link > 0 {
+		b.Logf("of the link: %s", c.shares(all, samples))
+	}
 	b.Log(table(all, samples), "\nload average after each round: ", strings.Join(loads, ", "))
 	b.ReportMetric(median(walls(samples[0])).Seconds(), c.metric)
+}
+
+// shares are how much of the link each has filled, by its median.
+func (c course) shares(all []contestant, samples [][]sample) string {
+	var said []string
+	for i, who := range all {
+		if who.missing == "" {
+			said = append(said, fmt.Sprintf("%s %.1f %%", who.name, 100*8*float64(c.bytes)/median(walls(samples[i])).Seconds()/float64(c.link)))
+		}
+	}
+	return strings.Join(said, ", ")
 }
 
 func load() string {

@@ -18,11 +18,12 @@ import (
 	"testing"
 	"time"
 
+	labstack "github.com/labstack/echo/v4"
 	"golang.org/x/sync/errgroup"
 )
 
 // echoVariable makes the test binary a server that answers each path with what it was told on its input, and does no
-// more: a handler of net/http, without routing, authentication or log.
+// more: a bare handler of echo, without authentication, limits or log.
 const echoVariable = "BALLAST_BENCH_ECHO"
 
 // canned is an answer as it was seen.
@@ -43,15 +44,20 @@ func echo(in io.Reader, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(out, l.Addr())
-	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := answers[r.URL.Path]
-		header := w.Header()
-		for name, values := range a.Header {
-			header[name] = values
-		}
-		w.WriteHeader(a.Status)
-		_, _ = w.Write(a.Body)
-	}))
+	e := labstack.New()
+	for path, a := range answers {
+		e.GET(path, func(c labstack.Context) error {
+			w := c.Response()
+			header := w.Header()
+			for name, values := range a.Header {
+				header[name] = values
+			}
+			w.WriteHeader(a.Status)
+			_, err := w.Write(a.Body)
+			return err
+		})
+	}
+	return http.Serve(l, e)
 }
 
 // process is a server that is measured.

@@ -9,9 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -27,7 +29,7 @@ func BenchmarkPull(b *testing.B) {
 	b.Log(machine(), "; ballast pull MODEL DIR; ", bareConnections, " connections and ranges of 64 MiB for the bare loop")
 	total := size(b)
 	for _, shape := range shapes(total) {
-		b.Run(shape.name, func(b *testing.B) { benchPull(b, shape.files, shape.bytes) })
+		b.Run(shape.name, func(b *testing.B) { benchPull(b, serve(b, store(b), here), shape) })
 	}
 }
 
@@ -45,13 +47,12 @@ func shapes(total int64) []shape {
 // plain is where the same files lie under their names, as the tools want them.
 const plain = "bench"
 
-func benchPull(b *testing.B, files int, bytes int64) {
+func benchPull(b *testing.B, r *registry, of shape) {
 	b.StopTimer()
-	s := store(b)
-	r := serve(b, s)
+	s := r.store
 	dir := b.TempDir()
-	for i := range files {
-		write(b, filepath.Join(dir, fmt.Sprintf("shard-%05d.bin", i)), bytes)
+	for i := range of.files {
+		write(b, filepath.Join(dir, fmt.Sprintf("shard-%05d.bin", i)), of.bytes)
 	}
 	r.push(b, dir)
 	upload(b, s, dir)
@@ -62,7 +63,7 @@ func benchPull(b *testing.B, files int, bytes int64) {
 	b.StartTimer()
 	into := filepath.Join(destination(b), "out")
 	course{
-		metric: "s/pull", fresh: func() string { return into }, clear: os.RemoveAll,
+		metric: "s/pull", bytes: int64(of.files) * of.bytes, link: r.link, fresh: func() string { return into }, clear: os.RemoveAll,
 		check: func(into string) error {
 			for path, want := range sums {
 				got, err := sumOf(filepath.Join(into, path))
@@ -99,14 +100,19 @@ type registry struct {
 
 	process   process
 	tokenFile string
+	link      int64 // bits a second between it and who asks; 0: no less than the cores do
 }
 
-func serve(b *testing.B, s *testenv.Store) *registry {
+// here is this machine's loopback.
+var here = testenv.Place{Address: "localhost:0"}
+
+// serve runs the registry until the benchmark ends, and then says how much memory it took.
+func serve(b *testing.B, s *testenv.Store, at testenv.Place) *registry {
 	b.Helper()
 	r := &registry{store: s, exe: testenv.Binary(b)}
 	data, home := b.TempDir(), b.TempDir()
-	cmd := exec.CommandContext(context.WithoutCancel(b.Context()), r.exe, "serve", "--data", data, "--listen", "localhost:0", "--metrics-listen", "off")
-	cmd.Args = append(cmd.Args, s.ServeFlags()...)
+	args := slices.Concat(at.Within, []string{r.exe, "serve", "--data", data, "--listen", at.Address, "--metrics-listen", "off"}, s.ServeFlags())
+	cmd := exec.CommandContext(context.WithoutCancel(b.Context()), args[0], args[1:]...)
 	r.env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true"}
 	cmd.Env = append(r.env, "AWS_SHARED_CREDENTIALS_FILE="+s.Credentials(b))
 	logs, err := os.Create(filepath.Join(data, "log"))
@@ -123,22 +129,54 @@ func serve(b *testing.B, s *testenv.Store) *registry {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	var at string
+	watchMemory(b, cmd.Process.Pid)
+	var on string
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if _, url, ok := strings.Cut(lines.Text(), "export BALLAST_URL="); ok {
-			at = url
+			on = url
 		}
 		if strings.Contains(lines.Text(), "export BALLAST_TOKEN=") {
 			break
 		}
 	}
-	r.tokenFile, r.process = filepath.Join(data, "admin.token"), process{strings.TrimPrefix(at, "http://"), cmd.Process.Pid}
-	r.env = append(r.env, "BALLAST_URL="+at, "BALLAST_TOKEN_FILE="+r.tokenFile)
-	r.api, err = client.New(client.Options{URL: at, TokenSource: client.TokenFile(r.tokenFile)})
+	r.tokenFile, r.process = filepath.Join(data, "admin.token"), process{strings.TrimPrefix(on, "http://"), cmd.Process.Pid}
+	r.env = append(r.env, "BALLAST_URL="+on, "BALLAST_TOKEN_FILE="+r.tokenFile)
+	r.api, err = client.New(client.Options{URL: on, TokenSource: client.TokenFile(r.tokenFile)})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return r
+}
+
+// memoryTick is how often the service's memory is looked at.
+const memoryTick = 50 * time.Millisecond
+
+// watchMemory logs the most anonymous memory that a process ever had when it was looked at.
+func watchMemory(b *testing.B, pid int) {
+	b.Helper()
+	var most int64
+	var looks int
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(memoryTick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-end:
+				return
+			}
+			if n, err := testenv.AnonymousMemory(pid); err == nil {
+				most, looks = max(most, n), looks+1
+			}
+		}
+	}()
+	b.Cleanup(func() {
+		close(end)
+		<-ended
+		b.Logf("service: at most %d MiB of anonymous memory, in %d looks", most>>20, looks)
+	})
 }
 
 const model = "global::m::1"

@@ -25,13 +25,12 @@ import (
 func BenchmarkPush(b *testing.B) {
 	b.Log(machine(), "; ballast push DIR SCOPE::m; ", bareConnections, " connections and parts of 64 MiB for the bare loop")
 	for _, shape := range shapes(size(b)) {
-		b.Run(shape.name, func(b *testing.B) { benchPush(b, shape) })
+		b.Run(shape.name, func(b *testing.B) { benchPush(b, serve(b, store(b), here), shape) })
 	}
 }
 
-func benchPush(b *testing.B, of shape) {
+func benchPush(b *testing.B, r *registry, of shape) {
 	b.StopTimer()
-	r := serve(b, store(b))
 	p := &pusher{registry: r, dir: destination(b), bytes: int64(of.files) * of.bytes, sums: map[string]string{}}
 	for i := range of.files {
 		name := fmt.Sprintf("shard-%05d.bin", i)
@@ -44,7 +43,7 @@ func benchPush(b *testing.B, of shape) {
 	}
 	all := []contestant{p.ballast(b), p.bare(), p.s5cmd(b), p.mc(b), p.rclone(b), p.aws(b)}
 	b.StartTimer()
-	course{metric: "s/push", fresh: p.fresh, clear: func(into string) error { return p.clear(b, into) }, check: func(into string) error { return p.check(b, into) }}.race(b, all)
+	course{metric: "s/push", bytes: p.bytes, link: r.link, fresh: p.fresh, clear: func(into string) error { return p.clear(b, into) }, check: func(into string) error { return p.check(b, into) }}.race(b, all)
 }
 
 // pusher is a folder that is pushed again and again, each time into a scope or to a prefix of its own.
@@ -233,7 +232,7 @@ func BenchmarkPushAgain(b *testing.B) {
 	b.StopTimer()
 	b.Log(machine())
 	of := shapes(size(b))[0]
-	p := &pusher{registry: serve(b, store(b)), dir: destination(b), bytes: int64(of.files) * of.bytes}
+	p := &pusher{registry: serve(b, store(b), here), dir: destination(b), bytes: int64(of.files) * of.bytes}
 	for i := range of.files {
 		write(b, filepath.Join(p.dir, fmt.Sprintf("shard-%05d.bin", i)), of.bytes)
 	}
@@ -272,10 +271,16 @@ func shares(all []contestant, samples [][]sample) string {
 // store is a MinIO whose objects lie where destination does: a disk that is slower than the network would measure itself.
 func store(b *testing.B) *testenv.Store {
 	b.Helper()
+	return inFast(b, func() *testenv.Store { return testenv.MinIO(b) })
+}
+
+// inFast starts a store whose folder is made there.
+func inFast(b *testing.B, start func() *testenv.Store) *testenv.Store {
+	b.Helper()
 	const variable = "TMPDIR"
 	before, was := os.LookupEnv(variable)
 	err := os.Setenv(variable, fast())
-	s := testenv.MinIO(b)
+	s := start()
 	if was {
 		err = errors.Join(err, os.Setenv(variable, before))
 	} else {

@@ -34,7 +34,7 @@ const (
 // other, in turns with the SDK's bare signer in a loop. The time is until the last byte of the last answer is there.
 func BenchmarkSignParts(b *testing.B) {
 	b.Log(machine(), "; ", moduleVersion("github.com/aws/aws-sdk-go-v2"))
-	r := serve(b, testenv.MinIO(b))
+	r := serve(b, testenv.MinIO(b), here)
 	token := r.token(b)
 	var t turns
 	for b.Loop() {
@@ -132,7 +132,7 @@ const (
 func BenchmarkPublish(b *testing.B) {
 	b.Log(machine())
 	s := testenv.MinIO(b)
-	r := serve(b, s)
+	r := serve(b, s, here)
 	c := s.Client(b, s.Root)
 	object := bytes.Repeat([]byte{'x'}, 500)
 	const all = publishClients * publishesEach

@@ -28,6 +28,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
+	"github.com/ballast-registry/ballast/testenv"
 )
 
 // registry is an index of some size behind the whole HTTP face, with its clients.
@@ -338,12 +339,5 @@ func processorTime(b *testing.B) time.Duration {
 // rssAnon is the anonymous memory of this process that is in use, in bytes.
 func rssAnon() int64 {
 	debug.FreeOSMemory()
-	text, _ := os.ReadFile("/proc/self/status")
-	for line := range strings.Lines(string(text)) {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &kib); err == nil {
-			return kib << 10
-		}
-	}
-	return 0
+	return must(testenv.AnonymousMemory(os.Getpid()))
 }
