@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/cache"
 )
 
 // BareDB is the database under the Store, and its bucket of items.
@@ -107,10 +108,13 @@ func ByDigestKey(k ballast.Key, d digest.Digest) []byte {
 // Bare is an Index on a store as it is, without migrations.
 func Bare(s Store) *Index { return newIndex(s) }
 
-// Busy makes x remember nothing, as if an Update ran all the time, until idle is called.
-func Busy(x *Index) (idle func()) {
-	x.store.moves.Add(1)
-	return func() { x.store.moves.Add(^uint64(0)) }
+// Busy makes x remember no answers, as if an Update ran all the time.
+func Busy(x *Index) { x.store.moves.Add(1) }
+
+// Forgetful is an Index that remembers nothing, neither answers nor what it decoded.
+func Forgetful(x *Index) {
+	Busy(x)
+	x.decoded = cache.New[string, decodedItem](0)
 }
 
 // Migrations are the names in the ledger.

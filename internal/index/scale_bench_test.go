@@ -53,7 +53,13 @@ func BenchmarkScale(b *testing.B) {
 	s := scale{}
 	s.small, s.large = scales(b, versions)
 	for _, selector := range selectors {
-		s.reads(b, selector, warm)
+		s.reads(b, selector, warm, "")
+	}
+	// From here on the indexes are compared, and not what is remembered of them: a small one fits into that.
+	s.small.remembers(b, false)
+	s.large.remembers(b, false)
+	for _, selector := range selectors {
+		s.reads(b, selector, warm, ", nothing remembered")
 		s.resolving(b, selector, "head", getsGoal, resolveHead)
 		s.resolving(b, selector, "whole version", 0, resolveWhole)
 	}
@@ -61,7 +67,7 @@ func BenchmarkScale(b *testing.B) {
 		s.pages(b, order)
 	}
 	for _, selector := range selectors {
-		s.reads(b, selector, cold)
+		s.reads(b, selector, cold, ", nothing remembered")
 	}
 	s.opening(b)
 	s.print(os.Stdout)
@@ -133,21 +139,21 @@ func (c cache) round(b *testing.B, from, to asking) scaleRound {
 	return scaleRound{p99(took[0]), p99(took[1])}
 }
 
-func (s *scale) reads(b *testing.B, of selector, c cache) {
+func (s *scale) reads(b *testing.B, of selector, c cache, how string) {
 	read := func(r *registry) asking {
 		return asking{r, func(rnd *rand.Rand) string {
 			return "/v1/models/" + scaleName(rnd.IntN(r.versions/versionsPerName)).String() + "/versions/" + of.text(rnd)
 		}}
 	}
-	row := scaleRow{what: fmt.Sprintf("GET %s, %s, p99", of.name, c.name), from: count(s.small), to: count(s.large), goal: scaleGoal}
-	s.compare(b, "read="+of.name+"/cache="+c.name, row, func(b *testing.B) scaleRound {
+	row := scaleRow{what: fmt.Sprintf("GET %s, %s, p99%s", of.name, c.name, how), from: count(s.small), to: count(s.large), goal: scaleGoal}
+	s.compare(b, "read="+of.name+"/cache="+c.name+"/remembering="+strconv.FormatBool(how == ""), row, func(b *testing.B) scaleRound {
 		return c.round(b, read(s.small), read(s.large))
 	})
 	if c.drop {
 		return
 	}
-	row.what, row.goal = fmt.Sprintf("GET %s, processor time", of.name), 0
-	s.compare(b, "read="+of.name+"/of=processor", row, func(b *testing.B) scaleRound {
+	row.what, row.goal = fmt.Sprintf("GET %s, processor time%s", of.name, how), 0
+	s.compare(b, "read="+of.name+"/of=processor/remembering="+strconv.FormatBool(how == ""), row, func(b *testing.B) scaleRound {
 		s.small.remember(b)
 		s.large.remember(b)
 		return inTurns(b, 20, 50, read(s.small).once(b), read(s.large).once(b))
@@ -302,7 +308,6 @@ func (s *scale) resolving(b *testing.B, of selector, what string, goal float64, 
 		b.Fatal(err)
 	}
 	index.Busy(counting)
-	defer index.Busy(s.large.index)() // what is measured is the resolving, not what is remembered of it
 	rnd := rand.New(rand.NewPCG(1, 1))
 	refs := make([]ballast.Ref, chunks*chunk)
 	gets := make([][][]byte, len(refs))

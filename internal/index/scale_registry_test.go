@@ -33,15 +33,16 @@ import (
 
 // registry is an index of some size behind the whole HTTP face, with its clients.
 type registry struct {
-	path     string
-	versions int
-	bucket   *objstoretest.Mem
-	bolt     *index.Bolt
-	index    *index.Index
-	engine   *engine.Engine
-	server   *httptest.Server
-	token    string
-	clients  [connections]*http.Client
+	path      string
+	versions  int
+	forgetful bool // the index remembers nothing
+	bucket    *objstoretest.Mem
+	bolt      *index.Bolt
+	index     *index.Index
+	engine    *engine.Engine
+	server    *httptest.Server
+	token     string
+	clients   [connections]*http.Client
 }
 
 var scaleReader = engine.Principal{ID: "reader", Name: "reader", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Reader}}}
@@ -97,7 +98,11 @@ func (r *registry) open(ctx context.Context) (err error) {
 	if r.bolt, err = index.OpenBolt(r.path, index.BoltOptions{}); err != nil {
 		return err
 	}
-	if r.index, err = index.Open(ctx, r.bolt, time.Now); err != nil {
+	var options []index.Option
+	if r.forgetful {
+		options = append(options, index.Forgetful)
+	}
+	if r.index, err = index.Open(ctx, r.bolt, time.Now, options...); err != nil {
 		return err
 	}
 	quiet := slog.New(slog.DiscardHandler)
@@ -140,6 +145,15 @@ func (r *registry) reopen(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	err := r.open(ctx)
 	return time.Since(began), err
+}
+
+// remembers says whether the index may answer from its memory, from now on.
+func (r *registry) remembers(b *testing.B, may bool) {
+	b.Helper()
+	r.forgetful = !may
+	if _, err := r.reopen(b.Context()); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // forget drops the index's pages from this process's memory map and from the kernel's cache.
