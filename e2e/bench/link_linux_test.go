@@ -31,10 +31,13 @@ func BenchmarkLink(b *testing.B) {
 	s := inFast(b, func() *testenv.Store {
 		return testenv.MinIOAt(b, testenv.Place{Within: within, Address: storeAddress + ":9000"})
 	})
-	r := serve(b, s, testenv.Place{Within: within, Address: ourAddress + ":8080"})
-	r.link = linkBits
-	b.Run("push", func(b *testing.B) { benchPush(b, r, of) })
-	b.Run("pull", func(b *testing.B) { benchPull(b, r, of) })
+	behind := func(b *testing.B) *registry {
+		r := serve(b, s.Beside(b), testenv.Place{Within: within, Address: ourAddress + ":8080"})
+		r.link = linkBits
+		return r
+	}
+	b.Run("push", func(b *testing.B) { benchPush(b, behind(b), of) })
+	b.Run("pull", func(b *testing.B) { benchPull(b, behind(b), of) })
 }
 
 // link makes the namespace and what leads there, until the benchmark ends. What it returns goes before a command that is to
