@@ -104,6 +104,10 @@ type BlobRequest struct {
 	Method   Method        `json:"method,omitempty"`    // left out: put up to DefaultPartSize, multipart above
 	PartSize int64         `json:"part_size,omitempty"` // bytes; clamped to MinPartSize … MaxPartSize and to ≤ MaxParts parts
 	Parts    []PartDigest  `json:"parts,omitempty"`     // parts to sign now, declared at PartSize; none: only ask
+	// LinkSize and Chain are those of FileInfo, for a blob that comes by a PUT, which nobody else reads from end to end.
+	// They are given out as they are declared: wrong ones prove nothing. Chains count as parts do.
+	LinkSize int64    `json:"link_size,omitempty"`
+	Chain    []string `json:"chain,omitempty"`
 }
 
 // PartDigest declares the content of one part, numbered from 1. Every part has the part size, the last what remains.

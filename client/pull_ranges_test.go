@@ -38,6 +38,24 @@ func (w *world) large(c *client.Client, n int, inParts bool) []byte {
 	return content
 }
 
+// A file that goes up whole is pulled in links all the same: the push says what SHA-256 came to on the way, also of a file
+// that it has hashed before.
+func TestAPutHasAChain(t *testing.T) {
+	w := newWorld(t, testenv.Embedded(t))
+	c := w.as("acme=writer", "beside=writer")
+	dir := folder(t, map[string][]byte{"a": mib(129, 3)})
+	time.Sleep(2100 * time.Millisecond) // what was written just now is not remembered
+	for _, to := range []string{"m", "beside::m"} {
+		_, err := w.push(c, dir, to, client.PushOptions{PartSize: ballast.MaxPartSize})
+		w.must(err)
+		page, err := c.FilesPage(t.Context(), ref(t, to), client.ListFiles{Parts: true})
+		w.must(err)
+		if f := page.Files[0]; len(f.Chain) != 2 || f.LinkSize != ballast.DefaultPartSize {
+			t.Errorf("%s: a chain of %d values in links of %d", to, len(f.Chain), f.LinkSize)
+		}
+	}
+}
+
 // watch records the ranges that are asked for.
 type watch struct {
 	mu     sync.Mutex

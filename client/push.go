@@ -198,7 +198,11 @@ type blob struct {
 	source   source // one of the files that hold it
 	partSize int64
 	parts    []digest.Digest
+	chain    []string // behind each link of linkSize bytes but the last, for the registry; nil when it is not known
 }
+
+// linkSize is how far apart the states of SHA-256 are that a push notes of a file which goes up whole, in bytes.
+const linkSize = ballast.DefaultPartSize
 
 func (o PushOptions) hashDir() string {
 	if o.HashDir == "" && o.AttemptDir != "" {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -127,9 +128,9 @@ func (p *push) digest(ctx context.Context, s *source) (*blob, error) {
 	defer f.Close()
 	p.o.Progress.tell(Event{Phase: PhaseHash, Path: s.path, Size: before.Size()})
 	b := &blob{partSize: p.way.partSize(before.Size())}
-	if d, ok := p.known.digest(s.file, before); ok {
+	if d, chain, ok := p.known.digest(s.file, before); ok {
 		p.o.Progress.bytes(PhaseHash, s.path, before.Size())
-		b.digest = d
+		b.digest, b.chain = d, chain
 	} else if err := p.hashSource(ctx, f, s, b); err != nil {
 		return nil, err
 	}
@@ -139,7 +140,7 @@ func (p *push) digest(ctx context.Context, s *source) (*blob, error) {
 	}
 	s.stamp = stampOf(after)
 	b.source = *s
-	p.known.keep(s.file, after, b.digest, began)
+	p.known.keep(s.file, after, b.digest, b.chain, began)
 	p.o.Progress.tell(Event{Phase: PhaseHash, Path: s.path, Done: true})
 	return b, nil
 }
@@ -163,7 +164,7 @@ func (p *push) hashSource(ctx context.Context, f *os.File, s *source, b *blob) e
 	if err != nil {
 		return unusable(s.file, err)
 	}
-	whole, parts := hash.New(0), hash.NewParts(max(b.partSize, 1))
+	whole, parts := hash.NewChain(linkSize), hash.NewParts(max(b.partSize, 1))
 	count := &counter{progress: p.o.Progress, phase: PhaseHash, path: s.path}
 	to := []io.Writer{io.MultiWriter(whole, count)}
 	if b.partSize > 0 {
@@ -180,6 +181,10 @@ func (p *push) hashSource(ctx context.Context, f *os.File, s *source, b *blob) e
 	}
 	if b.digest = whole.Digest(); b.partSize > 0 {
 		b.parts = parts.Digests()
+		return nil // the registry re-reads it, and notes the states itself
+	}
+	for _, state := range whole.States() {
+		b.chain = append(b.chain, hex.EncodeToString(state[:]))
 	}
 	return nil
 }

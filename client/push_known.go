@@ -44,6 +44,7 @@ type knownFolder struct {
 type known struct {
 	Path   string        `json:"path"` // absolute
 	Digest digest.Digest `json:"digest"`
+	Chain  []string      `json:"chain,omitempty"` // of links of linkSize bytes
 	identity
 	Hashed time.Time `json:"hashed"` // when reading began
 }
@@ -89,34 +90,37 @@ func newHashes(dir string, ignore bool) *hashes {
 	return h
 }
 
-// digest returns what a file was hashed to when it was last read, if it is as it was.
-func (h *hashes) digest(file string, info fs.FileInfo) (digest.Digest, bool) {
+// digest returns what a file was hashed to when it was last read, if it is as it was, and the states on the way there.
+func (h *hashes) digest(file string, info fs.FileInfo) (d digest.Digest, chain []string, ok bool) {
 	id, ok := identityOf(info)
 	path, err := filepath.Abs(file)
 	if h.dir == "" || h.ignore || !ok || err != nil {
-		return "", false
+		return "", nil, false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	k, found := h.folder(filepath.Dir(path)).files[path]
 	if !found || !k.equal(id) || !k.trusted() {
-		return "", false
+		return "", nil, false
 	}
-	return k.Digest, true
+	if len(k.Chain) == ballast.PartCount(k.Size, linkSize)-1 {
+		chain = k.Chain
+	}
+	return k.Digest, chain, true
 }
 
 // keep remembers a file that was read between began and now, if it was left alone for long enough before.
-func (h *hashes) keep(file string, info fs.FileInfo, d digest.Digest, began time.Time) {
+func (h *hashes) keep(file string, info fs.FileInfo, d digest.Digest, chain []string, began time.Time) {
 	id, ok := identityOf(info)
 	path, err := filepath.Abs(file)
-	k := known{Path: path, Digest: d, identity: id, Hashed: began.Round(0)}
+	k := known{Path: path, Digest: d, Chain: chain, identity: id, Hashed: began.Round(0)}
 	if h.dir == "" || !ok || err != nil || !k.trusted() {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	folder := h.folder(filepath.Dir(path))
-	if old, found := folder.files[path]; found && old.equal(id) && old.Digest == d && old.trusted() {
+	if old, found := folder.files[path]; found && old.equal(id) && old.Digest == d && len(old.Chain) == len(chain) && old.trusted() {
 		return
 	}
 	folder.files[path], folder.dirty = k, true

@@ -39,7 +39,7 @@ func stat(t *testing.T, file string) os.FileInfo {
 // remembered is what a new push knows of a file.
 func remembered(t *testing.T, dir, file string) digest.Digest {
 	t.Helper()
-	d, _ := newHashes(dir, false).digest(file, stat(t, file))
+	d, _, _ := newHashes(dir, false).digest(file, stat(t, file))
 	return d
 }
 
@@ -51,7 +51,7 @@ func remember(t *testing.T, dir, file string, at time.Time) digest.Digest {
 		t.Fatal(err)
 	}
 	h := newHashes(dir, false)
-	h.keep(file, stat(t, file), ballast.DigestOf(b), at)
+	h.keep(file, stat(t, file), ballast.DigestOf(b), nil, at)
 	h.save()
 	return ballast.DigestOf(b)
 }
@@ -63,7 +63,7 @@ func TestAFileThatNobodyTouchedIsKnown(t *testing.T) {
 	if got := remembered(t, dir, file); got != want {
 		t.Errorf("known as %q", got)
 	}
-	if d, ok := newHashes(dir, true).digest(file, stat(t, file)); ok {
+	if d, _, ok := newHashes(dir, true).digest(file, stat(t, file)); ok {
 		t.Errorf("with rehash it is known as %s", d)
 	}
 }
@@ -196,7 +196,7 @@ func TestPushesSideBySideRemember(t *testing.T) {
 		wg.Go(func() {
 			for range each {
 				h := newHashes(dir, false)
-				h.keep(files[i], stat(t, files[i]), ballast.DigestOf([]byte(files[i])), later())
+				h.keep(files[i], stat(t, files[i]), ballast.DigestOf([]byte(files[i])), nil, later())
 				h.save()
 				for _, k := range readKnown(h.at(folder)) {
 					if k.Digest != ballast.DigestOf([]byte(k.Path)) {

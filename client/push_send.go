@@ -140,8 +140,11 @@ func (p *push) planSending(batch []*blob, answers []ballast.BlobAnswer) {
 // ask is the question about b, with the parts to be signed.
 func (b *blob) ask(numbers []int) ballast.BlobRequest {
 	q := ballast.BlobRequest{Digest: b.digest, Size: b.source.size, Method: ballast.MethodPut}
-	if b.partSize > 0 {
+	switch {
+	case b.partSize > 0:
 		q.Method, q.PartSize = ballast.MethodMultipart, b.partSize
+	case len(b.chain) > 0:
+		q.LinkSize, q.Chain = linkSize, b.chain
 	}
 	for _, n := range numbers {
 		q.Parts = append(q.Parts, ballast.PartDigest{Number: n, SHA256: b.parts[n-1].Encoded()})

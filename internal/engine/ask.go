@@ -10,6 +10,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/failpoint"
+	"github.com/ballast-registry/ballast/internal/hash"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -134,10 +135,10 @@ func parseWants(req ballast.BlobsRequest) ([]index.Want, error) {
 			return nil, ballast.Errorf(ballast.CodeInvalid, "blob %s: listed twice in one call", w.Digest)
 		}
 		seen[w.Digest] = true
-		wants, parts = append(wants, w), parts+len(w.Parts)
+		wants, parts = append(wants, w), parts+len(w.Parts)+len(w.Chain)
 	}
 	if parts > ballast.MaxPartsPerCall {
-		return nil, ballast.Errorf(ballast.CodeInvalid, "parts: %d in all; send at most %d in one call", parts, ballast.MaxPartsPerCall)
+		return nil, ballast.Errorf(ballast.CodeInvalid, "parts and values of chains: %d in all; send at most %d in one call", parts, ballast.MaxPartsPerCall)
 	}
 	return wants, nil
 }
@@ -178,7 +179,30 @@ func parseWant(b ballast.BlobRequest) (w index.Want, err error) {
 		seen[p.Number] = true
 		w.Parts = append(w.Parts, index.PartSum{Number: p.Number, Sum: ballast.DigestSum(d)})
 	}
-	return w, nil
+	w.LinkSize, w.Chain, err = parseChain(w, b)
+	return w, err
+}
+
+// parseChain holds a declared chain to the form that clients believe.
+func parseChain(w index.Want, b ballast.BlobRequest) (linkSize int64, chain [][32]byte, err error) {
+	switch {
+	case b.LinkSize == 0 && len(b.Chain) == 0:
+		return 0, nil, nil
+	case w.Method != ballast.MethodPut:
+		return 0, nil, ballast.Errorf(ballast.CodeInvalid, "blob %s: a chain goes with method put; of a multipart the registry takes it itself", w.Digest)
+	case b.LinkSize < ballast.MinPartSize || b.LinkSize%hash.BlockSize != 0:
+		return 0, nil, ballast.Errorf(ballast.CodeInvalid, "blob %s: link_size %d; it is at least %d and a multiple of %d", w.Digest, b.LinkSize, int64(ballast.MinPartSize), hash.BlockSize)
+	case len(b.Chain) != ballast.PartCount(w.Size, b.LinkSize)-1:
+		return 0, nil, ballast.Errorf(ballast.CodeInvalid, "blob %s: a chain of %d values; %d bytes in links of %d have %d", w.Digest, len(b.Chain), w.Size, b.LinkSize, ballast.PartCount(w.Size, b.LinkSize)-1)
+	}
+	for _, text := range b.Chain {
+		d, err := ballast.ParseSHA256(text)
+		if err != nil {
+			return 0, nil, err
+		}
+		chain = append(chain, ballast.DigestSum(d))
+	}
+	return b.LinkSize, chain, nil
 }
 
 func chooseMethod(b ballast.BlobRequest) (ballast.Method, error) {

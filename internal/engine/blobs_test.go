@@ -2,10 +2,12 @@ package engine_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +69,62 @@ func TestMultipart(t *testing.T) {
 			t.Fatal("other bytes came back")
 		}
 	})
+}
+
+// What an uploader declares of a PUT's chain is given out to those who pull, right or wrong, and no part of what is checked.
+func TestADeclaredChain(t *testing.T) {
+	eachStore(t, func(t *testing.T, s store) {
+		r := newRig(t, s)
+		for name, lie := range map[string]bool{"right": false, "wrong": true} {
+			body := random(2*partSize+123, uint64(name[0]))
+			d := ballast.DigestOf(body)
+			chain := hash.NewChain(partSize)
+			_, _ = chain.Write(body)
+			ask := ballast.BlobRequest{Digest: d, Size: int64(len(body)), Method: ballast.MethodPut, LinkSize: partSize}
+			for _, state := range chain.States() {
+				if lie {
+					state[0] ^= 1
+				}
+				ask.Chain = append(ask.Chain, hex.EncodeToString(state[:]))
+			}
+			u := must(r.open(t, writer, name+":1"))
+			if _, err := r.Blobs(t.Context(), writer, u.ID, ballast.BlobsRequest{Blobs: []ballast.BlobRequest{ask}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.sendBlob(t, writer, u.ID, d, body, ballast.MethodPut); err != nil {
+				t.Fatal(err)
+			}
+			if v, err := r.commit(t, writer, u.ID, folder{"w": body}.files(), ballast.Metadata{}); err != nil || v.Assurance != ballast.AssuranceStore {
+				t.Fatalf("commit: %+v, %v", v, err)
+			}
+			page, err := r.Files(t.Context(), reader, ref(name), engine.ListFiles{Parts: true, Limit: 10})
+			if err != nil || page.Files[0].LinkSize != partSize || !slices.Equal(page.Files[0].Chain, ask.Chain) {
+				t.Errorf("%s: files: %+v, %v", name, page, err)
+			}
+		}
+	})
+}
+
+func TestChainsThatAreRefused(t *testing.T) {
+	_, r := memRig(t, nil)
+	u := must(r.open(t, writer, "m:1"))
+	value := strings.Repeat("0", 64)
+	for name, b := range map[string]ballast.BlobRequest{
+		"of parts":       {Method: ballast.MethodMultipart, LinkSize: partSize, Chain: []string{value}},
+		"no link":        {Method: ballast.MethodPut, Chain: []string{value}},
+		"a short link":   {Method: ballast.MethodPut, LinkSize: 64, Chain: []string{value}},
+		"an odd link":    {Method: ballast.MethodPut, LinkSize: partSize + 1, Chain: []string{value}},
+		"a negative one": {Method: ballast.MethodPut, LinkSize: -64, Chain: []string{value}},
+		"too few":        {Method: ballast.MethodPut, LinkSize: partSize},
+		"too many":       {Method: ballast.MethodPut, LinkSize: partSize, Chain: []string{value, value}},
+		"no digest":      {Method: ballast.MethodPut, LinkSize: partSize, Chain: []string{"x"}},
+	} {
+		b.Digest, b.Size = ballast.DigestOf([]byte(name)), 2*partSize
+		_, err := r.Blobs(t.Context(), writer, u.ID, ballast.BlobsRequest{Blobs: []ballast.BlobRequest{b}})
+		if ballast.CodeOf(err) != ballast.CodeInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // A lie about the whole file: every part is what its URL says, but together they are not the digest.

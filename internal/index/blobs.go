@@ -34,7 +34,7 @@ type Blob struct {
 	Method      ballast.Method    `json:"method,omitempty"`       // since uploading
 	PartSize    int64             `json:"part_size,omitempty"`    // of the multipart; later of the saved part digests
 	MultipartID string            `json:"multipart_id,omitempty"` // the store's id; empty: to be created, or a crash came between
-	LinkSize    int64             `json:"link_size,omitempty"`    // of the saved chain, since verified; 0: there is none
+	LinkSize    int64             `json:"link_size,omitempty"`    // of the saved chain; 0: there is none
 	Completing  string            `json:"completing,omitempty"`   // upload whose part list Complete was or will be sent with
 	Size        int64             `json:"size,omitempty"`         // since stored
 	ETag        string            `json:"etag,omitempty"`
@@ -51,6 +51,8 @@ type Want struct {
 	Method   ballast.Method // proposed
 	PartSize int64          // proposed, when Method is multipart; Parts are declared at it
 	Parts    []PartSum
+	LinkSize int64 // of Chain
+	Chain    [][32]byte
 }
 
 // PartSum declares the SHA-256 of one part, numbered from 1.
@@ -70,7 +72,7 @@ const MaxWants = 200
 
 // Weight is what a Want puts into a transaction at most; Asks are cut so that it stays within the Store's limits.
 func (w Want) Weight() (keys, bytes int) {
-	pages := len(pagesOf(w.Parts))
+	pages := len(pagesOf(w.Parts)) + (len(w.Chain)+partsPerPage-1)/partsPerPage
 	return 4 + pages, 1024 + pages*(partPageBytes+256)
 }
 
@@ -128,6 +130,12 @@ func (x *Index) ask(tx Tx, u *Upload, w Want, signedUntil time.Time) (a Asked, e
 	if a.Blob.State == BlobUploading && signedUntil.After(a.Blob.SignedUntil.Time) {
 		a.Blob.SignedUntil = ballast.At(signedUntil)
 	}
+	if a.Blob.takesChain() && len(w.Chain) > 0 {
+		if err := putChain(tx, BlobID{u.Scope, w.Digest}, w.LinkSize, w.Chain); err != nil {
+			return a, err
+		}
+		a.Blob.LinkSize = w.LinkSize
+	}
 	if a.Blob != old {
 		if err := put(tx, k, a.Blob); err != nil {
 			return a, err
@@ -140,6 +148,11 @@ func (x *Index) ask(tx Tx, u *Upload, w Want, signedUntil time.Time) (a Asked, e
 		return a, nil
 	}
 	return a, declareParts(tx, u.ID, w)
+}
+
+// takesChain reports whether a declared chain is kept: the first one, of bytes that nobody re-reads.
+func (b Blob) takesChain() bool {
+	return b.LinkSize == 0 && (b.State == BlobUploading && b.Method == ballast.MethodPut || b.State == BlobVerified && b.Assurance == ballast.AssuranceStore)
 }
 
 // pinnedBy tells whether an upload pins a blob, and whether others do.
@@ -347,7 +360,7 @@ func (x *Index) StoredByPut(ctx context.Context, scope ballast.Scope, found []Fo
 			if b.State != BlobUploading {
 				continue
 			}
-			next := Blob{State: BlobVerified, Method: b.Method, Size: f.Size, ETag: f.ETag, VersionID: f.VersionID,
+			next := Blob{State: BlobVerified, Method: b.Method, LinkSize: b.LinkSize, Size: f.Size, ETag: f.ETag, VersionID: f.VersionID,
 				Assurance: ballast.AssuranceStore, SignedUntil: b.SignedUntil, Tombstone: b.Tombstone}
 			if err := put(tx, k, next); err != nil {
 				return err

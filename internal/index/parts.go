@@ -108,7 +108,8 @@ func readParts(tx Tx, prefix []byte, partSize int64, count int) ([][32]byte, err
 	return sums, nil
 }
 
-// Chain returns the saved states of SHA-256 behind each link of a verified blob but the last: nil when there are none.
+// Chain returns the saved states of SHA-256 behind each link of a verified blob but the last: nil when there are none. Those
+// of a blob that was re-read are what was found, others what an uploader declared.
 func (x *Index) Chain(ctx context.Context, id BlobID, b Blob) (states [][32]byte, err error) {
 	if b.LinkSize == 0 {
 		return nil, nil

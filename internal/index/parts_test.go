@@ -192,6 +192,57 @@ func TestAnObjectThatWasThereHasNoKnownParts(t *testing.T) {
 	})
 }
 
+// A declared chain is kept for a PUT, the first one, until others begin anew.
+func TestADeclaredChainIsKept(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		u, id := w.open("acme::m"), blobID("x")
+		chained := func(method ballast.Method, states ...int) index.Want {
+			want := index.Want{Digest: id.Digest, Size: 3 * partSize, Method: method, LinkSize: partSize}
+			for _, n := range states {
+				want.Chain = append(want.Chain, partSum(n))
+			}
+			return want
+		}
+		kept := func(want ...int) {
+			t.Helper()
+			b := w.blob(id)
+			b.Size = 3 * partSize // while it is uploading nobody knows
+			got, err := w.Chain(w.ctx, id, b)
+			if len(got) != len(want) || err != nil {
+				t.Fatalf("%d states, want %d, %v", len(got), len(want), err)
+			}
+			for i, n := range want {
+				if got[i] != partSum(n) {
+					t.Errorf("state %d is another", i)
+				}
+			}
+		}
+		w.ask(u, index.Want{Digest: id.Digest, Size: 3 * partSize, Method: ballast.MethodPut})
+		kept()
+		w.ask(u, chained(ballast.MethodPut, 1, 2))
+		kept(1, 2)
+		w.ask(w.open("acme::other"), chained(ballast.MethodPut, 3, 4))
+		kept(1, 2)
+		w.ok(w.StoredByPut(w.ctx, id.Scope, []index.Found{{Digest: id.Digest, Size: 3 * partSize}}))
+		w.wantState(id, index.BlobVerified)
+		kept(1, 2)
+
+		// In parts it is re-read, so that nobody's word is needed.
+		alone := w.open("acme::alone")
+		id = blobID("y")
+		w.ask(alone, chained(ballast.MethodPut, 1, 2))
+		w.ask(alone, chained(ballast.MethodMultipart, 5, 6))
+		kept()
+
+		// Who sent a blob without one, or long ago, may have it declared later.
+		id = blobID("z")
+		w.ask(alone, index.Want{Digest: id.Digest, Size: 3 * partSize, Method: ballast.MethodPut})
+		w.ok(w.StoredByPut(w.ctx, id.Scope, []index.Found{{Digest: id.Digest, Size: 3 * partSize}}))
+		w.ask(alone, chained(ballast.MethodPut, 1, 2))
+		kept(1, 2)
+	})
+}
+
 // A chain is kept with the verdict, however long it is.
 func TestAChainIsKeptWithTheVerdict(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
