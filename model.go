@@ -266,7 +266,7 @@ type TokensPage struct {
 
 // Whoami is the answer of GET /v1/whoami.
 type Whoami struct {
-	ID     string  `json:"id"`   // of the token
+	ID     string  `json:"id"`   // of the token; of an issuer's "oidc:", the issuer, "#" and the subject; "anonymous" without one
 	Name   string  `json:"name"` // as created_by shows it, before "@"
 	Scope  Scope   `json:"scope"`
 	Grants []Grant `json:"grants"`

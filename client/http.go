@@ -40,6 +40,7 @@ type call struct {
 	once   bool
 	public bool // sent without the token
 	tries  int  // instead of the client's
+	sent   *Token
 }
 
 // answer is a 2xx response, or a 3xx whose location the caller wants.
@@ -68,6 +69,8 @@ func decode[T any](c *Client, a answer) (out T, err error) {
 // do makes a call, again while the answer is to try again.
 func (c *Client) do(ctx context.Context, call call) (answer, error) {
 	tries := cmp.Or(call.tries, c.tries)
+	call.sent = new(Token)
+	renewed := false
 	unknown := false // whether a try that got no answer may have done its work
 	for try := 1; ; try++ {
 		a, err := c.send(ctx, call)
@@ -75,10 +78,14 @@ func (c *Client) do(ctx context.Context, call call) (answer, error) {
 			return a, nil
 		}
 		e := ballast.AsError(err)
+		if e.Code == ballast.CodeUnauthenticated && !renewed && c.renews(ctx, *call.sent) {
+			renewed = true
+			continue
+		}
 		if e.Code == ballast.CodeNotFound && call.method == http.MethodDelete && unknown {
 			return answer{status: http.StatusNoContent}, nil // the lost try removed it
 		}
-		if ctx.Err() != nil || try == tries || !repeatable(e, call.once) {
+		if ctx.Err() != nil || try >= tries || !repeatable(e, call.once) {
 			return answer{}, err
 		}
 		unknown = unknown || e.Status == 0
@@ -87,6 +94,12 @@ func (c *Client) do(ctx context.Context, call call) (answer, error) {
 			return answer{}, err
 		}
 	}
+}
+
+// renews reports whether there is another token by now than the one that was refused: a file's is replaced before it ends.
+func (c *Client) renews(ctx context.Context, refused Token) bool {
+	token, err := c.token(ctx)
+	return err == nil && token != refused && refused != ""
 }
 
 // repeatable reports whether the same call may succeed later, and may be sent again to find out.
@@ -178,14 +191,17 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	for k, v := range call.header {
 		req.Header.Set(k, v)
 	}
-	return req, c.authorize(ctx, req, call.public)
+	return req, c.authorize(ctx, req, call)
 }
 
-func (c *Client) authorize(ctx context.Context, req *http.Request, public bool) error {
-	if public {
+func (c *Client) authorize(ctx context.Context, req *http.Request, call call) error {
+	if call.public {
 		return nil
 	}
 	token, err := c.token(ctx)
+	if call.sent != nil {
+		*call.sent = token
+	}
 	if err == nil && token != "" {
 		req.Header.Set("Authorization", "Bearer "+string(token))
 	}

@@ -302,3 +302,37 @@ func TestURLIsChecked(t *testing.T) {
 		t.Errorf("%v, %v", c, err)
 	}
 }
+
+// TestTokenThatEndedIsReadAgain: a file whose token was replaced while a request was on its way is read again, once.
+func TestTokenThatEndedIsReadAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(token string) {
+		if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	var seen []string
+	replace := func() { write("two") }
+	c := registry(t, func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.Header.Get("Authorization"))
+		replace()
+		if r.Header.Get("Authorization") == "Bearer two" {
+			fmt.Fprint(w, `{}`)
+			return
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	}, client.Options{TokenSource: client.TokenFile(file)})
+	write("one")
+	if _, err := c.Whoami(t.Context()); err != nil || !slices.Equal(seen, []string{"Bearer one", "Bearer two"}) {
+		t.Errorf("sent %q, %v", seen, err)
+	}
+	seen, replace = nil, func() {}
+	write("old")
+	if _, err := c.Whoami(t.Context()); ballast.CodeOf(err) != ballast.CodeUnauthenticated || len(seen) != 1 {
+		t.Errorf("one that stays: sent %q, %v", seen, err)
+	}
+	seen, replace = nil, func() { write(fmt.Sprint(len(seen))) }
+	if _, err := c.Whoami(t.Context()); ballast.CodeOf(err) != ballast.CodeUnauthenticated || len(seen) != 2 {
+		t.Errorf("one that is replaced by another bad one: sent %q, %v", seen, err)
+	}
+}

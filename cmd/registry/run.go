@@ -75,6 +75,8 @@ type app struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+
+	tokenless string // the registry that a command calls without a token
 }
 
 // exit is what kong's own commands (--help, completion) end with; run recovers it.
@@ -92,7 +94,7 @@ func run(ctx context.Context, args []string, env func(string) string, stdin io.R
 			panic(r)
 		}
 	}()
-	a := &app{env, stdin, stdout, stderr}
+	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr}
 	parser, err := kong.New(&commands{},
 		kong.Name("ballast"),
 		kong.Description(about),
@@ -157,7 +159,7 @@ func (a *app) report(ctx context.Context, asJSON bool, err error) int {
 	if err == nil {
 		return exitDone
 	}
-	e := describe(ctx, err)
+	e := describe(ctx, a.withoutToken(err))
 	if asJSON && !errors.As(err, new(toldError)) {
 		_ = a.json(map[string]*ballast.Error{"error": e})
 	}
@@ -200,6 +202,14 @@ func describe(ctx context.Context, err error) *ballast.Error {
 	more := *e
 	more.Detail += "; run `ballast login URL`, or export BALLAST_TOKEN=… or BALLAST_TOKEN_FILE=…"
 	return &more
+}
+
+// withoutToken is err, but for the refusal of a call that went without a token.
+func (a *app) withoutToken(err error) error {
+	if a.tokenless == "" || ballast.CodeOf(err) != ballast.CodeUnauthenticated {
+		return err
+	}
+	return ballast.Errorf(ballast.CodeUnauthenticated, "no token for %s", a.tokenless)
 }
 
 // interrupted says what a command that was interrupted leaves, and how to go on.

@@ -22,6 +22,9 @@ type serveCmd struct {
 
 	TLS tlsFlags `embed:"" prefix:"tls-" group:"TLS"`
 
+	OIDC          oidcFlags `embed:"" prefix:"oidc-" group:"Identity"`
+	AnonymousRead bool      `env:"BALLAST_ANONYMOUS_READ" group:"Identity" help:"Let whoever sends no credentials at all read the models of global."`
+
 	S3               storeFlags `embed:"" prefix:"s3-" envprefix:"BALLAST_S3_" group:"Object store"`
 	AllowUnsafeStore bool       `env:"BALLAST_ALLOW_UNSAFE_STORE" group:"Object store" help:"Start on a store that accepts a signature of zeros (CVE-2026-40344). Waives nothing else."`
 	TakeOver         bool       `group:"Object store" help:"Make this index the owner of the prefix. The former owner stops writing; this one waits a minute for it."`
@@ -38,7 +41,16 @@ files, a web identity, the container or the instance. At every start it tries on
 refuses to run on one that would let them do harm.
 
 The first start writes a token with all rights to admin.token in the data folder. Ctrl-C ends the service after the
-requests in flight; a second one ends it at once.`
+requests in flight; a second one ends it at once.
+
+Beside its own tokens the registry takes those of OpenID Connect issuers: give --oidc-issuer, --oidc-audience and
+--oidc-rules, a file such as
+
+  rules:
+    - match: {kubernetes.io: {namespace: training, serviceaccount: {name: trainer}}}
+      grants: [acme=writer]
+
+The tokens of an issuer that does not answer are unavailable until it does.`
 }
 
 // Run serves until ctx ends, which is how the process is told to stop, and returns nil then.

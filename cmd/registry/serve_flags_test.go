@@ -37,13 +37,16 @@ func TestHostsMustDiffer(t *testing.T) {
 func TestReachLineWorks(t *testing.T) {
 	_, address := thisMachine()
 	for args, want := range map[string][]string{
-		"--listen 0.0.0.0:8080 --data /srv/models":                       {"--data /srv/models ", "--listen 0.0.0.0:8080", "--s3-listen 0.0.0.0:9000"},
-		"--listen 0.0.0.0:8085 --public-url http://box:8085":             {"--public-url http://box:8085", ":9000"},
-		"--listen :0 --s3-listen 127.0.0.1:0":                            {":8080 ", "--s3-listen :9000", ":9000"},
-		"--listen 192.0.2.7:80 --s3-listen 192.0.2.8:9100":               {"--s3-listen 192.0.2.8:9100", "--s3-public-endpoint http://192.0.2.7:9100"},
-		"--listen :80 --public-url http://" + address:                    {"--public-url http://" + address},
-		"--listen :80 --log-format json --record-key /k --take-over":     {"--log-format json", "--record-key /k", "--take-over"},
-		"--listen :80 --metrics-listen off --allow-unsafe-store":         {"--metrics-listen off", "--allow-unsafe-store"},
+		"--listen 0.0.0.0:8080 --data /srv/models":                   {"--data /srv/models ", "--listen 0.0.0.0:8080", "--s3-listen 0.0.0.0:9000"},
+		"--listen 0.0.0.0:8085 --public-url http://box:8085":         {"--public-url http://box:8085", ":9000"},
+		"--listen :0 --s3-listen 127.0.0.1:0":                        {":8080 ", "--s3-listen :9000", ":9000"},
+		"--listen 192.0.2.7:80 --s3-listen 192.0.2.8:9100":           {"--s3-listen 192.0.2.8:9100", "--s3-public-endpoint http://192.0.2.7:9100"},
+		"--listen :80 --public-url http://" + address:                {"--public-url http://" + address},
+		"--listen :80 --log-format json --record-key /k --take-over": {"--log-format json", "--record-key /k", "--take-over"},
+		"--listen :80 --metrics-listen off --allow-unsafe-store":     {"--metrics-listen off", "--allow-unsafe-store"},
+		"--listen :80 --anonymous-read --oidc-issuer https://a.example --oidc-audience b --oidc-audience c --oidc-rules /r --oidc-ca /ca": {
+			"--anonymous-read ", "--oidc-issuer https://a.example ", "--oidc-audience b,c ", "--oidc-rules /r ", "--oidc-ca /ca ",
+		},
 		"--listen :80 --public-url https://registry.example.com/ballast": {"--public-url https://registry.example.com/ballast"},
 	} {
 		err := parseServe(t, strings.Fields(args)...).checkReach()

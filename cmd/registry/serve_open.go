@@ -59,6 +59,7 @@ type serving struct {
 	metrics     net.Listener // nil when turned off
 	publicURL   string
 	certificate *certificate // of the API; nil for plain HTTP
+	identity    api.Identity // nil: the registry's own tokens alone are taken
 	engine      *engine.Engine
 	registry    *prometheus.Registry // of metrics
 
@@ -83,6 +84,9 @@ func (s *serving) open(ctx context.Context) error {
 		return err
 	}
 	if err := s.secure(); err != nil {
+		return err
+	}
+	if err := s.openIdentity(); err != nil {
 		return err
 	}
 	bucket, err := s.openStore(ctx)
@@ -237,7 +241,10 @@ const (
 // serve answers requests until ctx ends or a listener fails.
 func (s *serving) serve(ctx context.Context) error {
 	guest := hub.New(s.engine, hub.Options{PublicURL: s.cmd.PublicURL})
-	face := api.New(s.engine, api.Options{Logger: s.log, Registerer: s.registry, Version: version, Guest: guest, Store: s.where})
+	face := api.New(s.engine, api.Options{
+		Logger: s.log, Registerer: s.registry, Version: version, Guest: guest, Store: s.where,
+		Identity: s.identity, AnonymousRead: s.cmd.AnonymousRead,
+	})
 	face = api.AllowHosts(face, allowedHosts(s.api.Addr(), s.publicURL))
 	base, cut := context.WithCancel(context.Background())
 	defer cut()

@@ -135,6 +135,7 @@ func (c *serveCmd) ownLine() []string {
 	for _, f := range []struct{ flag, value string }{
 		{"--config", string(c.Config)}, {"--data", c.Data}, {"--metrics-listen", c.MetricsListen}, {"--record-key", c.RecordKey},
 		{"--tls-cert", c.TLS.Cert}, {"--tls-key", c.TLS.Key},
+		{"--oidc-issuer", c.OIDC.Issuer}, {"--oidc-audience", strings.Join(c.OIDC.Audience, ",")}, {"--oidc-rules", c.OIDC.Rules}, {"--oidc-ca", c.OIDC.CA},
 		{"--log-format", strings.TrimPrefix(c.LogFormat, "text")},
 	} {
 		if f.value != "" {
@@ -143,6 +144,9 @@ func (c *serveCmd) ownLine() []string {
 	}
 	if c.AllowUnsafeStore {
 		line = append(line, "--allow-unsafe-store")
+	}
+	if c.AnonymousRead {
+		line = append(line, "--anonymous-read")
 	}
 	if c.TakeOver {
 		line = append(line, "--take-over")

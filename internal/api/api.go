@@ -98,6 +98,9 @@ type Options struct {
 	Store      ballast.StoreInfo     // as /v1/store shows it
 	Clock      func() time.Time      // nil: time.Now
 	Guest      Guest                 // nil: paths that are not this face's own are not found
+	Identity   Identity              // nil: the service's own tokens alone are taken
+	// AnonymousRead lets who sends no credentials at all read what is global.
+	AnonymousRead bool
 }
 
 // Guest is a face in another protocol on the same listener. It gets the requests whose path is none of this face's own,
@@ -119,8 +122,11 @@ type server struct {
 	store     ballast.StoreInfo
 	now       func() time.Time
 	guest     Guest
+	identity  Identity
 	decoding  *semaphore.Weighted // long bodies
 	templates map[string]string   // echo's pattern → the route's path as docs/openapi.yaml writes it
+
+	anonymousRead bool
 }
 
 // New returns the face of a service. It panics when its metrics are already on the registerer.
@@ -133,8 +139,11 @@ func New(service Service, opt Options) http.Handler {
 		store:     opt.Store,
 		now:       opt.Clock,
 		guest:     opt.Guest,
+		identity:  opt.Identity,
 		decoding:  semaphore.NewWeighted(decodesAtOnce),
 		templates: make(map[string]string),
+
+		anonymousRead: opt.AnonymousRead,
 	}
 	if s.now == nil {
 		s.now = time.Now

@@ -47,11 +47,18 @@ func (b *lockedBuffer) String() string {
 
 func newFace(t *testing.T, service Service) *face {
 	t.Helper()
+	return newFaceWith(t, service, Options{})
+}
+
+// newFaceWith starts one with an identity, and with what the anonymous may.
+func newFaceWith(t *testing.T, service Service, opt Options) *face {
+	t.Helper()
 	f := &face{t: t, token: goodToken, log: &lockedBuffer{}, registry: prometheus.NewRegistry()}
 	log := slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	clock := func() time.Time { return sampleTime.Time }
 	srv := httptest.NewUnstartedServer(nil)
-	h := New(service, Options{Logger: log, Registerer: f.registry, Version: "0.0.0-test", Clock: clock})
+	opt.Logger, opt.Registerer, opt.Version, opt.Clock = log, f.registry, "0.0.0-test", clock
+	h := New(service, opt)
 	srv.Config = NewServer(apitest.Validate(t, h), log)
 	srv.Start()
 	t.Cleanup(srv.Close)

@@ -6,7 +6,7 @@ import (
 
 // Principal is who asks: a token's holder and what it was granted. The first grant's scope is the principal's own.
 type Principal struct {
-	ID     string // of the token
+	ID     string // of the token, or of who holds one of another issuer: printable ASCII, 255 bytes at most
 	Name   string
 	Grants []ballast.Grant
 }

@@ -56,7 +56,11 @@ func isInline(f ballast.File) bool {
 }
 
 func (h *Hub) serveInline(w http.ResponseWriter, r *request, s engine.Snapshot, f ballast.File, etag string) error {
-	leave, err := h.inline.Take(r.Context(), r.principal.Home(), f.Size)
+	taker := r.principal.Home()
+	if r.principal.IsAnonymous() {
+		taker = ballast.Scope{} // who has a token for global does not wait for those without
+	}
+	leave, err := h.inline.Take(r.Context(), taker, f.Size)
 	if err != nil {
 		return err
 	}

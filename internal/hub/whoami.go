@@ -37,9 +37,12 @@ type accessToken struct {
 	Role        string `json:"role"`
 }
 
-// whoami answers whose token it is.
+// whoami answers whose token it is. Clients ask in order to check one, so that none is refused.
 func (h *Hub) whoami(w http.ResponseWriter, r *request) error {
 	p := r.principal
+	if p.IsAnonymous() {
+		return ballast.Errorf(ballast.CodeUnauthenticated, "no token was sent")
+	}
 	me := who{Type: "user", ID: p.ID, Name: p.Name, FullName: p.By(), Orgs: []org{}, Auth: auth{"access_token", accessToken{p.Name, "read"}}}
 	for _, g := range p.Grants {
 		me.Orgs = append(me.Orgs, org{"org", g.Scope.String(), g.Scope.String(), g.Role})

@@ -19,7 +19,7 @@ type Upload struct {
 	Name       ballast.Name         `json:"name"`
 	Version    ballast.Version      `json:"version,omitzero"` // given, or known since the seal
 	Attempt    string               `json:"attempt"`
-	Principal  string               `json:"principal"` // token id
+	Principal  string               `json:"principal"` // its id
 	CreatedBy  string               `json:"created_by"`
 	CreatedAt  ballast.Time         `json:"created_at"`
 	Status     ballast.UploadStatus `json:"status"`
