@@ -60,7 +60,7 @@ type Options struct {
 	// Stall ends a transfer from the object store that brings no byte for so long; it is tried again. 0 means 30 s.
 	Stall time.Duration
 	// Tries is how often a request is sent at most while the answer is "try again". 0 means 6, which spans 6 seconds or
-	// what the registry asks for.
+	// what the registry asks for; of answers that too much is asked, as many as come within 5 minutes.
 	Tries int
 }
 
@@ -76,15 +76,16 @@ const (
 
 // Client calls one registry. It is safe for concurrent use.
 type Client struct {
-	base      string // no trailing slash
-	token     TokenSource
-	http      *http.Client // of the registry and of the object store
-	userAgent string
-	log       *slog.Logger
-	tries     int
-	stall     time.Duration
-	pause     time.Duration // before the first repetition; doubles
-	clock     clock
+	base       string // no trailing slash
+	token      TokenSource
+	http       *http.Client // of the registry and of the object store
+	userAgent  string
+	log        *slog.Logger
+	tries      int
+	limitedFor time.Duration // with answers that are rate_limited
+	stall      time.Duration
+	pause      time.Duration // before the first repetition; doubles
+	clock      clock
 }
 
 // New returns a Client. It makes no request. Errors: invalid for a URL that is none.
@@ -104,7 +105,7 @@ func New(o Options) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	if c.tries <= 0 {
-		c.tries = 6
+		c.tries, c.limitedFor = 6, maxLimited
 	}
 	transport := o.Transport
 	if transport == nil {

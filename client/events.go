@@ -71,6 +71,7 @@ func (c *Client) Follow(ctx context.Context, o ListEvents) iter.Seq2[ballast.Eve
 	return func(yield func(ballast.Event, error) bool) {
 		o.Wait = 0 // the first answer comes at once: a wrong URL shows, and now becomes a cursor
 		for answered, failed := false, 0; ; {
+			asked := time.Now()
 			page, err := c.EventsPage(ctx, o)
 			if err != nil {
 				failed++
@@ -84,14 +85,15 @@ func (c *Client) Follow(ctx context.Context, o ListEvents) iter.Seq2[ballast.Eve
 				}
 				continue
 			}
+			held := o.Wait > 0
 			answered, failed, o.Wait = true, 0, followWait
 			for _, e := range page.Events {
 				if !yield(e, nil) {
 					return
 				}
 			}
-			if page.Cursor == o.After { // the wait is over, or the registry goes down and does not wait
-				if err := c.backoff(ctx, 1, 0); err != nil {
+			if len(page.Events) == 0 && held { // the wait is over, or the registry does not hold the answer: it has too many, or goes down
+				if err := dontHurry(ctx, asked); err != nil {
 					yield(ballast.Event{}, err)
 					return
 				}

@@ -25,6 +25,7 @@ const (
 	callTimeout = 60 * time.Second // of one try, over and above what the call waits for
 	maxAnswer   = 64 << 20         // bytes of an answer
 	maxPause    = 30 * time.Second // between two tries, even if the registry asks for more
+	maxLimited  = 5 * time.Minute  // for which a call goes on although it is rate_limited
 )
 
 // call is one request to the registry.
@@ -68,11 +69,15 @@ func decode[T any](c *Client, a answer) (out T, err error) {
 
 // do makes a call, again while the answer is to try again.
 func (c *Client) do(ctx context.Context, call call) (answer, error) {
-	tries := cmp.Or(call.tries, c.tries)
+	tries, limitedFor := cmp.Or(call.tries, c.tries), c.limitedFor
+	if call.tries > 0 {
+		limitedFor = 0
+	}
+	begun := time.Now()
 	call.sent = new(Token)
 	renewed := false
 	unknown := false // whether a try that got no answer may have done its work
-	for try := 1; ; try++ {
+	for try, sent := 1, 1; ; sent++ {
 		a, err := c.send(ctx, call)
 		if err == nil {
 			return a, nil
@@ -85,12 +90,17 @@ func (c *Client) do(ctx context.Context, call call) (answer, error) {
 		if e.Code == ballast.CodeNotFound && call.method == http.MethodDelete && unknown {
 			return answer{status: http.StatusNoContent}, nil // the lost try removed it
 		}
-		if ctx.Err() != nil || try >= tries || !repeatable(e, call.once) {
+		// One of many who share a limit may come too late time after time, and the registry is well: that is no try.
+		patient := e.Code == ballast.CodeRateLimited && time.Since(begun) < limitedFor
+		if ctx.Err() != nil || try >= tries && !patient || !repeatable(e, call.once) {
 			return answer{}, err
 		}
+		if !patient {
+			try++
+		}
 		unknown = unknown || e.Status == 0
-		c.log.InfoContext(ctx, "the registry is asked again", attrCall, call.method+" "+call.path, attrTry, try, attrError, err)
-		if err := c.backoff(ctx, try, e.Retry()); err != nil {
+		c.log.InfoContext(ctx, "the registry is asked again", attrCall, call.method+" "+call.path, attrTry, sent, attrError, err)
+		if err := c.backoff(ctx, sent, e.Retry()); err != nil {
 			return answer{}, err
 		}
 	}

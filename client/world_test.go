@@ -40,7 +40,10 @@ func eachWorld(t *testing.T, test func(w *world)) {
 	testenv.Each(t, func(t *testing.T, s *testenv.Store) { test(newWorld(t, s)) })
 }
 
-func newWorld(t *testing.T, s *testenv.Store) *world {
+func newWorld(t *testing.T, s *testenv.Store) *world { return newWorldWith(t, s, api.Options{}) }
+
+// newWorldWith is newWorld whose face has options of its own.
+func newWorldWith(t *testing.T, s *testenv.Store, face api.Options) *world {
 	t.Helper()
 	w := &world{t: t, store: testenv.NewProxy(t, s.Endpoint), attempts: t.TempDir(), hashes: t.TempDir()}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -56,9 +59,10 @@ func newWorld(t *testing.T, s *testenv.Store) *world {
 	})
 	_, err = e.EnsureAdmin(t.Context(), func(token string) error { w.admin = client.Token(token); return nil })
 	w.must(err)
-	face := httptest.NewServer(apitest.Validate(t, api.New(e, api.Options{Logger: log, Store: bucket.Where()})))
-	t.Cleanup(face.Close)
-	w.registry = testenv.NewProxy(t, face.URL)
+	face.Logger, face.Store = log, bucket.Where()
+	srv := httptest.NewServer(apitest.Validate(t, api.New(e, face)))
+	t.Cleanup(srv.Close)
+	w.registry = testenv.NewProxy(t, srv.URL)
 	return w
 }
 

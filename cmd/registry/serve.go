@@ -20,6 +20,8 @@ type serveCmd struct {
 
 	ImportAllow []allowed `env:"BALLAST_IMPORT_ALLOW" placeholder:"SCOPE=s3://BUCKET/FOLDER/" help:"Let a tenant, or global, import from a place of the same store beside its inbox, with the service's credentials. Repeatable, or separated by commas."`
 
+	Limits limitFlags `embed:"" group:"Limits"`
+
 	TLS tlsFlags `embed:"" prefix:"tls-" group:"TLS"`
 
 	OIDC          oidcFlags `embed:"" prefix:"oidc-" group:"Identity"`

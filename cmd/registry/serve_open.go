@@ -69,7 +69,7 @@ type serving struct {
 // open brings up everything but the answering of requests. Whatever can be refused without touching the store is
 // refused before it is touched, and a taken port before the prefix is claimed.
 func (s *serving) open(ctx context.Context) error {
-	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.checkReach(), s.cmd.checkOrigins()); err != nil {
+	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check()); err != nil {
 		return err
 	}
 	var err error
@@ -243,13 +243,13 @@ func (s *serving) serve(ctx context.Context) error {
 	guest := hub.New(s.engine, hub.Options{PublicURL: s.cmd.PublicURL})
 	face := api.New(s.engine, api.Options{
 		Logger: s.log, Registerer: s.registry, Version: version, Guest: guest, Store: s.where,
-		Identity: s.identity, AnonymousRead: s.cmd.AnonymousRead,
+		Identity: s.identity, AnonymousRead: s.cmd.AnonymousRead, Limits: s.cmd.Limits.limits(),
 	})
-	face = api.AllowHosts(face, allowedHosts(s.api.Addr(), s.publicURL))
+	face = api.AllowHosts(api.AllowOrigins(face, s.cmd.Limits.CORSOrigin), allowedHosts(s.api.Addr(), s.publicURL))
 	base, cut := context.WithCancel(context.Background())
 	defer cut()
 	front := api.NewServer(face, s.log)
-	servers := map[*http.Server]net.Listener{front: s.api}
+	servers := map[*http.Server]net.Listener{front: api.BoundConnections(s.api, s.registry)}
 	if s.certificate != nil {
 		front.TLSConfig = &tls.Config{GetCertificate: s.certificate.get, MinVersion: tls.VersionTLS12}
 	}

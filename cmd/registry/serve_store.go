@@ -131,7 +131,7 @@ func fixedPort(port, standard string) string {
 
 // ownLine is the command with the settings that it has, but for those that reachLine adds.
 func (c *serveCmd) ownLine() []string {
-	line := []string{"ballast", "serve"}
+	line := append([]string{"ballast", "serve"}, c.Limits.line()...)
 	for _, f := range []struct{ flag, value string }{
 		{"--config", string(c.Config)}, {"--data", c.Data}, {"--metrics-listen", c.MetricsListen}, {"--record-key", c.RecordKey},
 		{"--tls-cert", c.TLS.Cert}, {"--tls-key", c.TLS.Key},

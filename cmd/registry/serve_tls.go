@@ -49,6 +49,7 @@ type certificate struct {
 	pair   *tls.Certificate
 	read   [2]fs.FileInfo // of the files when they were read last
 	looked time.Time
+	told   string // what was wrong with the files when it was said last
 }
 
 // openCertificate reads the pair. Errors: one that cannot be used, or is out of date.
@@ -106,10 +107,13 @@ func (c *certificate) renew() {
 		pair, err = c.load()
 	}
 	if err != nil {
-		c.log.Warn("the certificate changed and cannot be used; the one before goes on", slog.Any(attrError, err))
+		if c.told != err.Error() {
+			c.log.Warn("the certificate changed and cannot be used; the one before goes on", slog.Any(attrError, err))
+			c.told = err.Error()
+		}
 		return
 	}
-	c.pair = pair
+	c.pair, c.told = pair, ""
 	c.log.Info("took the new certificate", slog.Time("until", pair.Leaf.NotAfter))
 }
 

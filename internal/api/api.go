@@ -15,7 +15,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
@@ -99,6 +98,7 @@ type Options struct {
 	Clock      func() time.Time      // nil: time.Now
 	Guest      Guest                 // nil: paths that are not this face's own are not found
 	Identity   Identity              // nil: the service's own tokens alone are taken
+	Limits     Limits                // of what a principal may ask
 	// AnonymousRead lets who sends no credentials at all read what is global.
 	AnonymousRead bool
 }
@@ -123,8 +123,12 @@ type server struct {
 	now       func() time.Time
 	guest     Guest
 	identity  Identity
-	decoding  *semaphore.Weighted // long bodies
-	templates map[string]string   // echo's pattern → the route's path as docs/openapi.yaml writes it
+	limiter   *limiter          // nil: nobody is limited
+	held      held              // answers that wait
+	bodies    *engine.Turns     // bytes of long bodies
+	decoding  *engine.Turns     // long bodies
+	answers   *engine.Turns     // long answers
+	templates map[string]string // echo's pattern → the route's path as docs/openapi.yaml writes it
 
 	anonymousRead bool
 }
@@ -140,7 +144,9 @@ func New(service Service, opt Options) http.Handler {
 		now:       opt.Clock,
 		guest:     opt.Guest,
 		identity:  opt.Identity,
-		decoding:  semaphore.NewWeighted(decodesAtOnce),
+		bodies:    engine.NewTurns(maxBodies, maxBodiesOfScope),
+		decoding:  engine.NewTurns(decodesAtOnce, decodesOfScope),
+		answers:   engine.NewTurns(maxAnswers, maxAnswersOfScope),
 		templates: make(map[string]string),
 
 		anonymousRead: opt.AnonymousRead,
@@ -150,7 +156,12 @@ func New(service Service, opt Options) http.Handler {
 	}
 	e := echo.New()
 	e.Pre(routeEscaped)
-	e.Use(s.observe, s.authenticate, s.hand)
+	if opt.Limits.Rate > 0 {
+		s.limiter = newLimiter(opt.Limits, s.now)
+		e.Use(s.observe, s.limitStrangers, s.authenticate, s.limit, s.hand)
+	} else {
+		e.Use(s.observe, s.authenticate, s.hand)
+	}
 	for _, r := range s.routes() {
 		s.register(e, r)
 	}
@@ -165,18 +176,26 @@ const (
 	writeTimeout      = readTimeout + 10*time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
+
+	// of HTTP/2
+	maxStreams   = 128              // at once on a connection
+	pingAfter    = 30 * time.Second // of silence
+	pongTimeout  = 15 * time.Second
+	stallTimeout = 30 * time.Second // of a connection that takes no byte of what is to be sent
 )
 
 // NewServer returns a server for h that bounds what a client may cost: headers of 64 KiB within 10 seconds, a whole
-// request within 2 minutes, an idle connection 2 minutes. What net/http itself says goes to log.
+// request within 2 minutes, an idle connection 2 minutes, 128 requests at once on a connection of HTTP/2. What net/http
+// itself says goes to log.
 func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           endAfterChunks(h),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pongTimeout, WriteByteTimeout: stallTimeout},
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }

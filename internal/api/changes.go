@@ -147,10 +147,12 @@ func (s *server) listChildren(c echo.Context, p engine.Principal) error {
 
 func (s *server) listEvents(c echo.Context, p engine.Principal) error {
 	q := queryOf(c, "after", "limit", "wait")
-	after, limit, wait := q.text("after", maxCursorBytes), q.limit(), q.wait()
+	after, limit, asked := q.text("after", maxCursorBytes), q.limit(), q.wait()
 	if q.err != nil {
 		return q.err
 	}
+	wait, leave := s.hold(c, asked)
+	defer leave()
 	page, err := s.service.Events(c.Request().Context(), p, after, limit, wait)
 	if err != nil {
 		return err

@@ -259,8 +259,11 @@ func readBody(c echo.Context, v any) error {
 	return ballast.StrictUnmarshal(body, v)
 }
 
-// decodesAtOnce bounds how many long bodies are decoded side by side: one of 4 MiB takes fifteen times that meanwhile.
-const decodesAtOnce = 2
+// How many long bodies are decoded side by side, and how many of one scope: one of 4 MiB takes fifteen times that meanwhile.
+const (
+	decodesAtOnce  = 2
+	decodesOfScope = 1
+)
 
 // readLongBody is readBody up to ballast.MaxBodyBytes, for an upload that the principal may write to: nobody else can
 // make the service take so much in.
@@ -269,14 +272,24 @@ func (s *server) readLongBody(c echo.Context, p engine.Principal, upload string,
 	if err := s.service.CheckUpload(ctx, p, upload); err != nil {
 		return err
 	}
+	size := c.Request().ContentLength
+	if size < 0 || size > ballast.MaxBodyBytes {
+		size = ballast.MaxBodyBytes
+	}
+	read, err := s.bodies.Take(ctx, p.Home(), size)
+	if err != nil {
+		return err
+	}
+	defer read()
 	body, err := readRaw(c, ballast.MaxBodyBytes)
 	if err != nil {
 		return err
 	}
-	if err := s.decoding.Acquire(ctx, 1); err != nil {
+	decoded, err := s.decoding.Take(ctx, p.Home(), 1)
+	if err != nil {
 		return err
 	}
-	defer s.decoding.Release(1)
+	defer decoded()
 	return ballast.StrictUnmarshal(body, v)
 }
 

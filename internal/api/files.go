@@ -27,6 +27,7 @@ func (s *server) listFiles(c echo.Context, p engine.Principal) error {
 	}
 	page.Files = list(page.Files)
 	if filter.URLs {
+		s.chargeSigned(c, len(page.Files))
 		return writeFresh(c, http.StatusOK, page)
 	}
 	return writeRead(c, page)

@@ -3,7 +3,7 @@ package api
 import (
 	"net"
 	"net/http"
-	"slices"
+	"net/netip"
 	"strings"
 
 	"github.com/ballast-registry/ballast"
@@ -15,8 +15,12 @@ func AllowHosts(next http.Handler, hosts []string) http.Handler {
 	if len(hosts) == 0 {
 		return next
 	}
+	known := map[string]bool{}
+	for _, h := range hosts {
+		known[hostOf(h)] = true
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, hostOf(r.Host)) }) {
+		if name := hostOf(r.Host); name == "" || !known[name] {
 			refuseHost(w, r.Host)
 			return
 		}
@@ -24,11 +28,20 @@ func AllowHosts(next http.Handler, hosts []string) http.Handler {
 	})
 }
 
+// hostOf is the one form of a host, without port and the dot of a full name; it is empty for what is none.
 func hostOf(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		return name
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		if strings.Trim(port, "0123456789") != "" {
+			return ""
+		}
+		host = name
+	} else if inner, isOpen := strings.CutPrefix(host, "["); isOpen {
+		host = strings.TrimSuffix(inner, "]")
 	}
-	return strings.Trim(host, "[]")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().WithZone("").String()
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 func refuseHost(w http.ResponseWriter, host string) {

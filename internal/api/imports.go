@@ -44,10 +44,12 @@ func (s *server) listImports(c echo.Context, p engine.Principal) error {
 func (s *server) getImport(c echo.Context, p engine.Principal) error {
 	id, err := idParam(c)
 	q := queryOf(c, "wait")
-	wait := q.wait()
+	asked := q.wait()
 	if err := cmp.Or(err, q.err); err != nil {
 		return err
 	}
+	wait, leave := s.hold(c, asked)
+	defer leave()
 	m, err := s.service.Import(c.Request().Context(), p, id, wait)
 	if err != nil {
 		return err

@@ -12,7 +12,15 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
+	limited  *prometheus.CounterVec
 }
+
+// What a request can be over, as metrics name it.
+const (
+	limitRequests  = "requests"  // of a principal
+	limitStrangers = "strangers" // requests without a token that is known
+	limitHeld      = "held"      // answers held; these are given at once
+)
 
 func newMetrics(reg prometheus.Registerer) metrics {
 	m := metrics{
@@ -25,9 +33,13 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Help:    "Seconds from the request's headers to the end of the answer, by route and method.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"route", "method"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ballast_http_limited_total",
+			Help: "Requests that were over a limit: requests and strangers were answered 429, held at once.",
+		}, []string{"limit"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.latency)
+		reg.MustRegister(m.requests, m.latency, m.limited)
 	}
 	return m
 }

@@ -42,17 +42,17 @@ func (s *server) routes() []route {
 		{get, "/v1/imports/{id}", s.getImport},
 		{del, "/v1/imports/{id}", s.cancelImport},
 
-		{get, "/v1/models", s.listModels},
+		{get, "/v1/models", s.long(s.listModels)},
 		{get, model, s.getModel},
-		{get, model + "/versions", s.listVersions},
-		{get, "/v1/versions", s.listAllVersions},
+		{get, model + "/versions", s.long(s.listVersions)},
+		{get, "/v1/versions", s.long(s.listAllVersions)},
 		{get, version, s.getVersion},
 		{post, version + "/copy", s.copyVersion},
-		{get, version + "/files", s.listFiles},
+		{get, version + "/files", s.long(s.listFiles)},
 		{get, version + "/files/{path}", s.getFile},
 		{head, version + "/files/{path}", s.headFile},
-		{get, version + "/tensors/{path}", s.listTensors},
-		{get, version + "/children", s.listChildren},
+		{get, version + "/tensors/{path}", s.long(s.listTensors)},
+		{get, version + "/children", s.long(s.listChildren)},
 
 		{patch, version, s.patchVersion},
 		{post, version + "/promote", s.promote},
@@ -61,7 +61,7 @@ func (s *server) routes() []route {
 		{post, model + "/rollback", s.rollback},
 		{get, model + "/production", s.production},
 
-		{get, model + "/aliases", s.listAliases},
+		{get, model + "/aliases", s.long(s.listAliases)},
 		{put, alias, s.setAlias},
 		{del, alias, s.deleteAlias},
 

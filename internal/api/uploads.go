@@ -33,10 +33,12 @@ func setUploadLocation(c echo.Context, id string) {
 func (s *server) getUpload(c echo.Context, p engine.Principal) error {
 	id, err := idParam(c)
 	q := queryOf(c, "wait")
-	wait := q.wait()
+	asked := q.wait()
 	if err := cmp.Or(err, q.err); err != nil {
 		return err
 	}
+	wait, leave := s.hold(c, asked)
+	defer leave()
 	u, err := s.service.Upload(c.Request().Context(), p, id, wait)
 	if err != nil {
 		return err
@@ -64,10 +66,22 @@ func (s *server) blobs(c echo.Context, p engine.Principal) error {
 	if err := s.readLongBody(c, p, id, &req); err != nil {
 		return err
 	}
+	leave, err := s.answers.Take(c.Request().Context(), p.Home(), 1)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	answer, err := s.service.Blobs(c.Request().Context(), p, id, req)
 	if err != nil {
 		return err
 	}
+	signed := 0
+	for _, b := range answer.Blobs {
+		if signed += len(b.Parts); b.Request != nil {
+			signed++
+		}
+	}
+	s.chargeSigned(c, signed)
 	answer.Blobs = list(answer.Blobs)
 	return writeFresh(c, http.StatusOK, answer)
 }

@@ -62,7 +62,7 @@ func (e *Engine) changedVersion(ctx context.Context, v index.Version, err error)
 	if err != nil {
 		return ballast.VersionInfo{}, err
 	}
-	e.changed.notify()
+	e.changed.notify(v.Scope)
 	shown, err := e.showVersions(ctx, v)
 	if err != nil {
 		return ballast.VersionInfo{}, err
@@ -265,8 +265,9 @@ func (e *Engine) Events(ctx context.Context, p Principal, after string, limit in
 	}
 	timeout := time.NewTimer(min(wait, MaxWait))
 	defer timeout.Stop()
+	changed, leave := e.changed.listen(p.listensTo()...)
+	defer leave()
 	for {
-		changed := e.changed.wait()
 		found, next, err := e.index.Events(ctx, at, limit, p.hears)
 		if err != nil {
 			return ballast.EventsPage{}, err

@@ -37,7 +37,7 @@ func (e *Engine) Commit(ctx context.Context, p Principal, id string, req ballast
 		}
 		e.finishLater(id)
 	}
-	if u, err = e.await(ctx, id, e.limits.CommitWait, notVerifying); err != nil {
+	if u, err = e.await(ctx, u, e.limits.CommitWait, notVerifying); err != nil {
 		return ballast.Upload{}, err
 	}
 	return e.committed(ctx, u, ballast.DigestOf(manifest))
@@ -100,7 +100,7 @@ func (e *Engine) accept(ctx context.Context, p Principal, u index.Upload, req ba
 		size += f.Size
 	}
 	_, err := e.index.Accept(ctx, u.ID, index.Accepted{Manifest: d, ManifestSize: int64(len(manifest)), Files: len(req.Files), Size: size, Metadata: req.Metadata})
-	e.changed.notify()
+	e.changed.notify(u.Scope)
 	return err
 }
 
@@ -187,7 +187,7 @@ func (e *Engine) allThere(ctx context.Context, u index.Upload, files []ballast.F
 		}
 		lacking, _, err := e.settleBatch(ctx, u, batch, e.hasParts)
 		if ballast.CodeOf(err) == ballast.CodeIntegrity {
-			return errors.Join(ballast.AsError(err), e.settle(ctx, u.ID, ballast.UploadFailed, ballast.AsError(err)))
+			return errors.Join(ballast.AsError(err), e.settle(ctx, u, ballast.UploadFailed, ballast.AsError(err)))
 		}
 		if err != nil {
 			return err

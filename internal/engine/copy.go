@@ -57,7 +57,7 @@ func (e *Engine) Copy(ctx context.Context, p Principal, from ballast.Ref, req ba
 		}
 		e.finishLater(u.ID)
 	}
-	if u, err = e.await(ctx, u.ID, e.limits.CommitWait, notVerifying); err != nil {
+	if u, err = e.await(ctx, u, e.limits.CommitWait, notVerifying); err != nil {
 		return ballast.Upload{}, err
 	}
 	return e.committed(ctx, u, v.Digest)
@@ -144,7 +144,7 @@ func (e *Engine) adopt(ctx context.Context, u index.Upload, files []ballast.File
 		return storeError(err)
 	}
 	_, err = e.index.Accept(ctx, u.ID, a)
-	e.changed.notify()
+	e.changed.notify(u.Scope)
 	return err
 }
 
@@ -154,7 +154,7 @@ const copiesAtOnce = 4
 // copyMissing has the store copy the blobs that an upload's scope lacks, and returns when they were looked at. It may
 // begin anew after any crash: what became of an earlier copy is decided by looking at the key.
 func (e *Engine) copyMissing(ctx context.Context, u index.Upload, files []ballast.File, missing []digest.Digest) error {
-	ctx, stop := e.while(ctx, u.ID, ballast.UploadVerifying)
+	ctx, stop := e.while(ctx, u, ballast.UploadVerifying)
 	defer stop()
 	lacks := make(map[digest.Digest]bool, len(missing))
 	for _, d := range missing {
@@ -314,17 +314,17 @@ func (e *Engine) copyOne(ctx context.Context, u index.Upload, f ballast.File, fr
 }
 
 // while returns a context that ends when the upload leaves a status, with lease_lost as its cause. The caller calls stop.
-func (e *Engine) while(ctx context.Context, id string, status ballast.UploadStatus) (_ context.Context, stop func()) {
+func (e *Engine) while(ctx context.Context, u index.Upload, status ballast.UploadStatus) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		u, err := e.await(ctx, id, math.MaxInt64, func(u index.Upload) bool { return u.Status != status })
+		u, err := e.await(ctx, u, math.MaxInt64, func(u index.Upload) bool { return u.Status != status })
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
 			cancel(err)
 		default:
-			cancel(ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", id, u.Status))
+			cancel(ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", u.ID, u.Status))
 		}
 	})
 	return ctx, func() { cancel(nil); watch.Wait() }

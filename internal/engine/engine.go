@@ -64,7 +64,7 @@ type Engine struct {
 	hashing                                        meter[string]                              // bytes of an import that are hashed and not noted yet
 	finishing                                      finishers                                  // one goroutine a thing that has to be finished
 	manifests                                      *cache.Cache[index.BlobID, []ballast.File] // parsed file lists, by the bytes of their manifests
-	inspecting, listing                            *semaphore.Weighted                        // headers being read, to publish and on request
+	inspecting, listing                            *Turns                                     // headers being read, to publish and on request
 	copies                                         *semaphore.Weighted                        // objects that the store copies
 	sourceMemory                                   *semaphore.Weighted                        // bytes of sources in flight
 	verifyMemory                                   *semaphore.Weighted                        // bytes of objects in flight that are re-read
@@ -113,11 +113,11 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e.copies, e.sourceMemory = semaphore.NewWeighted(int64(e.limits.Copies)), semaphore.NewWeighted(e.limits.SourceMemory)
 	e.verifyMemory, e.buffers.size = semaphore.NewWeighted(e.limits.VerifyMemory), e.limits.VerifyRange
 	e.turns = NewTurns(int64(e.limits.Imports), int64(e.limits.ImportsOfScope))
-	e.inspecting, e.listing = semaphore.NewWeighted(inspectsAtOnce), semaphore.NewWeighted(listsAtOnce)
+	e.inspecting, e.listing = NewTurns(inspectsAtOnce, inspectsAtOnce), NewTurns(listsAtOnce, listsAtOnce)
 	e.manifests = cache.New[index.BlobID, []ballast.File](e.limits.ManifestCache)
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.hurry, e.rush = context.WithCancel(e.ctx)
-	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, sync: e.sync, now: e.now, maxAge: e.limits.FenceAge, onStop: e.changed.notify, life: e.ctx}
+	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, sync: e.sync, now: e.now, maxAge: e.limits.FenceAge, onStop: func() { e.changed.notify() }, life: e.ctx}
 	e.bucket, e.signer = fencedBucket{opt.Bucket, e.owner}, fencedSigner{opt.Signer, e.owner}
 	err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log)
 	if err == nil {
@@ -244,31 +244,6 @@ func (b bell) ring() {
 	select {
 	case b <- struct{}{}:
 	default:
-	}
-}
-
-// broadcast tells everybody who waits that something changed.
-type broadcast struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-// wait returns a channel that is closed at the next notify. Take it before looking at the state.
-func (b *broadcast) wait() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *broadcast) notify() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
 	}
 }
 

@@ -58,13 +58,13 @@ func (e *Engine) publish(ctx context.Context, id string) error {
 // fail ends the upload when the error is a verdict about it. Any other error is returned.
 func (e *Engine) fail(ctx context.Context, u index.Upload, err error) error {
 	if errors.Is(err, errSourceDenied) {
-		return e.settle(ctx, u.ID, ballast.UploadFailed, ballast.AsError(err))
+		return e.settle(ctx, u, ballast.UploadFailed, ballast.AsError(err))
 	}
 	switch ballast.CodeOf(err) {
 	case "":
 		return nil
 	case ballast.CodeIntegrity, ballast.CodeInvalid, ballast.CodeTooLarge, ballast.CodePrecondition, ballast.CodeRetired, ballast.CodeAlreadyExists:
-		return e.settle(ctx, u.ID, ballast.UploadFailed, ballast.AsError(err))
+		return e.settle(ctx, u, ballast.UploadFailed, ballast.AsError(err))
 	case ballast.CodeLeaseLost:
 		return nil
 	}
@@ -91,7 +91,7 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 	if len(missing) > 0 {
 		e.log.InfoContext(ctx, "bytes of a committed upload are missing again", "upload", u.ID, "blobs", len(missing))
 		err := e.index.Reopen(ctx, u.ID, e.limits.Lease)
-		e.changed.notify()
+		e.changed.notify(u.Scope)
 		return false, err
 	}
 	if err := e.inspect(ctx, u, files); err != nil {
@@ -111,7 +111,7 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 	if err != nil {
 		return errors.Is(err, index.ErrUnverified), ignore(err, index.ErrUnverified)
 	}
-	e.changed.notify() // files that the name already has end the upload here, without a record
+	e.changed.notify(u.Scope) // files that the name already has end the upload here, without a record
 	e.releaseBell.ring()
 	return false, e.rollForward(ctx, v.Key())
 }
@@ -132,8 +132,9 @@ func ignore(err, sentinel error) error {
 // verifyAll returns once every file's blob is verified, or some are missing.
 func (e *Engine) verifyAll(ctx context.Context, u index.Upload, files []ballast.File) (missing []digest.Digest, err error) {
 	todo := slices.Collect(distinct(files, index.MaxWants))
+	changed, leave := e.changed.listen(u.Scope)
+	defer leave()
 	for {
-		changed := e.changed.wait()
 		var left [][]ballast.File
 		for _, batch := range todo {
 			lacking, waiting, err := e.settleBatch(ctx, u, batch, e.completeParts)
@@ -219,7 +220,7 @@ func (e *Engine) rollForward(ctx context.Context, k ballast.Key) error {
 	}
 	e.log.LogAttrs(ctx, slog.LevelInfo, "version "+string(v.Status), slog.String("key", k.String()), slog.String("digest", v.Digest.String()),
 		slog.Int64("bytes", v.Size), slog.Int("files", v.Files), slog.String("by", cmp.Or(v.DeletedBy, v.RetiredBy, v.CreatedBy)))
-	e.changed.notify()
+	e.changed.notify(k.Scope)
 	e.releaseBell.ring()
 	return nil
 }

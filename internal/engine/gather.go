@@ -30,7 +30,7 @@ func (e *Engine) gather(ctx context.Context, u index.Upload) error {
 	}
 	if u.Import.Expect != "" {
 		if settled, err := e.index.Unchanged(ctx, u.ID, ballast.DigestOf(manifest)); err != nil || settled {
-			e.settled()
+			e.settled(u.Scope)
 			return err
 		}
 		return ballast.Errorf(ballast.CodeBusy, "%s is being published", u.Target())
@@ -43,7 +43,7 @@ func (e *Engine) gather(ctx context.Context, u index.Upload) error {
 
 // hashedSources returns the files of an import with their digests, once it is the import's turn.
 func (e *Engine) hashedSources(ctx context.Context, u index.Upload) ([]ballast.File, error) {
-	ctx, stop := e.while(ctx, u.ID, ballast.UploadImporting)
+	ctx, stop := e.while(ctx, u, ballast.UploadImporting)
 	defer stop()
 	leave, err := e.turns.Take(ctx, u.Scope, 1)
 	if err != nil {

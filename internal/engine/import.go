@@ -103,10 +103,11 @@ func (e *Engine) findSource(ctx context.Context, scope ballast.Scope, s ballast.
 
 // Import returns an import, after at most wait while it is not settled or still moves its sources. Errors: not_found.
 func (e *Engine) Import(ctx context.Context, p Principal, id string, wait time.Duration) (ballast.Import, error) {
-	if _, err := e.importOf(ctx, p, id); err != nil {
+	u, err := e.importOf(ctx, p, id)
+	if err != nil {
 		return ballast.Import{}, err
 	}
-	u, err := e.await(ctx, id, min(wait, MaxWait), func(u index.Upload) bool { return u.Status.Settled() && !u.Import.Moving })
+	u, err = e.await(ctx, u, min(wait, MaxWait), func(u index.Upload) bool { return u.Status.Settled() && !u.Import.Moving })
 	if err != nil {
 		return ballast.Import{}, err
 	}

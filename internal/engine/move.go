@@ -47,7 +47,7 @@ func (e *Engine) removeSources(ctx context.Context, id string) error {
 		if err := errors.Join(err, e.index.MovedSources(ctx, id, gone, kept)); err != nil {
 			return err
 		}
-		e.changed.notify()
+		e.changed.notify(u.Scope)
 	}
 	e.log.InfoContext(ctx, "an import removed its sources", "import", id, "source", u.Import.Source.String(), "by", u.CreatedBy)
 	return nil

@@ -291,7 +291,7 @@ func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope,
 		return ballast.AliasInfo{}, err
 	}
 	a, err := e.index.SetAlias(ctx, scope, name, alias, to, p.By(), ifMatch)
-	e.changed.notify()
+	e.changed.notify(scope)
 	return showAlias(alias, a), err
 }
 
@@ -302,7 +302,7 @@ func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Sco
 		return err
 	}
 	err = e.index.DeleteAlias(ctx, scope, name, alias, p.By(), ifMatch)
-	e.changed.notify()
+	e.changed.notify(scope)
 	return err
 }
 

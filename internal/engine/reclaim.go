@@ -21,10 +21,8 @@ func (e *Engine) reclaim(ctx context.Context) error {
 		failed.add(err)
 		for _, id := range ids {
 			failed.add(e.reclaimOne(ctx, id))
+			e.changed.notify(id.Scope)
 			last = id
-		}
-		if len(ids) > 0 {
-			e.changed.notify()
 		}
 		more = len(ids) == reclaimBatch
 	}

@@ -105,7 +105,7 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 		if err := e.index.StoredByPut(ctx, u.Scope, found); err != nil {
 			return nil, err
 		}
-		e.changed.notify()
+		e.changed.notify(u.Scope)
 	}
 	return missing, refused
 }
@@ -265,7 +265,7 @@ func (e *Engine) completed(ctx context.Context, id index.BlobID, maker string) (
 		return false, err
 	}
 	err = e.index.StoredByPut(ctx, id.Scope, []index.Found{{Digest: id.Digest, Size: obj.Size, ETag: obj.ETag, VersionID: obj.VersionID}})
-	e.changed.notify()
+	e.changed.notify(id.Scope)
 	return true, err
 }
 

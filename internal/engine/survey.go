@@ -41,8 +41,9 @@ func (e *Engine) survey() {
 func (e *Engine) awaitSurvey(ctx context.Context) error {
 	deadline := time.NewTimer(e.limits.RecordTimeout)
 	defer deadline.Stop()
+	changed, leave := e.changed.listen()
+	defer leave()
 	for {
-		changed := e.changed.wait()
 		if err := e.owner.verdict(); err != nil {
 			return err
 		}

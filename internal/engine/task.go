@@ -35,7 +35,7 @@ func (e *Engine) AddTask(ctx context.Context, p Principal, task string) (ballast
 		return ballast.TaskInfo{Task: task}, nil
 	}
 	t, err := e.index.AddTask(ctx, task, p.By())
-	e.changed.notify()
+	e.changed.notify(ballast.Global)
 	return ballast.TaskInfo(t), err
 }
 
@@ -49,7 +49,7 @@ func (e *Engine) RemoveTask(ctx context.Context, p Principal, task string) error
 		return ballast.Errorf(ballast.CodePrecondition, "every registry knows the task %s; only what an admin added can be removed", task)
 	}
 	err := e.index.RemoveTask(ctx, task, p.By())
-	e.changed.notify()
+	e.changed.notify(ballast.Global)
 	return err
 }
 

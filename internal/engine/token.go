@@ -163,7 +163,7 @@ func (e *Engine) CreateToken(ctx context.Context, p Principal, req ballast.Creat
 	if err := e.index.PutToken(ctx, t); err != nil {
 		return ballast.TokenInfo{}, err
 	}
-	e.changed.notify()
+	e.tokenChanged(t)
 	info := tokenInfo(t)
 	info.Token = token
 	return info, nil
@@ -228,6 +228,6 @@ func (e *Engine) RevokeToken(ctx context.Context, p Principal, id string) error 
 		return err
 	}
 	err = e.index.DeleteToken(ctx, id, p.By())
-	e.changed.notify()
+	e.tokenChanged(t)
 	return err
 }

@@ -89,7 +89,7 @@ func (e *Engine) Upload(ctx context.Context, p Principal, id string, wait time.D
 			return ballast.Upload{}, err
 		}
 	}
-	if u, err = e.await(ctx, id, min(wait, MaxWait), index.Upload.Settled); err != nil {
+	if u, err = e.await(ctx, u, min(wait, MaxWait), index.Upload.Settled); err != nil {
 		return ballast.Upload{}, err
 	}
 	return e.showUpload(ctx, u)
@@ -97,12 +97,13 @@ func (e *Engine) Upload(ctx context.Context, p Principal, id string, wait time.D
 
 // await returns the upload once it is one to stop at, or as it is when the wait is over. Errors: unavailable when it is left
 // to this instance, which may not finish it any more.
-func (e *Engine) await(ctx context.Context, id string, wait time.Duration, stop func(index.Upload) bool) (index.Upload, error) {
+func (e *Engine) await(ctx context.Context, u index.Upload, wait time.Duration, stop func(index.Upload) bool) (index.Upload, error) {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
+	changed, leave := e.changed.listen(u.Scope)
+	defer leave()
 	for {
-		changed := e.changed.wait()
-		u, err := e.index.Upload(ctx, id)
+		u, err := e.index.Upload(ctx, u.ID)
 		if err != nil || stop(u) {
 			return u, err
 		}
@@ -124,24 +125,25 @@ func (e *Engine) await(ctx context.Context, id string, wait time.Duration, stop 
 // AbortUpload gives an upload up; any writer of its scope may. A settled one is left as it is. Errors: conflict once
 // the version is sealed.
 func (e *Engine) AbortUpload(ctx context.Context, p Principal, id string) error {
-	if _, err := e.upload(ctx, p, id); err != nil {
+	u, err := e.upload(ctx, p, id)
+	if err != nil {
 		return err
 	}
 	if err := e.owner.verdict(); err != nil {
 		return err
 	}
-	return e.settle(ctx, id, ballast.UploadAborted, nil)
+	return e.settle(ctx, u, ballast.UploadAborted, nil)
 }
 
-func (e *Engine) settle(ctx context.Context, id string, status ballast.UploadStatus, why *ballast.Error) error {
-	_, err := e.index.Settle(ctx, id, status, why)
-	e.settled()
+func (e *Engine) settle(ctx context.Context, u index.Upload, status ballast.UploadStatus, why *ballast.Error) error {
+	_, err := e.index.Settle(ctx, u.ID, status, why)
+	e.settled(u.Scope)
 	return err
 }
 
-// settled tells whoever waits that an upload may have ended, and has its pins dropped.
-func (e *Engine) settled() {
-	e.changed.notify()
+// settled tells whoever waits that an upload into a scope may have ended, and has its pins dropped.
+func (e *Engine) settled(scope ballast.Scope) {
+	e.changed.notify(scope)
 	e.releaseBell.ring()
 }
 
@@ -230,8 +232,7 @@ func (e *Engine) reapOne(ctx context.Context, u index.Upload) error {
 	}
 	u, err = e.index.Expire(ctx, u.ID)
 	if err == nil && u.Status == ballast.UploadExpired {
-		e.changed.notify()
-		e.releaseBell.ring()
+		e.settled(u.Scope)
 	}
 	return err
 }
@@ -275,12 +276,16 @@ func (e *Engine) release(ctx context.Context) error {
 	}
 	if len(ids) > 0 {
 		e.reclaimBell.ring()
-		e.changed.notify()
 	}
 	return failed.err()
 }
 
 func (e *Engine) releaseOne(ctx context.Context, id string) error {
+	u, err := e.index.Upload(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer e.changed.notify(u.Scope)
 	for {
 		more, err := e.index.Release(ctx, id, releaseBatch)
 		if err != nil || !more {

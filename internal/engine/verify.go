@@ -49,7 +49,7 @@ func (e *Engine) verifyOne(ctx context.Context, job verifyJob) error {
 	cancel()
 	renewing.Wait()
 	defer e.reading.forget(job.id)
-	defer e.changed.notify()
+	defer e.changed.notify(job.id.Scope)
 	// Removed or replaced by somebody with credentials of their own, it is not what Complete made.
 	replaced := errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrPrecondition)
 	switch {

@@ -33,10 +33,11 @@ func (e *Engine) inspect(ctx context.Context, u index.Upload, files []ballast.Fi
 	if u.Accepted.Inspected || !slices.ContainsFunc(files, func(f ballast.File) bool { return weights.FormatOf(f.Path) != "" }) {
 		return nil
 	}
-	if err := e.inspecting.Acquire(ctx, 1); err != nil {
+	leave, err := e.inspecting.Take(ctx, u.Scope, 1)
+	if err != nil {
 		return storeError(err)
 	}
-	defer e.inspecting.Release(1)
+	defer leave()
 	found, err := inspect(ctx, e.bucket, u.Scope, files, e.index.Blob)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound), errors.Is(err, objstore.ErrPrecondition):
@@ -96,7 +97,7 @@ func (e *Engine) Tensors(ctx context.Context, p Principal, ref ballast.Ref, l Li
 	if err != nil {
 		return ballast.TensorsPage{}, err
 	}
-	h, err := e.header(ctx, v, f)
+	h, err := e.header(ctx, p, v, f)
 	if err != nil {
 		return ballast.TensorsPage{}, err
 	}
@@ -127,7 +128,7 @@ func tensorCursor(v index.Version, cursor string) (int, error) {
 }
 
 // header reads the header of a file of a version.
-func (e *Engine) header(ctx context.Context, v index.Version, f ballast.File) (weights.Header, error) {
+func (e *Engine) header(ctx context.Context, p Principal, v index.Version, f ballast.File) (weights.Header, error) {
 	format := weights.FormatOf(f.Path)
 	if format == "" {
 		return weights.Header{}, ballast.Errorf(ballast.CodePrecondition, "%s: tensors are listed of *.safetensors and *.gguf files", f.Path)
@@ -137,10 +138,11 @@ func (e *Engine) header(ctx context.Context, v index.Version, f ballast.File) (w
 	if err != nil {
 		return weights.Header{}, err
 	}
-	if err := e.listing.Acquire(ctx, 1); err != nil {
+	leave, err := e.listing.Take(ctx, p.Home(), 1)
+	if err != nil {
 		return weights.Header{}, storeError(err)
 	}
-	defer e.listing.Release(1)
+	defer leave()
 	h, err := weights.Read(ctx, format, weights.Source{Size: f.Size, ReadAt: func(ctx context.Context, p []byte, off int64) error {
 		return readBlob(ctx, e.bucket, id, held, p, off)
 	}}, maxHeaderBytes)

@@ -46,6 +46,9 @@ type Options struct {
 const (
 	maxInline        = 64 << 20
 	maxInlineOfScope = 16 << 20
+
+	maxAnswers        = 32 // lists and descriptions of many files that are made and sent
+	maxAnswersOfScope = 8
 )
 
 // Hub is the face. Its methods are those of a guest of the native one.
@@ -53,11 +56,15 @@ type Hub struct {
 	service Service
 	public  string
 	inline  *engine.Turns // in bytes
+	answers *engine.Turns // long ones
 }
 
 // New returns the face of a service.
 func New(service Service, opt Options) *Hub {
-	return &Hub{service: service, public: strings.TrimRight(opt.PublicURL, "/"), inline: engine.NewTurns(maxInline, maxInlineOfScope)}
+	return &Hub{
+		service: service, public: strings.TrimRight(opt.PublicURL, "/"),
+		inline: engine.NewTurns(maxInline, maxInlineOfScope), answers: engine.NewTurns(maxAnswers, maxAnswersOfScope),
+	}
 }
 
 // request is a request that was told which route it takes.

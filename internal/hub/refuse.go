@@ -20,6 +20,7 @@ const (
 	headerLinkedSize = "X-Linked-Size"
 	headerLink       = "Link"
 	headerTotal      = "X-Total-Count"
+	headerRateLimit  = "RateLimit"
 )
 
 // The codes of X-Error-Code, by which clients tell one refusal from another.
@@ -63,7 +64,11 @@ func (h *Hub) Refuse(w http.ResponseWriter, r *http.Request, e *ballast.Error) {
 		header.Set(headerCode, gatedRepo)
 	}
 	if e.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter))))
+		seconds := strconv.Itoa(int(math.Ceil(e.RetryAfter)))
+		header.Set("Retry-After", seconds)
+		if e.Code == ballast.CodeRateLimited {
+			header.Set(headerRateLimit, `"api";r=0;t=`+seconds)
+		}
 	}
 	writeRefusal(w, e.Status, message, refusal{Error: detail})
 }

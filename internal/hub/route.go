@@ -29,17 +29,29 @@ func routes() []route {
 		{get, "/{repo}/raw/{rev}/{path}", (*Hub).file},
 
 		{get, "/api/whoami-v2", (*Hub).whoami},
-		{get, "/api/models", (*Hub).listModels},
-		{get, model + "/revision/{rev}", (*Hub).modelInfo},
-		{get, model + "/tree/{rev}", (*Hub).tree},
-		{get, model + "/tree/{rev}/{path}", (*Hub).tree},
-		{post, model + "/paths-info/{rev}", (*Hub).pathsInfo},
-		{get, model + "/commits/{rev}", (*Hub).commits},
-		{get, model + "/refs", (*Hub).refs},
+		{get, "/api/models", long((*Hub).listModels)},
+		{get, model + "/revision/{rev}", long((*Hub).modelInfo)},
+		{get, model + "/tree/{rev}", long((*Hub).tree)},
+		{get, model + "/tree/{rev}/{path}", long((*Hub).tree)},
+		{post, model + "/paths-info/{rev}", long((*Hub).pathsInfo)},
+		{get, model + "/commits/{rev}", long((*Hub).commits)},
+		{get, model + "/refs", long((*Hub).refs)},
 		{get, model + "/auth-check", (*Hub).authCheck},
 	}, append(unsupported(),
-		route{get, model, (*Hub).modelInfo},
+		route{get, model, long((*Hub).modelInfo)},
 	)...)
+}
+
+// long is an operation whose answers may be long: so many are made and sent at once, and so many of one scope.
+func long(serve func(*Hub, http.ResponseWriter, *request) error) func(*Hub, http.ResponseWriter, *request) error {
+	return func(h *Hub, w http.ResponseWriter, r *request) error {
+		leave, err := h.answers.Take(r.Context(), r.principal.Home(), 1)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		return serve(h, w, r)
+	}
 }
 
 // match finds the route of a request and what its path says, decoded segment by segment: clients send "%2F" within a

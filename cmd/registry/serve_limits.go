@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"math"
+	"strconv"
+
+	"github.com/ballast-registry/ballast/internal/api"
+)
+
+// limitFlags are what clients may ask of the service.
+type limitFlags struct {
+	RateLimit  float64      `env:"BALLAST_RATE_LIMIT" default:"1000" placeholder:"N" help:"Requests a second that each principal may send for ever; a change counts as 10, and 10 signed requests in an answer as one more. Over it the answer is 429 with Retry-After. 0 for no limit."`
+	RateBurst  int          `env:"BALLAST_RATE_BURST" placeholder:"N" help:"Requests that a principal may send at once after a rest (default: what --rate-limit allows in 100 seconds)."`
+	CORSOrigin []api.Origin `name:"cors-origin" env:"BALLAST_CORS_ORIGIN" placeholder:"ORIGIN" help:"Let pages of this origin, as https://models.example, call the API from a browser. Repeatable, or separated by commas. Without it no page may."`
+}
+
+// check refuses numbers that are none.
+func (f limitFlags) check() error {
+	switch {
+	case math.IsNaN(f.RateLimit) || math.IsInf(f.RateLimit, 0) || f.RateLimit < 0:
+		return errors.New("--rate-limit: write requests a second, as in 1000, or 0 for no limit")
+	case f.RateBurst < 0 || f.RateBurst > 0 && f.RateLimit == 0:
+		return errors.New("--rate-burst: write a number of requests, beside a --rate-limit that is not 0")
+	}
+	return nil
+}
+
+// limits are those of the API.
+func (f limitFlags) limits() api.Limits { return api.Limits{Rate: f.RateLimit, Burst: f.RateBurst} }
+
+// line has the flags again, as they would be typed.
+func (f limitFlags) line() (line []string) {
+	if f.RateLimit != defaultRateLimit {
+		line = append(line, "--rate-limit", strconv.FormatFloat(f.RateLimit, 'g', -1, 64))
+	}
+	if f.RateBurst != 0 {
+		line = append(line, "--rate-burst", strconv.Itoa(f.RateBurst))
+	}
+	for _, o := range f.CORSOrigin {
+		line = append(line, "--cors-origin", shellQuote(o.String()))
+	}
+	return line
+}
+
+// defaultRateLimit is that of the flag.
+const defaultRateLimit = 1000
