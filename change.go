@@ -236,6 +236,7 @@ const (
 	EventTokenGone   EventKind = "token.revoked"
 	EventTaskAdded   EventKind = "task.added"
 	EventTaskGone    EventKind = "task.removed"
+	EventQuota       EventKind = "quota.changed"
 )
 
 // Event is one change: who changed what, and its revision before and after. Values are not in it: read the thing itself.

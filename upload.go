@@ -35,6 +35,9 @@ type CreateUpload struct {
 	// Attempt is a random text of 16 to 64 characters that the client keeps: the same principal with the same attempt
 	// gets the same open upload again, from any machine.
 	Attempt string `json:"attempt"`
+	// Size is how many bytes all files have together, 0 when that is not known. Where the scope's quota has room for them,
+	// they are reserved, and a version with them: such an upload is refused nothing for what others send meanwhile.
+	Size int64 `json:"size,omitempty"`
 }
 
 // UploadStatus is the state of an upload.

@@ -74,6 +74,9 @@ func (c *Client) ImportFrom(ctx context.Context, o ImportFromOptions) (ImportFro
 		m.atOnce = DefaultFetches
 	}
 	m.supply = m
+	for _, f := range files {
+		m.size += max(f.Size, 0)
+	}
 	result.PushResult, err = m.publishAll(ctx)
 	if result.Fetched = m.fetched.Load(); result.Version.Key != "" || !m.mayGoOn(ctx, err) { // the alias alone may have failed
 		spool.remove()

@@ -166,6 +166,7 @@ type push struct {
 	known    *hashes
 	fed      atomic.Bool // everything that is to be sent has been handed out
 
+	size      int64 // of all files
 	upload    ballast.Upload
 	unchanged bool
 	sent      atomic.Int64
@@ -255,6 +256,7 @@ func (p *push) open(ctx context.Context) (err error) {
 	for try := 1; ; try++ {
 		p.upload, err = p.c.CreateUpload(ctx, ballast.CreateUpload{
 			Scope: p.o.Target.Scope, Name: p.o.Target.Name, Version: p.o.Target.Version, Attempt: p.memory.current(),
+			Size: p.size,
 		})
 		e := ballast.AsError(err)
 		switch {

@@ -28,6 +28,7 @@ func (w *walked) plan() {
 	for _, s := range w.sources {
 		total += s.size
 	}
+	w.size = total
 	w.o.Progress.tell(Event{Phase: PhaseHash, Files: len(w.sources), Total: total})
 }
 

@@ -84,6 +84,8 @@ func eventLine(e ballast.Event) string {
 		about = fmt.Sprintf("%s@%s", ballast.Ref{Scope: e.Scope, Name: e.Name}, e.Alias)
 	case e.Token != "":
 		about = fmt.Sprintf("%s of %s", e.Token, e.Scope)
+	case e.Kind == ballast.EventQuota:
+		about = fmt.Sprintf("of %s: %s", e.Scope, strings.Join(e.Fields, ", "))
 	case !e.From.IsZero():
 		about += fmt.Sprintf(", in the place of %s", e.From)
 	case !e.Source.IsZero():

@@ -53,6 +53,7 @@ type commands struct {
 	Events     eventsCmd                 `cmd:"" help:"Show what happened, or follow it."`
 	Alias      aliasCmd                  `cmd:"" help:"Set, remove and list aliases."`
 	Task       taskCmd                   `cmd:"" help:"List the tasks that versions can be for, and add others."`
+	Quota      quotaCmd                  `cmd:"" help:"Show what scopes may use and what they do, and set it."`
 	Token      tokenCmd                  `cmd:"" help:"Create, list and revoke tokens."`
 	Health     healthCmd                 `cmd:"" help:"Ask whether a registry answers; exit 0 or 1."`
 	Version    versionCmd                `cmd:"" help:"Show the version of this program."`

@@ -82,6 +82,12 @@ type Service interface {
 	AddTask(ctx context.Context, p engine.Principal, task string) (ballast.TaskInfo, error)
 	RemoveTask(ctx context.Context, p engine.Principal, task string) error
 
+	// A zero scope is every tenant without its own quota.
+	Quota(ctx context.Context, p engine.Principal, scope ballast.Scope) (ballast.QuotaInfo, error)
+	Quotas(ctx context.Context, p engine.Principal, limit int, cursor string) (ballast.QuotasPage, error)
+	SetQuota(ctx context.Context, p engine.Principal, scope ballast.Scope, q ballast.Quota) (ballast.QuotaInfo, error)
+	UnsetQuota(ctx context.Context, p engine.Principal, scope ballast.Scope) error
+
 	// Events returns what happened after a cursor, after at most wait while there is nothing.
 	Events(ctx context.Context, p engine.Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error)
 

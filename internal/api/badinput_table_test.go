@@ -12,7 +12,7 @@ import (
 // badRequests is all of them, by name.
 func badRequests() map[string]badRequest {
 	all := map[string]badRequest{}
-	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badImports(), badIDs(), badTasks()} {
+	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badImports(), badIDs(), badTasks(), badQuotas()} {
 		maps.Copy(all, some)
 	}
 	for name, r := range maps.Clone(all) { // a text of 1 MiB is more than some bodies may hold, and a shorter one is refused for itself
@@ -294,6 +294,30 @@ func badTasks() map[string]badRequest {
 	}
 	all["a filter by a task that is none"] = badRequest{method: "GET", path: "/v1/versions?task=flying"}
 	all["tasks with a parameter"] = badRequest{method: "GET", path: "/v1/tasks?added=true"}
+	return all
+}
+
+// badQuotas are scopes that nobody can have, and bounds that are none.
+func badQuotas() map[string]badRequest {
+	all := map[string]badRequest{}
+	for name, scope := range map[string]string{
+		"NUL": "a%00", "newline": "a%0ab", "capitals": "ACME", "dot": "a.b", "slash": "a%2fb", "traversal": "..%2fa", "bytes": "%ff", "long": strings.Repeat("a", 64), "two stars": "**", "nil": "00000000-0000-0000-0000-000000000000",
+	} {
+		for method, body := range map[string]string{"GET": "", "PUT": `{"bytes":1}`, "DELETE": ""} {
+			all[method+" quota of "+name] = badRequest{method: method, path: "/v1/admin/quotas/" + scope, body: body}
+		}
+	}
+	for name, body := range map[string]string{
+		"negative": `{"bytes":-1}`, "fraction": `{"versions":1.5}`, "text": `{"uploads":"10"}`, "huge": `{"upload_bytes":9223372036854775807}`, "overflow": `{"bytes":9223372036854775808}`,
+		"unknown": `{"files":1}`, "capitals": `{"Bytes":1}`, "twice": `{"bytes":1,"bytes":2}`, "list": `[1]`,
+	} {
+		all["a quota "+name] = badRequest{method: "PUT", path: "/v1/admin/quotas/acme", body: body}
+	}
+	all["quotas with a parameter"] = badRequest{method: "GET", path: "/v1/admin/quotas?scope=acme"}
+	all["no quotas on a page"] = badRequest{method: "GET", path: "/v1/admin/quotas?limit=0"}
+	for name, size := range map[string]string{"negative": "-1", "over all files": "99999999999999999999", "fraction": "0.5", "more than 10,000 files of 5 TiB": "54975581388800001"} {
+		all["an upload's size "+name] = badRequest{method: "POST", path: "/v1/uploads", body: `{"name":"a","attempt":"0123456789abcdef","size":` + size + `}`}
+	}
 	return all
 }
 

@@ -76,7 +76,9 @@ func (p *play) invent(a *actor) sent {
 		to = choose(p.tape, slices.DeleteFunc((&server{}).routes(), func(r route) bool { return r.method != "POST" || !strings.HasPrefix(r.path, "/v1/uploads") }))
 	}
 	if a == p.root { // who may do all does only what nobody else may
-		to = choose(p.tape, slices.DeleteFunc(routes, func(r route) bool { return !strings.HasPrefix(r.path, "/v1/tasks") }))
+		to = choose(p.tape, slices.DeleteFunc(routes, func(r route) bool {
+			return !strings.HasPrefix(r.path, "/v1/tasks") && !strings.HasPrefix(r.path, "/v1/admin/")
+		}))
 	}
 	method := to.method
 	if p.pick(32) == 0 {
@@ -105,6 +107,8 @@ func (p *play) path(a *actor, template string) string {
 			path.WriteString(p.escape(p.pathFor(a, template)))
 		case "{task}":
 			path.WriteString(p.escape(p.oneOf([]string{"claim-triage", "ner", "other-task", "Not A Task"})))
+		case "{scope}":
+			path.WriteString(p.escape(p.oneOf([]string{"acme", "global", "*", "other", "Not A Scope"})))
 		case "{alias}":
 			path.WriteString(p.escape(p.alias(a)))
 		default:
@@ -253,7 +257,12 @@ func (p *play) body(a *actor, operation string) any {
 		if p.pick(8) == 0 {
 			o["scope"] = p.oneOf([]string{"acme", "them", "global"})
 		}
+		if p.pick(8) == 0 {
+			o["size"] = p.pick(200)
+		}
 		return o
+	case "PUT /v1/admin/quotas/{scope}":
+		return object{choose(p.tape, []string{"bytes", "versions", "uploads", "upload_bytes"}): p.pick(64)}
 	case "POST /v1/imports":
 		return p.importBody(a)
 	case "POST /v1/uploads/{id}/blobs":

@@ -29,6 +29,7 @@ func (s *server) routes() []route {
 		model   = "/v1/models/{name}"
 		version = model + "/versions/{ref}"
 		alias   = model + "/aliases/{alias}"
+		quota   = "/v1/admin/quotas/{scope}"
 	)
 	return []route{
 		{post, "/v1/uploads", s.createUpload},
@@ -71,6 +72,10 @@ func (s *server) routes() []route {
 		{get, "/v1/tasks", s.listTasks},
 		{put, "/v1/tasks/{task}", s.addTask},
 		{del, "/v1/tasks/{task}", s.removeTask},
+		{get, "/v1/admin/quotas", s.listQuotas},
+		{get, quota, s.getQuota},
+		{put, quota, s.setQuota},
+		{del, quota, s.unsetQuota},
 		{get, "/v1/whoami", s.whoami},
 		{get, "/v1/store", s.where},
 		{get, "/v1/events", s.listEvents},

@@ -140,6 +140,10 @@ func TestNamesInPaths(t *testing.T) {
 		"/v1/models/a/versions/1/children?limit=3&cursor=x": {ballast.Ref{Name: name("a"), Version: one}, 3, "x"},
 		"/v1/models/tiny/production":                        {none, name("tiny"), 100, ""},
 		"/v1/models/acme::llama/tiny/production?limit=7":    {acme, tiny, 7, ""},
+		"/v1/admin/quotas/acme":                             {acme},
+		"/v1/admin/quotas/*":                                {none},
+		"/v1/admin/quotas/%2A":                              {none},
+		"/v1/admin/quotas?limit=7&cursor=x":                 {7, "x"},
 		"/v1/events":                                        {"", 100, time.Duration(0)},
 		"/v1/events?after=now&limit=5&wait=30s":             {"now", 5, 30 * time.Second},
 	} {

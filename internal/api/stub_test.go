@@ -54,6 +54,9 @@ var (
 	sampleAlias  = ballast.AliasInfo{Alias: champion, Version: one, UpdatedBy: "ci@acme", UpdatedAt: sampleTime, Revision: 4}
 	sampleToken  = ballast.TokenInfo{ID: "3f9c2a71", Name: "ci", Grants: samplePrincipal.Grants, CreatedBy: "root@global", CreatedAt: sampleTime}
 
+	sampleLimit = int64(10)
+	sampleQuota = ballast.QuotaInfo{Scope: "acme", Quota: ballast.Quota{Versions: &sampleLimit}, Source: ballast.QuotaOwn, SetBy: "root@global", SetAt: sampleTime, Usage: &ballast.Usage{Versions: 1}}
+
 	samplePrincipal = engine.Principal{ID: "3f9c2a71", Name: "ci", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Writer}}}
 	sampleRequest   = ballast.SignedRequest{Method: "GET", URL: signedURL, Headers: map[string]string{}, ExpiresAt: sampleTime}
 	sampleModel     = ballast.ModelInfo{Scope: acme, Name: tiny, Latest: one, Versions: 1, UpdatedAt: sampleTime}
@@ -296,6 +299,22 @@ func (s *stub) RemoveTask(_ context.Context, _ engine.Principal, task string) er
 	return s.call(task)
 }
 
+func (s *stub) Quota(_ context.Context, _ engine.Principal, scope ballast.Scope) (ballast.QuotaInfo, error) {
+	return sampleQuota, s.call(scope)
+}
+
+func (s *stub) Quotas(_ context.Context, _ engine.Principal, limit int, cursor string) (ballast.QuotasPage, error) {
+	return ballast.QuotasPage{Quotas: some(s, sampleQuota, ballast.QuotaInfo{Scope: ballast.EveryTenant, Source: ballast.QuotaNone})}, s.call(limit, cursor)
+}
+
+func (s *stub) SetQuota(_ context.Context, _ engine.Principal, scope ballast.Scope, q ballast.Quota) (ballast.QuotaInfo, error) {
+	return sampleQuota, s.call(scope, q)
+}
+
+func (s *stub) UnsetQuota(_ context.Context, _ engine.Principal, scope ballast.Scope) error {
+	return s.call(scope)
+}
+
 func (s *stub) RevokeToken(_ context.Context, _ engine.Principal, id string) error { return s.call(id) }
 
 func (s *stub) Ready(context.Context) error { return s.call() }
@@ -310,7 +329,7 @@ func some[T any](s *stub, items ...T) []T {
 
 // fill writes a request path from a route's path.
 func fill(template string) string {
-	return strings.NewReplacer("{id}", "u1", "{name}", "llama/tiny", "{ref}", "1", "{path}", "a/model.safetensors", "{alias}", "champion", "{task}", "claim-triage").Replace(template)
+	return strings.NewReplacer("{id}", "u1", "{name}", "llama/tiny", "{ref}", "1", "{path}", "a/model.safetensors", "{alias}", "champion", "{task}", "claim-triage", "{scope}", "acme").Replace(template)
 }
 
 const versionPath = "/v1/models/{name}/versions/{ref}"
@@ -322,6 +341,7 @@ var bodies = map[string]string{
 	"POST /v1/uploads/{id}/commit":          `{"files":[{"path":"a","size":4096,"sha256":"` + fileSum + `"}],"metadata":{"task":"ner"}}`,
 	"POST /v1/imports":                      `{"source":"inbox:tiny/","name":"llama/tiny","version":"1","metadata":{"task":"ner"},"move":true}`,
 	"PUT /v1/models/{name}/aliases/{alias}": `{"version":"1"}`,
+	"PUT /v1/admin/quotas/{scope}":          `{"bytes":10995116277760}`,
 
 	"POST /v1/models/{name}/versions/{ref}/copy": `{"scope":"global","name":"llama/tiny","version":"1"}`,
 	"POST /v1/tokens":                  `{"name":"ci","grants":[{"scope":"acme","role":"writer"}]}`,

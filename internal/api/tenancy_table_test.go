@@ -15,6 +15,7 @@ const (
 	anUpload                 // by its id
 	anImport                 // by its id
 	aToken                   // by its id; a grant is no role in the scope of another's, and only an admin knows of one
+	aQuota                   // of the scope in the path; an admin of global sees it too
 	aGrant                   // in the body: who may hand out a scope is told so, whether anything is there or not
 	aList                    // of what is in the scope; one that is not to be seen is empty
 	oneself                  // nothing: what the token is, and hears
@@ -94,6 +95,10 @@ func tenancyRows() []tenancyRow {
 		{route: "GET /v1/tasks", names: oneself},
 		{route: "PUT /v1/tasks/{task}", names: theRegistry, least: ballast.Admin},
 		{route: "DELETE /v1/tasks/{task}", names: theRegistry, least: ballast.Admin},
+		{route: "GET /v1/admin/quotas", names: oneself},
+		{route: "GET /v1/admin/quotas/{scope}", names: aQuota, least: ballast.Reader},
+		{route: "PUT /v1/admin/quotas/{scope}", names: theRegistry, least: ballast.Admin, body: text(`{"versions":100000}`)},
+		{route: "DELETE /v1/admin/quotas/{scope}", names: theRegistry, least: ballast.Admin},
 		{route: "GET /v1/whoami", names: oneself},
 		{route: "GET /v1/store", names: oneself},
 		{route: "GET /v1/events", names: oneself},
@@ -121,7 +126,7 @@ func (r tenancyRow) want(c caller, scope ballast.Scope) ballast.Code {
 		return ballast.CodeDenied
 	case r.names == theRegistry:
 		return ""
-	case r.names == aGrant || r.names == aToken:
+	case r.names == aGrant || r.names == aToken || r.names == aQuota:
 		if p.Role(ballast.Global) == ballast.Admin {
 			return ""
 		}

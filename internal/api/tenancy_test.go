@@ -133,7 +133,7 @@ func (r tenancyRow) request(s subject, qualified bool) (method, path, body strin
 	case anImport:
 		id = s.importing
 	}
-	path = strings.NewReplacer("{id}", id, "{name}", name, "{ref}", "3", "{path}", "w.safetensors", "{alias}", "champion", "{task}", "claim-triage").Replace(path)
+	path = strings.NewReplacer("{id}", id, "{name}", name, "{ref}", "3", "{path}", "w.safetensors", "{alias}", "champion", "{task}", "claim-triage", "{scope}", s.scope.String()).Replace(path)
 	if strings.Contains(r.query, "%s") {
 		path += fmt.Sprintf(r.query, s.scope)
 	} else {

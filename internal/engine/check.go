@@ -66,6 +66,7 @@ func Check(ctx context.Context, x *index.Index, b objstore.Bucket, key RecordKey
 	c.uploads()
 	c.imports()
 	c.blobs(ctx)
+	c.quotas()
 	c.owner(ctx)
 	c.records(ctx)
 	c.bounds()

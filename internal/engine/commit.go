@@ -145,7 +145,7 @@ func (e *Engine) writeEmpty(ctx context.Context, u index.Upload, files []ballast
 // key was taken by bytes that have to be re-read.
 func (e *Engine) writeOwn(ctx context.Context, u index.Upload, d digest.Digest, body []byte) error {
 	f := ballast.File{Digest: d, Size: int64(len(body))}
-	asked, err := e.ask(ctx, u, []index.Want{{Digest: d, Size: f.Size, Method: ballast.MethodPut}})
+	asked, err := e.ask(ctx, u, []index.Want{{Digest: d, Size: f.Size, Method: ballast.MethodPut, Own: true}})
 	if err != nil {
 		return err
 	}

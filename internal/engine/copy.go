@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -40,7 +41,7 @@ func (e *Engine) Copy(ctx context.Context, p Principal, from ballast.Ref, req ba
 	if err := baseSeen(v, scope); err != nil {
 		return ballast.Upload{}, err
 	}
-	opened, _, err := e.CreateUpload(ctx, p, ballast.CreateUpload{Scope: scope, Name: req.Name, Version: req.Version, Attempt: copyAttempt(v, scope, req)})
+	opened, _, err := e.CreateUpload(ctx, p, ballast.CreateUpload{Scope: scope, Name: req.Name, Version: req.Version, Attempt: copyAttempt(v, scope, req), Size: v.Size})
 	if refused := ballast.AsError(err); ballast.CodeOf(err) == ballast.CodeAlreadyExists {
 		return e.copiedBefore(ctx, p, v, scope, req, refused)
 	}
@@ -53,6 +54,9 @@ func (e *Engine) Copy(ctx context.Context, p Principal, from ballast.Ref, req ba
 	}
 	if u.Status == ballast.UploadPending {
 		if err := e.acceptCopy(ctx, u, v, files); err != nil && !e.overtaken(ctx, u.ID) {
+			if ballast.CodeOf(err) == ballast.CodeQuotaExceeded { // nobody else would give back what it has pinned
+				err = cmp.Or(e.settle(ctx, u, ballast.UploadFailed, ballast.AsError(err)), err)
+			}
 			return ballast.Upload{}, err
 		}
 		e.finishLater(u.ID)

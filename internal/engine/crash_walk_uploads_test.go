@@ -39,7 +39,21 @@ func (w *walk) plain() error {
 	if _, err := w.AddTask(w.ctx, admin, "walking"); err != nil {
 		return err
 	}
-	return w.RemoveTask(w.ctx, admin, "walking")
+	if err := w.RemoveTask(w.ctx, admin, "walking"); err != nil {
+		return err
+	}
+	return w.quotas()
+}
+
+// quotas sets quotas that whatever is walked fits, and takes one of them back.
+func (w *walk) quotas() error {
+	plenty := int64(1 << 40)
+	for _, scope := range []ballast.Scope{{}, acme} {
+		if _, err := w.SetQuota(w.ctx, admin, scope, ballast.Quota{Bytes: &plenty, Versions: &plenty, Uploads: &plenty, UploadBytes: &plenty}); err != nil {
+			return err
+		}
+	}
+	return w.UnsetQuota(w.ctx, admin, ballast.Scope{})
 }
 
 // parts publishes in parts. The re-read meets trouble: see troubled.

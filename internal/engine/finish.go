@@ -63,7 +63,8 @@ func (e *Engine) fail(ctx context.Context, u index.Upload, err error) error {
 	switch ballast.CodeOf(err) {
 	case "":
 		return nil
-	case ballast.CodeIntegrity, ballast.CodeInvalid, ballast.CodeTooLarge, ballast.CodePrecondition, ballast.CodeRetired, ballast.CodeAlreadyExists:
+	case ballast.CodeIntegrity, ballast.CodeInvalid, ballast.CodeTooLarge, ballast.CodePrecondition, ballast.CodeRetired, ballast.CodeAlreadyExists,
+		ballast.CodeQuotaExceeded:
 		return e.settle(ctx, u, ballast.UploadFailed, ballast.AsError(err))
 	case ballast.CodeLeaseLost:
 		return nil

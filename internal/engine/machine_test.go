@@ -31,7 +31,7 @@ const (
 // notYet are the codes that no call of the engine can answer today, each with the reason. A run that meets one fails, so
 // that the list cannot outlive its reasons.
 var notYet = map[ballast.Code]string{
-	ballast.CodeQuotaExceeded: "there are no quotas",
+	ballast.CodeQuotaExceeded: "no quota is set",
 	ballast.CodeRateLimited:   "only imports under way are limited, and at rest there are none",
 	ballast.CodeInternal:      "it is a defect whenever it occurs",
 }

@@ -16,13 +16,16 @@ import (
 var attemptPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
 
 // CreateUpload opens an upload and holds its label, or answers the open one of the same principal and attempt.
-// Errors: already_exists, conflict, denied.
+// Errors: already_exists, conflict, denied, quota_exceeded.
 func (e *Engine) CreateUpload(ctx context.Context, p Principal, req ballast.CreateUpload) (ballast.Upload, bool, error) {
 	if req.Name.IsZero() {
 		return ballast.Upload{}, false, ballast.Errorf(ballast.CodeInvalid, "name: is required")
 	}
 	if !attemptPattern.MatchString(req.Attempt) {
 		return ballast.Upload{}, false, ballast.Errorf(ballast.CodeInvalid, "attempt: 16 to 64 of A-Z a-z 0-9 _ -, random and kept by the client")
+	}
+	if req.Size < 0 || req.Size > ballast.MaxFiles*ballast.MaxFileSize {
+		return ballast.Upload{}, false, ballast.Errorf(ballast.CodeInvalid, "size: %d; it is the bytes of all files together, or 0 when they are not known", req.Size)
 	}
 	scope, err := e.writable(p, req.Scope)
 	if err != nil {
@@ -37,6 +40,7 @@ func (e *Engine) CreateUpload(ctx context.Context, p Principal, req ballast.Crea
 	}
 	u, created, err := e.index.CreateUpload(ctx, index.Upload{
 		ID: id.String(), Scope: scope, Name: req.Name, Version: req.Version, Attempt: req.Attempt, Principal: p.ID, CreatedBy: p.By(),
+		Size: req.Size,
 	}, e.limits.Lease)
 	if ballast.CodeOf(err) == ballast.CodeConflict {
 		e.reapBell.ring() // the holder may be dead

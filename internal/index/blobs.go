@@ -53,6 +53,7 @@ type Want struct {
 	Parts    []PartSum
 	LinkSize int64 // of Chain
 	Chain    [][32]byte
+	Own      bool // it is the upload's manifest, which the registry writes and no quota counts
 }
 
 // PartSum declares the SHA-256 of one part, numbered from 1.
@@ -78,7 +79,8 @@ func (w Want) Weight() (keys, bytes int) {
 
 // Ask answers what is there of each blob and pins it, in one transaction; it renews the lease. Blobs in deleting and
 // aborting are answered and not pinned. signedUntil is the expiry of what will be signed. Errors: lease_lost and the
-// other refusals of a settled upload; invalid when a blob is verified with another size.
+// other refusals of a settled upload; invalid when a blob is verified with another size; quota_exceeded when what is not
+// counted yet does not fit, and then nothing is pinned.
 func (x *Index) Ask(ctx context.Context, id string, wants []Want, signedUntil time.Time, lease time.Duration) ([]Asked, error) {
 	var asked []Asked
 	_, err := x.updateUpload(ctx, failpoint.Ask, id, func(tx Tx, u *Upload) error {
@@ -87,19 +89,24 @@ func (x *Index) Ask(ctx context.Context, id string, wants []Want, signedUntil ti
 			return err
 		}
 		x.renew(u, lease)
+		account, err := openAccount(tx, u.Scope)
+		if err != nil {
+			return err
+		}
 		for _, w := range wants {
-			a, err := x.ask(tx, u, w, signedUntil)
+			a, err := x.ask(tx, account, u, w, signedUntil)
 			if err != nil {
 				return err
 			}
 			asked = append(asked, a)
 		}
-		return nil
+		u.Held.Brought = u.Held.Brought || account.now.Bytes > account.before.Bytes
+		return account.admit(tx)
 	})
 	return asked, err
 }
 
-func (x *Index) ask(tx Tx, u *Upload, w Want, signedUntil time.Time) (a Asked, err error) {
+func (x *Index) ask(tx Tx, account *account, u *Upload, w Want, signedUntil time.Time) (a Asked, err error) {
 	k := blobKey(kindBlob, u.Scope, w.Digest)
 	old, _, err := lookup[Blob](tx, k)
 	if err != nil {
@@ -141,8 +148,15 @@ func (x *Index) ask(tx Tx, u *Upload, w Want, signedUntil time.Time) (a Asked, e
 			return a, err
 		}
 	}
-	if err := putPin(tx, u.Scope, w.Digest, u.ID, w.Size); err != nil {
+	fresh, err := putPin(tx, account, a.Blob, w, u.ID)
+	if err != nil {
 		return a, err
+	}
+	if fresh {
+		account.spend(u, w.Size)
+	}
+	if a.Blob.State == BlobUploading { // no version has it, so this will be another one
+		account.reserveVersion(u)
 	}
 	if a.Blob.Method != ballast.MethodMultipart || a.Blob.PartSize != w.PartSize {
 		return a, nil
@@ -351,23 +365,26 @@ type Found struct {
 // MaxWants in one transaction; a blob in another state is left alone.
 func (x *Index) StoredByPut(ctx context.Context, scope ballast.Scope, found []Found) error {
 	return x.update(ctx, failpoint.StoredByPut, func(tx Tx) error {
-		for _, f := range found {
-			k := blobKey(kindBlob, scope, f.Digest)
-			b, _, err := lookup[Blob](tx, k)
-			if err != nil {
-				return err
+		return withAccount(tx, scope, func(a *account) error {
+			for _, f := range found {
+				if err := storedByPut(tx, a, f); err != nil {
+					return err
+				}
 			}
-			if b.State != BlobUploading {
-				continue
-			}
-			next := Blob{State: BlobVerified, Method: b.Method, LinkSize: b.LinkSize, Size: f.Size, ETag: f.ETag, VersionID: f.VersionID,
-				Assurance: ballast.AssuranceStore, SignedUntil: b.SignedUntil, Tombstone: b.Tombstone}
-			if err := put(tx, k, next); err != nil {
-				return err
-			}
-		}
-		return nil
+			return nil
+		})
 	})
+}
+
+func storedByPut(tx Tx, a *account, f Found) error {
+	k := blobKey(kindBlob, a.scope, f.Digest)
+	b, _, err := lookup[Blob](tx, k)
+	if err != nil || b.State != BlobUploading {
+		return err
+	}
+	next := Blob{State: BlobVerified, Method: b.Method, LinkSize: b.LinkSize, Size: f.Size, ETag: f.ETag, VersionID: f.VersionID,
+		Assurance: ballast.AssuranceStore, SignedUntil: b.SignedUntil, Tombstone: b.Tombstone}
+	return errors.Join(a.became(tx, f.Digest, b, next), put(tx, k, next))
 }
 
 // Tainted records that the object under a blob's key is not what may lie there: it is to be deleted. Only an uploading
@@ -378,7 +395,16 @@ func (x *Index) Tainted(ctx context.Context, id BlobID) error {
 		if err != nil || b.State != BlobUploading && b.State != BlobStored {
 			return err
 		}
-		return x.reclaim(tx, id.Scope, id.Digest, b, BlobDeleting)
+		return x.taint(tx, id, b)
+	})
+}
+
+// taint puts a blob's object up for removal.
+func (x *Index) taint(tx Tx, id BlobID, b Blob) error {
+	next := b
+	next.State = BlobDeleting
+	return withAccount(tx, id.Scope, func(a *account) error {
+		return errors.Join(a.became(tx, id.Digest, b, next), x.reclaim(tx, id.Scope, id.Digest, b, BlobDeleting))
 	})
 }
 

@@ -38,10 +38,12 @@ type Contents struct {
 	Holds      map[string]string // upload id by "scope name order"
 	Blobs      map[BlobID]Blob
 	Pins       map[BlobID]map[string]int64       // size by upload id
+	OwnPins    map[BlobID]map[string]bool        // of these, the ones of the registry's own
 	PinsOf     map[string]map[digest.Digest]bool // by upload id: the same, the other way round
 	References map[BlobID]map[digest.Digest]bool // manifests by blob
 	Queue      map[BlobID]VerifyJob
 	Reclaim    map[BlobID]bool
+	Usage      map[ballast.Scope]ballast.Usage
 	Unreadable []string // keys whose values are damaged
 	Largest    int      // bytes of the largest value
 }
@@ -82,6 +84,7 @@ func (x *Index) Contents(ctx context.Context) (c Contents, err error) {
 			Aliases: map[AliasID]Alias{}, AliasOf: map[string]bool{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
 			Imports: map[string]bool{}, Importing: map[string]bool{}, Sources: map[string]map[int]SourceFile{},
 			Releasing: map[string]bool{}, Holds: map[string]string{}, Blobs: map[BlobID]Blob{}, Pins: map[BlobID]map[string]int64{},
+			OwnPins: map[BlobID]map[string]bool{}, Usage: map[ballast.Scope]ballast.Usage{},
 			PinsOf: map[string]map[digest.Digest]bool{}, References: map[BlobID]map[digest.Digest]bool{}, Queue: map[BlobID]VerifyJob{}, Reclaim: map[BlobID]bool{},
 		}
 		for item, err := range tx.Scan(nil, nil, false) {
@@ -131,6 +134,8 @@ func (c *Contents) add(item Item) (err error) {
 		return c.addVersioned(item)
 	case kindProduction, kindHistory, kindChild, kindAlias, kindAliasOf:
 		return c.addPointer(item)
+	case kindUsage:
+		return c.addUsage(item)
 	case kindUpload, kindVerifying, kindRelease, kindImport, kindImporting, kindSource:
 		return c.addUpload(item)
 	case kindBlob, kindPin, kindPinOf, kindReference, kindVerifyQueue, kindReclaim:
@@ -243,6 +248,9 @@ func (c *Contents) addBlob(item Item) (err error) {
 	case kindPin:
 		declared, err := decode[pin](item.Key, item.Value)
 		nested(c.Pins, id)[last] = declared.Size
+		if declared.Own {
+			nested(c.OwnPins, id)[last] = true
+		}
 		return err
 	case kindReference:
 		nested(c.References, id)[digest.Digest("sha256:"+last)] = true
@@ -251,6 +259,15 @@ func (c *Contents) addBlob(item Item) (err error) {
 	case kindReclaim:
 		c.Reclaim[id] = true
 	}
+	return err
+}
+
+func (c *Contents) addUsage(item Item) error {
+	scope, err := ballast.ParseScope(partAfter(item.Key, item.Key[:1]))
+	if err != nil {
+		return err
+	}
+	c.Usage[scope], err = decode[ballast.Usage](item.Key, item.Value)
 	return err
 }
 

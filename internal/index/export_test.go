@@ -90,6 +90,7 @@ func NameKey(scope ballast.Scope, name ballast.Name) []byte { return scopedName(
 func VersionKey(k ballast.Key) []byte                       { return versionKey(kindVersion, k.Scope, k.Name, k.Version) }
 func CandidateKey(k ballast.Key) []byte                     { return candidateKey(k.Scope, k.Name, k.Version) }
 func TokenKey(id string) []byte                             { return key(kindToken, id) }
+func UsageKey(scope ballast.Scope) []byte                   { return usageKey(scope) }
 func UploadKey(id string) []byte                            { return key(kindUpload, id) }
 func VerifyingKey(id string) []byte                         { return key(kindVerifying, id) }
 func JobKey(id BlobID) []byte                               { return blobKey(kindVerifyQueue, id.Scope, id.Digest) }
@@ -129,6 +130,23 @@ func (x *Index) Migrations(ctx context.Context) (ledger []string, err error) {
 // SetMigrations replaces the ledger.
 func (x *Index) SetMigrations(ctx context.Context, ledger ...string) error {
 	return x.store.Update(ctx, func(tx Tx) error { return put(tx, metaMigrations, ledger) })
+}
+
+// Recount counts what a scope uses anew.
+func (x *Index) Recount(ctx context.Context, scope ballast.Scope) (u ballast.Usage, err error) {
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) (err error) {
+		u, err = recount(tx, scope, skip)
+		return err
+	})
+	return u, err
+}
+
+// ForgetUsage drops what is counted, as if the index had been written before it was.
+func (x *Index) ForgetUsage(ctx context.Context) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		counted, err := keys(tx, []byte{kindUsage}, 0)
+		return errors.Join(err, deleteAll(tx, counted...))
+	})
 }
 
 // Rewrite replaces text in a stored value, where it must occur once.

@@ -93,6 +93,9 @@ func (x *Index) CreateImport(ctx context.Context, u Upload, limit int) (result U
 		}
 		created = true
 		result.Status, result.CreatedAt = ballast.UploadImporting, ballast.At(x.now())
+		if err := opens(tx, &result); err != nil {
+			return err
+		}
 		return errors.Join(put(tx, attempt, u.ID),
 			putAll(tx, key(kindVerifying, u.ID), key(kindImport, u.Scope.String(), u.ID), key(kindImporting, u.Scope.String(), u.ID)),
 			putUpload(tx, nil, result))
@@ -137,9 +140,12 @@ func (x *Index) PutSources(ctx context.Context, id string, files []SourceFile) e
 
 // Listed says that the list of an import's files is whole, all of them stored. Errors: lease_lost when the import ended.
 func (x *Index) Listed(ctx context.Context, id string, files int, bytes int64, skipped []string) error {
-	_, err := x.updateImport(ctx, failpoint.Listed, id, ballast.UploadImporting, func(_ Tx, _ *Upload, m *Import) error {
+	_, err := x.updateImport(ctx, failpoint.Listed, id, ballast.UploadImporting, func(tx Tx, u *Upload, m *Import) error {
 		m.Listed, m.Files, m.Bytes, m.Skipped = true, files, bytes, skipped
-		return nil
+		if m.Expect != "" { // it makes no version
+			return nil
+		}
+		return withAccount(tx, u.Scope, func(a *account) error { return a.reserve(tx, u, bytes) })
 	})
 	return err
 }

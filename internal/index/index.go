@@ -27,7 +27,7 @@ type Index struct {
 	reads   reads
 }
 
-// Open runs the migrations that a store lacks. The Index takes over the store; now is the clock.
+// Open runs the migrations that a store lacks, and counts anew what is used where that is damaged. The Index takes over the store; now is the clock.
 func Open(ctx context.Context, store Store, now func() time.Time, options ...Option) (*Index, error) {
 	x := newIndex(store)
 	x.now, x.run, x.damage, x.scan = now, uuid.NewString(), func(context.Context, []byte, error) {}, maxScanned
@@ -35,6 +35,9 @@ func Open(ctx context.Context, store Store, now func() time.Time, options ...Opt
 		set(x)
 	}
 	if err := x.migrate(ctx); err != nil {
+		return nil, err
+	}
+	if err := x.mendUsage(ctx); err != nil {
 		return nil, err
 	}
 	return x, nil
@@ -99,12 +102,15 @@ func (x *Index) SaveIntent(ctx context.Context, intent int64, claimed bool) erro
 // migration changes stored forms, once. Names are never reused; the list is append-only.
 type migration struct {
 	name string
-	run  func(Tx) error
+	run  func(Tx) error // in the transaction that notes it in the ledger; nil: nothing
+	// before is what takes more than one transaction. It comes first, may be cut off anywhere, and then begins anew.
+	before func(*Index, context.Context) error
 }
 
 func migrations() []migration {
 	return []migration{
-		{"0001-index-id", func(tx Tx) error { return put(tx, metaOwner, Owner{IndexID: uuid.NewString()}) }},
+		{name: "0001-index-id", run: func(tx Tx) error { return put(tx, metaOwner, Owner{IndexID: uuid.NewString()}) }},
+		{name: "0002-usage", before: (*Index).recountAll},
 	}
 }
 
@@ -113,21 +119,24 @@ func migrations() []migration {
 func (x *Index) migrate(ctx context.Context) error {
 	known := migrations()
 	for {
+		next, err := x.prepare(ctx, known)
+		if err != nil && next != "" {
+			return fmt.Errorf("index: migration %s: %w", next, err)
+		}
+		if err != nil {
+			return err
+		}
 		done := false
-		err := x.update(ctx, failpoint.Migrate, func(tx Tx) error {
-			ledger, err := get[[]string](tx, metaMigrations)
-			if err != nil && !errors.Is(err, ErrNotFound) {
+		err = x.update(ctx, failpoint.Migrate, func(tx Tx) error {
+			ledger, err := ledgerOf(tx, known)
+			if done = len(ledger) == len(known); done || err != nil {
 				return err
 			}
-			if len(ledger) > len(known) || !slices.EqualFunc(ledger, known[:len(ledger)], func(s string, m migration) bool { return s == m.name }) {
-				return fmt.Errorf("%w: its migrations are %q", ErrNewer, ledger)
-			}
-			if done = len(ledger) == len(known); done {
-				return nil
-			}
 			next := known[len(ledger)]
-			if err := next.run(tx); err != nil {
-				return fmt.Errorf("index: migration %s: %w", next.name, err)
+			if next.run != nil {
+				if err := next.run(tx); err != nil {
+					return fmt.Errorf("index: migration %s: %w", next.name, err)
+				}
 			}
 			return put(tx, metaMigrations, append(ledger, next.name))
 		})
@@ -135,4 +144,29 @@ func (x *Index) migrate(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// ledgerOf returns the names of the migrations that have run, which are the first of known.
+func ledgerOf(tx Tx, known []migration) ([]string, error) {
+	ledger, err := get[[]string](tx, metaMigrations)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if len(ledger) > len(known) || !slices.EqualFunc(ledger, known[:len(ledger)], func(s string, m migration) bool { return s == m.name }) {
+		return nil, fmt.Errorf("%w: its migrations are %q", ErrNewer, ledger)
+	}
+	return ledger, nil
+}
+
+// prepare does what has to come before the next migration.
+func (x *Index) prepare(ctx context.Context, known []migration) (next string, err error) {
+	var ledger []string
+	err = x.store.View(ctx, func(tx Tx) (err error) {
+		ledger, err = ledgerOf(tx, known)
+		return err
+	})
+	if err != nil || len(ledger) == len(known) || known[len(ledger)].before == nil {
+		return "", err
+	}
+	return known[len(ledger)].name, known[len(ledger)].before(x, ctx)
 }

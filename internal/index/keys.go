@@ -41,6 +41,8 @@ const (
 	kindRecord      = 's' // scope, name, order → bytes of the record that a sealed version waits for
 	kindToken       = 'T' // id → Token
 	kindTask        = 'K' // task → Task: those that were added
+	kindQuota       = 'Q' // scope, or "*" → Quota
+	kindUsage       = 'B' // scope → ballast.Usage
 	kindProduction  = 'o' // scope, name → Production: the version in production
 	kindHistory     = 'H' // scope, name, number → Promotion: what was in production, and why
 	kindChild       = 'c' // scope, name, order in hex of the base; scope, name, order of the child → nothing

@@ -11,23 +11,39 @@ import (
 
 // A pin keeps a blob for an upload: from the moment the upload was told what is there of it, until the upload ends.
 type pin struct {
-	Size int64 `json:"size"` // as the upload declared it
+	Size int64 `json:"size"`          // as the upload declared it
+	Own  bool  `json:"own,omitempty"` // it is no file of the upload's but its manifest, which no quota counts
 }
 
-func putPin(tx Tx, scope ballast.Scope, d digest.Digest, upload string, size int64) error {
-	k := pinKey(scope, d, upload)
-	if old, ok, err := lookup[pin](tx, k); err != nil || ok && old.Size == size {
-		return err
+// putPin pins a blob, and counts it. fresh says that the upload did not pin it as a file before.
+func putPin(tx Tx, a *account, b Blob, w Want, upload string) (fresh bool, err error) {
+	k := pinKey(a.scope, w.Digest, upload)
+	old, pinned, err := lookup[pin](tx, k)
+	if err != nil {
+		return false, err
 	}
-	if err := put(tx, k, pin{size}); err != nil {
-		return err
+	next := pin{w.Size, w.Own && (!pinned || old.Own)}
+	if pinned && next == old {
+		return false, nil
 	}
-	return tx.Put(key(kindPinOf, upload, d.Encoded()), nil)
+	others, err := pinsBeside(tx, a.scope, w.Digest, upload, b)
+	if err != nil {
+		return false, err
+	}
+	if err := a.moved(tx, w.Digest, b, others.with(old, pinned), b, others.with(next, true)); err != nil {
+		return false, err
+	}
+	fresh = !next.Own && (!pinned || old.Own)
+	return fresh, errors.Join(put(tx, k, next), tx.Put(key(kindPinOf, upload, w.Digest.Encoded()), nil))
 }
 
-func (x *Index) unpin(tx Tx, scope ballast.Scope, d digest.Digest, upload string) error {
+func (x *Index) unpin(tx Tx, a *account, d digest.Digest, upload string) error {
+	scope := a.scope
 	gone, err := keys(tx, key(kindDeclared, upload, d.Encoded()), 0)
 	if err != nil {
+		return err
+	}
+	if err := a.unpinned(tx, d, upload); err != nil {
 		return err
 	}
 	if err := deleteAll(tx, append(gone, pinKey(scope, d, upload), key(kindPinOf, upload, d.Encoded()))...); err != nil {

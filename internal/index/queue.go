@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -28,8 +29,10 @@ func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, uploa
 		if upload == "" || upload != b.Completing {
 			b.PartSize = 0
 		}
+		before := *b
 		b.State, b.Size, b.ETag, b.VersionID, b.MultipartID, b.Completing = BlobStored, f.Size, f.ETag, f.VersionID, "", ""
-		return true, put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), VerifyJob{Upload: upload})
+		return true, errors.Join(put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), VerifyJob{Upload: upload}),
+			withAccount(tx, id.Scope, func(a *account) error { return a.became(tx, id.Digest, before, *b) }))
 	})
 	return err
 }
@@ -144,7 +147,11 @@ func (x *Index) Verified(ctx context.Context, id BlobID, worker string, linkSize
 		if err != nil || b.State != BlobStored {
 			return err
 		}
+		before := b
 		b.State, b.Assurance = BlobVerified, ballast.AssuranceReread
+		if err := withAccount(tx, id.Scope, func(a *account) error { return a.became(tx, id.Digest, before, b) }); err != nil {
+			return err
+		}
 		if len(chain) > 0 {
 			b.LinkSize = linkSize
 			if err := putChain(tx, id, linkSize, chain); err != nil {
@@ -167,7 +174,7 @@ func (x *Index) Lied(ctx context.Context, id BlobID, worker string, actual diges
 		if err != nil || b.State != BlobStored {
 			return err
 		}
-		if err := x.reclaim(tx, id.Scope, id.Digest, b, BlobDeleting); err != nil || job.Upload == "" {
+		if err := x.taint(tx, id, b); err != nil || job.Upload == "" {
 			return err
 		}
 		old, ok, err := lookup[Upload](tx, key(kindUpload, job.Upload))

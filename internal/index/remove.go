@@ -101,7 +101,10 @@ func (x *Index) Delete(ctx context.Context, k ballast.Key, c Change, record reco
 		if err := x.abandon(tx, v); err != nil {
 			return err
 		}
-		return errors.Join(dropChild(tx, v), tx.Delete(byTimeKey(v)))
+		return errors.Join(dropChild(tx, v), tx.Delete(byTimeKey(v)), withAccount(tx, v.Scope, func(a *account) error {
+			a.now.Versions--
+			return nil
+		}))
 	})
 	return v, err
 }

@@ -30,6 +30,8 @@ type Upload struct {
 	Sealed     bool                 `json:"sealed,omitempty"`   // the point of no return is behind it
 	Accepted   *Accepted            `json:"accepted,omitempty"` // since the commit was accepted
 	Import     *Import              `json:"import,omitempty"`   // of one whose files the registry finds itself
+	Size       int64                `json:"size,omitempty"`     // of all files as declared when it was opened; 0: not
+	Held       Held                 `json:"held,omitzero"`      // of the scope's quota
 }
 
 // Accepted is what an accepted commit fixed.
@@ -102,7 +104,8 @@ func getUpload(tx Tx, id string) (Upload, error) {
 // upload back, its lease renewed, and created is false.
 //
 // Errors: already_exists when the label is taken, with the digest it holds as Expected; retired when it is that of a
-// retired version; conflict with the Holder while another upload holds the label.
+// retired version; conflict with the Holder while another upload holds the label; quota_exceeded when no other upload may
+// be open, or when the label is a new version's and there may be no other.
 func (x *Index) CreateUpload(ctx context.Context, u Upload, lease time.Duration) (_ Upload, created bool, err error) {
 	var result Upload
 	err = x.update(ctx, failpoint.CreateUpload, func(tx Tx) error {
@@ -123,12 +126,37 @@ func (x *Index) CreateUpload(ctx context.Context, u Upload, lease time.Duration)
 		now := ballast.At(x.now())
 		result.Status, result.CreatedAt, result.Renewed, result.LeaseUntil = ballast.UploadPending, now, now, ballast.At(now.Add(lease))
 		created = true
+		if err := opens(tx, &result); err != nil {
+			return err
+		}
 		if err := put(tx, attempt, u.ID); err != nil {
 			return err
 		}
 		return putUpload(tx, nil, result)
 	})
 	return result, created, err
+}
+
+// opens counts an upload that is new, and reserves what it says that it needs.
+func opens(tx Tx, u *Upload) error {
+	a, err := openAccount(tx, u.Scope)
+	if err != nil {
+		return err
+	}
+	a.now.Uploads++
+	if u.Import == nil {
+		if err := a.reserve(tx, u, u.Size); err != nil {
+			return err
+		}
+	}
+	if makes := !u.Version.IsZero() && (u.Import == nil || u.Import.Expect == ""); makes && !u.Held.Version {
+		withVersion := *a // a label that is free can only become a new version's
+		withVersion.now.ReservedVersions++
+		if err := withVersion.check(tx); err != nil {
+			return err
+		}
+	}
+	return a.admit(tx)
 }
 
 // sameAttempt returns the open upload of an attempt with its lease renewed, if it means what want does.
@@ -268,7 +296,10 @@ func (x *Index) Accept(ctx context.Context, id string, a Accepted) (Upload, erro
 			u.Import = &own
 		}
 		u.Status, u.Accepted = ballast.UploadVerifying, &a
-		return tx.Put(key(kindVerifying, id), nil)
+		return errors.Join(tx.Put(key(kindVerifying, id), nil), withAccount(tx, u.Scope, func(account *account) error {
+			account.spend(u, u.Held.Bytes) // all that it needs is pinned
+			return nil
+		}))
 	})
 }
 
@@ -332,7 +363,12 @@ func (x *Index) settle(tx Tx, u *Upload, status ballast.UploadStatus) error {
 	if err := deleteAll(tx, gone...); err != nil {
 		return err
 	}
-	return tx.Put(key(kindRelease, u.ID), nil)
+	return errors.Join(tx.Put(key(kindRelease, u.ID), nil), withAccount(tx, u.Scope, func(a *account) error {
+		a.now.Uploads--
+		a.spend(u, u.Held.Bytes)
+		a.yield(u)
+		return nil
+	}))
 }
 
 // moves reports whether the upload is an import that is done but for the removal of its sources.
@@ -414,10 +450,16 @@ func (x *Index) Release(ctx context.Context, id string, limit int) (more bool, e
 		if err != nil {
 			return err
 		}
-		for _, k := range pins {
-			if err := x.unpin(tx, u.Scope, digest.Digest("sha256:"+partAfter(k, prefix)), id); err != nil {
-				return fmt.Errorf("index: releasing %s: %w", id, err)
+		err = withAccount(tx, u.Scope, func(a *account) error {
+			for _, k := range pins {
+				if err := x.unpin(tx, a, digest.Digest("sha256:"+partAfter(k, prefix)), id); err != nil {
+					return fmt.Errorf("index: releasing %s: %w", id, err)
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 		if more = len(pins) == limit; more {
 			return nil

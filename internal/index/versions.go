@@ -78,13 +78,20 @@ func (x *Index) Inspected(ctx context.Context, id string, w *ballast.Weights) er
 
 // Reference notes, for one chunk of at most MaxWants digests, that the manifest of an accepted upload uses these blobs.
 // The last chunk sets Referenced. Errors: ErrUnverified when one of the blobs is not verified; lease_lost when the
-// upload ended.
+// upload ended; quota_exceeded as Seal has it for bytes.
 func (x *Index) Reference(ctx context.Context, id string, blobs []digest.Digest, last bool) error {
 	_, err := x.updateUpload(ctx, failpoint.Reference, id, func(tx Tx, u *Upload) error {
 		if u.Status != ballast.UploadVerifying {
 			return ballast.Errorf(ballast.CodeLeaseLost, "upload %s is %s", id, u.Status)
 		}
 		accepted := *u.Accepted
+		account, err := openAccount(tx, u.Scope)
+		if err != nil {
+			return err
+		}
+		if err := account.sealable(tx, *u); err != nil { // said now, for references stay until gc
+			return err
+		}
 		for _, d := range blobs {
 			b, _, err := lookup[Blob](tx, blobKey(kindBlob, u.Scope, d))
 			if err != nil {
@@ -94,13 +101,16 @@ func (x *Index) Reference(ctx context.Context, id string, blobs []digest.Digest,
 				return fmt.Errorf("%w: %s", ErrUnverified, d)
 			}
 			accepted.Reread = accepted.Reread || b.Assurance == ballast.AssuranceReread
+			if err := account.referenced(tx, d, b); err != nil {
+				return err
+			}
 			if err := tx.Put(key(kindReference, u.Scope.String(), d.Encoded(), accepted.Manifest.Encoded()), nil); err != nil {
 				return err
 			}
 		}
 		accepted.Referenced = accepted.Referenced || last
 		u.Accepted = &accepted
-		return nil
+		return account.close(tx)
 	})
 	return err
 }
@@ -110,7 +120,8 @@ func (x *Index) Reference(ctx context.Context, id string, blobs []digest.Digest,
 // sealed or done answers its version again.
 //
 // An upload without a label whose files are those of latest publishes nothing: it is done with that version.
-// Errors: precondition when the base is no longer ready; retired when the only versions with this digest are retired.
+// Errors: precondition when the base is no longer ready; retired when the only versions with this digest are retired;
+// quota_exceeded when the scope may have no other version, or holds more than it may and the upload added to that.
 func (x *Index) Seal(ctx context.Context, id string, record func(Version) (body []byte, mac string, err error)) (v Version, err error) {
 	err = x.update(ctx, failpoint.Seal, func(tx Tx) error {
 		old, err := getUpload(tx, id)
@@ -181,12 +192,29 @@ func (x *Index) seal(tx Tx, u *Upload, record func(Version) ([]byte, string, err
 	v.RecordMAC = mac
 	name.MaxMajor = max(name.MaxMajor, v.Version.Major())
 	u.Sealed = true
+	if err := countVersion(tx, u); err != nil {
+		return v, err
+	}
 	return v, errors.Join(
 		put(tx, scopedName(kindName, u.Scope, u.Name), name),
 		put(tx, versionKey(kindVersion, u.Scope, u.Name, v.Version), v),
 		tx.Put(versionKey(kindRecord, u.Scope, u.Name, v.Version), body),
 		putChild(tx, v),
 	)
+}
+
+// countVersion counts the version that an upload makes, in the place of the one that it has reserved.
+func countVersion(tx Tx, u *Upload) error {
+	a, err := openAccount(tx, u.Scope)
+	if err != nil {
+		return err
+	}
+	if err := a.sealable(tx, *u); err != nil {
+		return err
+	}
+	a.yield(u)
+	a.now.Versions++
+	return a.admit(tx)
 }
 
 func newVersion(u Upload, name ballast.Name, now ballast.Time) Version {

@@ -36,7 +36,7 @@ var Load = sync.OnceValues(func() (*Description, error) {
 		return nil, fmt.Errorf("apitest: load docs/openapi.yaml: %w", err)
 	}
 	d := &Description{doc: doc, problem: doc.Components.Schemas["Problem"].Value}
-	shapes := strings.NewReplacer("{name}", `[^/]*(/[^/]*)?`, "{path}", `.*`, "{id}", `[^/]*`, "{ref}", `[^/]*`, "{alias}", `[^/]*`, "{task}", `[^/]*`)
+	shapes := strings.NewReplacer("{name}", `[^/]*(/[^/]*)?`, "{path}", `.*`, "{id}", `[^/]*`, "{ref}", `[^/]*`, "{alias}", `[^/]*`, "{task}", `[^/]*`, "{scope}", `[^/]*`)
 	for template := range doc.Paths.Map() {
 		d.paths = append(d.paths, describedPath{template, regexp.MustCompile("^" + shapes.Replace(template) + "$")})
 	}
