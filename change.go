@@ -239,6 +239,14 @@ const (
 	EventQuota       EventKind = "quota.changed"
 )
 
+// EventKinds returns every kind.
+func EventKinds() []EventKind {
+	return []EventKind{
+		EventReady, EventChanged, EventPromoted, EventRolledBack, EventRetired, EventDeleted, EventAliasSet, EventAliasGone,
+		EventTokenMinted, EventTokenGone, EventTaskAdded, EventTaskGone,
+	}
+}
+
 // Event is one change: who changed what, and its revision before and after. Values are not in it: read the thing itself.
 type Event struct {
 	Cursor string    `json:"cursor"` // behind this event

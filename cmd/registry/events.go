@@ -76,6 +76,11 @@ func (l *eventsCmd) follow(ctx context.Context, a *app, c *client.Client) error 
 
 // eventLine is an event for people: when, who, what, to what.
 func eventLine(e ballast.Event) string {
+	return harmless(fmt.Sprintf("%-9s  %s  %-19s  %s  %s", e.Cursor, when(e.At), e.Kind, changeOf(e), "by "+e.By))
+}
+
+// changeOf is what an event changed, and how.
+func changeOf(e ballast.Event) string {
 	about := e.Key
 	switch {
 	case !e.Alias.IsZero() && e.Key != "":
@@ -93,7 +98,7 @@ func eventLine(e ballast.Event) string {
 	case e.Kind == ballast.EventChanged:
 		about += ": " + strings.Join(e.Fields, ", ")
 	}
-	return harmless(fmt.Sprintf("%-9s  %s  %-19s  %s  %s", e.Cursor, when(e.At), e.Kind, about, "by "+e.By))
+	return about
 }
 
 // goneHint says how to begin again.

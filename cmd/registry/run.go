@@ -51,6 +51,7 @@ type commands struct {
 	Retire     retireCmd                 `cmd:"" help:"Take a version out of service for good."`
 	Rm         rmCmd                     `cmd:"" help:"Delete a version for good."`
 	Events     eventsCmd                 `cmd:"" help:"Show what happened, or follow it."`
+	Audit      auditCmd                  `cmd:"" help:"Show who asked for bytes, who was refused, and what changed."`
 	Alias      aliasCmd                  `cmd:"" help:"Set, remove and list aliases."`
 	Task       taskCmd                   `cmd:"" help:"List the tasks that versions can be for, and add others."`
 	Quota      quotaCmd                  `cmd:"" help:"Show what scopes may use and what they do, and set it."`

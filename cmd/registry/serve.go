@@ -31,6 +31,9 @@ type serveCmd struct {
 	AllowUnsafeStore bool       `env:"BALLAST_ALLOW_UNSAFE_STORE" group:"Object store" help:"Start on a store that accepts a signature of zeros (CVE-2026-40344). Waives nothing else."`
 	TakeOver         bool       `group:"Object store" help:"Make this index the owner of the prefix. The former owner stops writing; this one waits a minute for it."`
 
+	Audit auditFlags `embed:"" prefix:"audit-" envprefix:"BALLAST_AUDIT_" group:"Audit"`
+
+	LogLevel  string       `env:"BALLAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" help:"Least level of the lines on stderr: debug, info, warn or error."`
 	LogFormat string       `env:"BALLAST_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of the log on stderr: text or json."`
 	Config    settingsFile `placeholder:"FILE" help:"YAML or JSON file with these settings, named as the flags. Flags and BALLAST_… variables win."`
 }
@@ -57,7 +60,7 @@ The tokens of an issuer that does not answer are unavailable until it does.`
 
 // Run serves until ctx ends, which is how the process is told to stop, and returns nil then.
 func (c *serveCmd) Run(ctx context.Context, a *app) error {
-	s := &serving{cmd: c, app: a, log: newLogger(a.stderr, c.LogFormat), registry: newRegistry()}
+	s := &serving{cmd: c, app: a, log: newLogger(a.stderr, c.LogFormat, c.LogLevel), registry: newRegistry()}
 	defer s.close()
 	if err := s.open(ctx); err != nil {
 		return err
@@ -72,11 +75,14 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-func newLogger(w io.Writer, format string) *slog.Logger {
+var logLevels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+func newLogger(w io.Writer, format string, level string) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: logLevels[level]}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, nil))
+		return slog.New(slog.NewJSONHandler(w, opt))
 	}
-	return slog.New(slog.NewTextHandler(w, nil))
+	return slog.New(slog.NewTextHandler(w, opt))
 }
 
 // makeDataFolder returns the absolute path of the data folder, which only its owner may enter.

@@ -23,6 +23,7 @@ import (
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/api"
 	"github.com/ballast-registry/ballast/internal/atomicfile"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/hub"
 	"github.com/ballast-registry/ballast/internal/index"
@@ -62,6 +63,7 @@ type serving struct {
 	identity    api.Identity // nil: the registry's own tokens alone are taken
 	engine      *engine.Engine
 	registry    *prometheus.Registry // of metrics
+	audit       *audit.Log           // nil when turned off
 
 	closers []func() error // run last first
 }
@@ -69,7 +71,7 @@ type serving struct {
 // open brings up everything but the answering of requests. Whatever can be refused without touching the store is
 // refused before it is touched, and a taken port before the prefix is claimed.
 func (s *serving) open(ctx context.Context) error {
-	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check()); err != nil {
+	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.Audit.check(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check()); err != nil {
 		return err
 	}
 	var err error
@@ -78,6 +80,9 @@ func (s *serving) open(ctx context.Context) error {
 	}
 	key, x, err := s.openIndex(ctx)
 	if err != nil {
+		return err
+	}
+	if err := s.openAudit(); err != nil {
 		return err
 	}
 	if err := s.listen(ctx); err != nil {
@@ -197,7 +202,7 @@ func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.Rec
 		return err
 	}
 	s.lookAtOrigins(ctx, origins)
-	opt := engine.Options{Index: x, Bucket: timed(store), Home: homeOf(s.store.Bucket, s.store.Prefix), Origins: origins, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log}
+	opt := engine.Options{Index: x, Bucket: timed(store), Home: homeOf(s.store.Bucket, s.store.Prefix), Origins: origins, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log, Audit: s.auditReader()}
 	if s.embedded != nil {
 		opt.Sync, opt.Room = s.embedded.Sync, s.room
 	}
@@ -242,7 +247,7 @@ const (
 func (s *serving) serve(ctx context.Context) error {
 	guest := hub.New(s.engine, hub.Options{PublicURL: s.cmd.PublicURL})
 	face := api.New(s.engine, api.Options{
-		Logger: s.log, Registerer: s.registry, Version: version, Guest: guest, Store: s.where,
+		Logger: s.log, Audit: s.audit, Registerer: s.registry, Version: version, Guest: guest, Store: s.where,
 		Identity: s.identity, AnonymousRead: s.cmd.AnonymousRead, Limits: s.cmd.Limits.limits(),
 	})
 	face = api.AllowHosts(api.AllowOrigins(face, s.cmd.Limits.CORSOrigin), allowedHosts(s.api.Addr(), s.publicURL))

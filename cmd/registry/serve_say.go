@@ -29,7 +29,11 @@ func (s *serving) announce() error {
 	if _, err := os.Stat(token); err == nil {
 		fmt.Fprintf(&b, "  export BALLAST_TOKEN=$(cat %s)\n", shellQuote(token))
 	}
-	_, err := io.WriteString(s.app.stdout, b.String())
+	to := s.app.stdout
+	if s.cmd.Audit.Log == auditStdout { // there each line is JSON
+		to = s.app.stderr
+	}
+	_, err := io.WriteString(to, b.String())
 	return err
 }
 

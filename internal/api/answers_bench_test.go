@@ -12,6 +12,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/api"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/index"
@@ -21,7 +22,7 @@ import (
 
 const benchFiles = 10_000 // of the version that is asked for
 
-// BenchmarkAnswer asks the face as it runs in a registry, with authentication, log and metrics, less the network. The
+// BenchmarkAnswer asks the face as it runs in a registry, with authentication, log, audit and metrics, less the network. The
 // version has 10,000 files.
 func BenchmarkAnswer(b *testing.B) {
 	store := objstoretest.NewMem()
@@ -52,7 +53,13 @@ func BenchmarkAnswer(b *testing.B) {
 		b.Fatal(err)
 	}
 	benchPublish(b, e, store, token)
-	h := api.New(e, api.Options{Logger: log})
+	folder, err := audit.OpenFolder(filepath.Join(b.TempDir(), "audit"), audit.Bounds{}, time.Now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	lines := audit.New(folder, audit.Options{})
+	b.Cleanup(func() { _ = lines.Close() })
+	h := api.New(e, api.Options{Logger: log, Audit: lines})
 	for name, path := range map[string]func(i int) string{
 		"file":    func(i int) string { return fmt.Sprintf("/v1/models/org/model/versions/1/files/shard-%05d.bin", i) },
 		"version": func(int) string { return "/v1/models/org/model/versions/1" },

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/engine"
 )
 
@@ -91,6 +92,9 @@ type Service interface {
 	// Events returns what happened after a cursor, after at most wait while there is nothing.
 	Events(ctx context.Context, p engine.Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error)
 
+	// Audit returns what was asked for, refused and changed in the scopes that the principal administers, the newest first.
+	Audit(ctx context.Context, p engine.Principal, list engine.ListAudit) (ballast.AuditPage, error)
+
 	// Ready returns nil when requests can be served.
 	Ready(ctx context.Context) error
 }
@@ -98,6 +102,7 @@ type Service interface {
 // Options of the face. The zero value works.
 type Options struct {
 	Logger     *slog.Logger          // of the access log; nil discards
+	Audit      *audit.Log            // of byte requests and refusals; nil writes none
 	Registerer prometheus.Registerer // of the metrics; nil keeps them unregistered
 	Version    string                // of the service, as whoami shows it
 	Store      ballast.StoreInfo     // as /v1/store shows it
@@ -123,6 +128,7 @@ type Guest interface {
 type server struct {
 	service   Service
 	log       *slog.Logger
+	audit     *audit.Log
 	metrics   metrics
 	version   string
 	store     ballast.StoreInfo
@@ -144,6 +150,7 @@ func New(service Service, opt Options) http.Handler {
 	s := &server{
 		service:   service,
 		log:       cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)),
+		audit:     opt.Audit,
 		metrics:   newMetrics(opt.Registerer),
 		version:   opt.Version,
 		store:     opt.Store,

@@ -64,6 +64,12 @@ func badChanges() map[string]badRequest {
 		all["events "+query] = badRequest{method: "GET", path: "/v1/events?" + query}
 	}
 	all["events of an epoch that never was"] = badRequest{method: "GET", path: "/v1/events?after=7-1", code: ballast.CodeGone}
+	for _, query := range []string{"since=x", "since=2026-11-22", "since=1h", "model=a%00", "model=../a", "model=m@champion", "model=m@sha256:" + strings.Repeat("0", 64), "action=bytes.", "action=BYTES", "action=x", "scope=Acme", "cursor=YQ", "cursor=%25", "limit=0", "after=1-1", "who=" + strings.Repeat("a", 257), "scope=acme&model=acme::m&until=1"} {
+		all["audit "+query] = badRequest{method: "GET", path: "/v1/audit?" + query}
+	}
+	all["audit of another scope"] = badRequest{method: "GET", path: "/v1/audit?scope=them", code: ballast.CodeDenied}
+	all["audit of another's model"] = badRequest{method: "GET", path: "/v1/audit?model=them::m", code: ballast.CodeDenied}
+	all["audit of global"] = badRequest{method: "GET", path: "/v1/audit?scope=global", code: ballast.CodeDenied}
 	for _, path := range []string{"m/production?cursor=YQ", "m/production?cursor=MA", "m/production?limit=0", "m/versions/1/children?cursor=%25", "m/versions/1?include=all"} {
 		all["GET "+path] = badRequest{method: "GET", path: "/v1/models/" + path}
 	}

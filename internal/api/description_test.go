@@ -64,6 +64,7 @@ func TestSchemasNameEveryField(t *testing.T) {
 		"PatchVersion": ballast.PatchVersion{}, "Promote": ballast.Promote{}, "Rollback": ballast.Rollback{}, "Promotion": ballast.Promotion{},
 		"ProductionPage": ballast.ProductionPage{}, "Reference": ballast.Reference{}, "Child": ballast.Child{},
 		"ChildrenPage": ballast.ChildrenPage{}, "Event": ballast.Event{}, "EventsPage": ballast.EventsPage{},
+		"AuditEntry": ballast.AuditEntry{}, "AuditPage": ballast.AuditPage{},
 	} {
 		if schemas[name] == nil {
 			t.Errorf("schema %s is missing", name)
@@ -116,5 +117,31 @@ func TestDescriptionNamesEveryCode(t *testing.T) {
 	}
 	if len(described) != len(ballast.Codes()) {
 		t.Errorf("described codes %v are more than there are", described)
+	}
+}
+
+// TestDescriptionNamesEveryKindOfEvent, and every action of the audit, which these are too.
+func TestDescriptionNamesEveryKindOfEvent(t *testing.T) {
+	schemas := loadDescription(t).Components.Schemas
+	texts := func(schema, property string) (all []string) {
+		for _, v := range schemas[schema].Value.Properties[property].Value.Enum {
+			all = append(all, v.(string))
+		}
+		slices.Sort(all)
+		return all
+	}
+	var kinds, actions []string
+	for _, k := range ballast.EventKinds() {
+		kinds = append(kinds, string(k))
+	}
+	slices.Sort(kinds)
+	for _, a := range ballast.AuditActions() {
+		actions = append(actions, string(a))
+	}
+	if diff := cmp.Diff(texts("Event", "kind"), kinds); diff != "" {
+		t.Errorf("kinds of events described (-) and there (+):\n%s", diff)
+	}
+	if diff := cmp.Diff(texts("AuditEntry", "action"), actions); diff != "" {
+		t.Errorf("actions described (-) and there (+):\n%s", diff)
 	}
 }

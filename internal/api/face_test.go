@@ -16,6 +16,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/api/apitest"
+	"github.com/ballast-registry/ballast/internal/audit/audittest"
 )
 
 // face is a running server in front of a service. Each of its answers is held to docs/openapi.yaml.
@@ -25,6 +26,7 @@ type face struct {
 	token    string
 	log      *lockedBuffer
 	registry *prometheus.Registry
+	audit    *audittest.Audit
 }
 
 // lockedBuffer is a log that the server writes while a test reads it.
@@ -56,14 +58,23 @@ func newFaceWith(t *testing.T, service Service, opt Options) *face {
 	f := &face{t: t, token: goodToken, log: &lockedBuffer{}, registry: prometheus.NewRegistry()}
 	log := slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	clock := func() time.Time { return sampleTime.Time }
+	f.audit = audittest.Open(t, linesOf(t, service))
 	srv := httptest.NewUnstartedServer(nil)
-	opt.Logger, opt.Registerer, opt.Version, opt.Clock = log, f.registry, "0.0.0-test", clock
+	opt.Logger, opt.Audit, opt.Registerer, opt.Version, opt.Clock = log, f.audit.Log, f.registry, "0.0.0-test", clock
 	h := New(service, opt)
 	srv.Config = NewServer(apitest.Validate(t, h), log)
 	srv.Start()
 	t.Cleanup(srv.Close)
 	f.url = srv.URL
 	return f
+}
+
+// linesOf is the folder of the audit that a service reads, or another one.
+func linesOf(t *testing.T, service Service) string {
+	if m, ok := service.(interface{ keepsLines() string }); ok {
+		return m.keepsLines()
+	}
+	return t.TempDir()
 }
 
 // answer is a response with its body read.

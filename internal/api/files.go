@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/engine"
 )
 
@@ -18,6 +19,9 @@ func (s *server) listFiles(c echo.Context, p engine.Principal) error {
 	ref, err := refParam(c)
 	q := queryOf(c, "urls", "parts", "limit", "cursor")
 	filter := engine.ListFiles{URLs: q.flag("urls"), Parts: q.flag("parts"), Limit: q.limit(), Cursor: q.cursor()}
+	if filter.URLs {
+		audit.Of(c.Request().Context()).Asks(ballast.AuditRead)
+	}
 	if err := cmp.Or(err, q.err); err != nil {
 		return err
 	}
@@ -62,6 +66,8 @@ func (s *server) headFile(c echo.Context, p engine.Principal) error {
 }
 
 func (s *server) file(c echo.Context, p engine.Principal) (ballast.FileInfo, error) {
+	ctx := c.Request().Context()
+	audit.Of(ctx).Asks(ballast.AuditRead)
 	ref, err := refParam(c)
 	if err != nil {
 		return ballast.FileInfo{}, err
@@ -70,7 +76,6 @@ func (s *server) file(c echo.Context, p engine.Principal) (ballast.FileInfo, err
 	if err != nil {
 		return ballast.FileInfo{}, err
 	}
-	ctx := c.Request().Context()
 	if strings.Contains(c.Request().Header.Get(headerCacheControl), "no-cache") { // the store refused the URL that it has
 		ctx = engine.Fresh(ctx)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/index"
@@ -25,6 +26,7 @@ type memory struct {
 	index *index.Index
 	store *objstoretest.Mem
 	admin string // token
+	lines string // folder of the audit
 }
 
 func newMemory(t *testing.T, limits engine.Limits) *memory {
@@ -39,7 +41,7 @@ func newMemory(t *testing.T, limits engine.Limits) *memory {
 // openMemory opens an engine on stores that may hold something already. Whose tokens are good there, the caller knows.
 func openMemory(t *testing.T, limits engine.Limits, db *index.Mem, store *objstoretest.Mem) *memory {
 	t.Helper()
-	m := &memory{db: db, store: store}
+	m := &memory{db: db, store: store, lines: t.TempDir()}
 	var err error
 	if m.index, err = index.Open(t.Context(), m.db, time.Now); err != nil {
 		t.Fatal(err)
@@ -47,10 +49,13 @@ func openMemory(t *testing.T, limits engine.Limits, db *index.Mem, store *objsto
 	m.store.Before(m.hold)
 	m.Engine = enginetest.Open(t, engine.Options{
 		Index: m.index, Bucket: m.store, Home: engine.Place{Bucket: "models"}, Signer: m.store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)),
-		Logger: slog.New(slog.DiscardHandler), Limits: limits,
+		Logger: slog.New(slog.DiscardHandler), Limits: limits, Audit: audit.NewReader(m.lines),
 	})
 	return m
 }
+
+// keepsLines says where a face in front of the engine writes its audit, which the engine reads.
+func (m *memory) keepsLines() string { return m.lines }
 
 // principal is the holder of a token.
 func (m *memory) principal(t *testing.T, token string) engine.Principal {

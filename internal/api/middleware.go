@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/engine"
 )
 
@@ -62,10 +63,12 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		header := c.Response().Header()
 		header.Set(headerRequestID, id)
 		header.Set("X-Content-Type-Options", "nosniff")
+		rec := s.beginAudit(c)
 		err := guard(next, c)
 		if err != nil {
 			s.refuse(c, problemOf(err))
 		}
+		s.writeAudit(c, rec, err)
 		took := time.Since(start)
 		route := s.template(c)
 		s.metrics.observe(route, c.Request().Method, c.Response().Status, took)
@@ -102,9 +105,9 @@ func (s *server) isGuests(r *http.Request) bool {
 	return s.guest != nil && !isOpen(path) && path != "/v1" && !strings.HasPrefix(path, "/v1/")
 }
 
-// requestID is the caller's own when it is short and plain, else a new one.
+// requestID is the caller's own when it is short and plain, else a new one. A token is plain, and goes into no log.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get(headerRequestID); isPlainID(id) {
+	if id := r.Header.Get(headerRequestID); isPlainID(id) && audit.Redact(id) == id {
 		return id
 	}
 	return uuid.Must(uuid.NewV7()).String()
@@ -138,7 +141,7 @@ func (s *server) logAccess(c echo.Context, route string, err error, took time.Du
 	attrs := append(make([]slog.Attr, 0, maxAttrs),
 		slog.String(attrMethod, r.Method),
 		slog.String(attrRoute, route),
-		slog.String(attrPath, r.URL.Path),
+		slog.String(attrPath, audit.Redact(r.URL.Path)),
 		slog.Int(attrStatus, w.Status),
 		slog.Int64(attrBytes, w.Size),
 		slog.Duration(attrTook, took),
@@ -173,7 +176,7 @@ func errorAttrs(err error) []slog.Attr {
 	if cause := e.Unwrap(); cause != nil && !strings.Contains(text, cause.Error()) {
 		text += ": " + cause.Error()
 	}
-	attrs := []slog.Attr{slog.String(attrCode, string(e.Code)), slog.String(attrError, text)}
+	attrs := []slog.Attr{slog.String(attrCode, string(e.Code)), slog.String(attrError, audit.Redact(text))}
 	if p := (*panicError)(nil); errors.As(err, &p) {
 		attrs = append(attrs, slog.String(attrStack, string(p.stack)))
 	}

@@ -214,11 +214,11 @@ func (p *play) query(a *actor) string {
 	if p.pick(8) != 0 {
 		return ""
 	}
-	for _, key := range []string{"limit", "cursor", "urls", "parts", "prefix", "scope", "wait", "after", "include", "if_exists", "order", "status", "stage", "task", "tag", "base", "creator", "metric.loss.lte"} {
+	for _, key := range []string{"limit", "cursor", "urls", "parts", "prefix", "scope", "wait", "after", "include", "if_exists", "order", "status", "stage", "task", "tag", "base", "creator", "metric.loss.lte", "model", "since", "who", "action"} {
 		if p.pick(4) != 0 {
 			continue
 		}
-		value := p.oneOf(append([]string{"1", "true", "acme", "them", "global", "m", "1ms", "1000", "NaN", "now", "retired", "newest", "all", "none", "ner", "prod", "llama/tiny:1"}, a.cursors...))
+		value := p.oneOf(append([]string{"1", "true", "acme", "them", "global", "m", "1ms", "1000", "NaN", "now", "retired", "newest", "all", "none", "ner", "prod", "llama/tiny:1", "acme::llama/tiny", "bytes", "2026-11-22T08:00:00Z"}, a.cursors...))
 		if d, err := time.ParseDuration(value); key == "wait" && err == nil && d > time.Millisecond {
 			value = "1ms"
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/api/apitest"
+	"github.com/ballast-registry/ballast/internal/audit/audittest"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -138,7 +139,7 @@ func newPlay(t *testing.T, breaks func(Service) Service, report func(string, ...
 	if breaks != nil {
 		service = breaks(m)
 	}
-	p.handler = New(service, Options{})
+	p.handler = New(service, Options{Audit: audittest.Open(t, m.lines).Log})
 	return p
 }
 

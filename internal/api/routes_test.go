@@ -146,6 +146,10 @@ func TestNamesInPaths(t *testing.T) {
 		"/v1/admin/quotas?limit=7&cursor=x":                 {7, "x"},
 		"/v1/events":                                        {"", 100, time.Duration(0)},
 		"/v1/events?after=now&limit=5&wait=30s":             {"now", 5, 30 * time.Second},
+		"/v1/audit":                                         {engine.ListAudit{Limit: 100}},
+		"/v1/audit?scope=acme&model=acme::llama/tiny::1&since=2026-11-22T08:00:00Z&who=ci@acme&action=bytes&limit=7&cursor=abc": {engine.ListAudit{
+			Scope: acme, Model: ballast.Ref{Scope: acme, Name: tiny, Version: one}, Since: sampleTime.Time, Who: "ci@acme", Action: "bytes", Limit: 7, Cursor: "abc",
+		}},
 	} {
 		if a := f.send("GET", path, ""); a.StatusCode >= 400 {
 			t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
@@ -234,6 +238,12 @@ func TestRefusedPaths(t *testing.T) {
 		"/v1/models/a/versions/1/children?limit=0":                    ballast.CodeInvalid,
 		"/v1/events?wait=soon":                                        ballast.CodeInvalid,
 		"/v1/events?follow=true":                                      ballast.CodeInvalid,
+		"/v1/audit?since=30d":                                         ballast.CodeInvalid,
+		"/v1/audit?since=2026-11-22T08:00:00Z%22":                     ballast.CodeInvalid,
+		"/v1/audit?model=a::b::c::1":                                  ballast.CodeInvalid,
+		"/v1/audit?model=" + strings.Repeat("a", 1025):                ballast.CodeInvalid,
+		"/v1/audit?who=" + strings.Repeat("a", 257):                   ballast.CodeInvalid,
+		"/v1/audit?until=2026-11-22T08:00:00Z":                        ballast.CodeInvalid,
 		"/v1/events?after=" + strings.Repeat("1", 5000):               ballast.CodeInvalid,
 		"/v1/models/a/versions/1/tensors/":                            ballast.CodeInvalid,
 		"/v1/models/a/versions/1/tensors/..%2fx":                      ballast.CodeInvalid,

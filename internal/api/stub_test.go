@@ -74,6 +74,16 @@ var (
 		Cursor: "1-42", At: sampleTime, By: "ci@acme", Kind: ballast.EventPromoted, Scope: acme, Key: "acme::llama/tiny::1", Name: tiny, From: two,
 		Before: 3, After: 4, Fields: []string{"stage"}, Source: sampleSource,
 	}
+	sampleAudit = []ballast.AuditEntry{
+		{
+			At: sampleTime, Action: ballast.AuditRead, By: "ci@acme", Principal: "3f9c2a71", Scope: acme, Key: "acme::llama/tiny::1", Path: "a/model.safetensors", URLs: 1, Bytes: 4096,
+			Request: "GET /v1/models/llama/tiny/versions/latest/files/a/model.safetensors", Status: 307, Remote: "10.0.0.7", RequestID: "r1", Agent: "ballast/1.0",
+		},
+		{At: sampleTime, Action: ballast.AuditWrite, By: "ci@acme", Scope: acme, Name: tiny, Digest: "sha256:" + fileSum, Status: 404, Code: ballast.CodeNotFound, Request: "POST /v1/uploads/u1/blobs"},
+		{At: sampleTime, Action: ballast.AuditAuth, Status: 401, Code: ballast.CodeUnauthenticated, Request: "GET /v1/models", More: 7},
+		{At: sampleTime, Action: ballast.AuditLost, Lost: 3},
+		{At: sampleTime, Action: ballast.AuditAction(ballast.EventPromoted), By: "ci@acme", Scope: acme, Key: "acme::llama/tiny::1", Name: tiny, Change: &sampleEvent},
+	}
 	sampleBlobs = ballast.BlobsResponse{ExpiresAt: sampleTime, Blobs: []ballast.BlobAnswer{
 		{Digest: "sha256:" + fileSum, Size: 4096, State: ballast.BlobMissing, Method: ballast.MethodPut, Request: &sampleRequest},
 		{
@@ -248,6 +258,10 @@ func (s *stub) Delete(_ context.Context, _ engine.Principal, own engine.Own) (ba
 
 func (s *stub) Events(_ context.Context, _ engine.Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error) {
 	return ballast.EventsPage{Events: some(s, sampleEvent), Cursor: "1-42"}, s.call(after, limit, wait)
+}
+
+func (s *stub) Audit(_ context.Context, _ engine.Principal, l engine.ListAudit) (ballast.AuditPage, error) {
+	return ballast.AuditPage{Entries: some(s, sampleAudit...), Requests: true, Unreadable: 1, Cursor: "next"}, s.call(l)
 }
 
 func (s *stub) Files(_ context.Context, _ engine.Principal, ref ballast.Ref, f engine.ListFiles) (ballast.FilesPage, error) {

@@ -102,6 +102,9 @@ func tenancyRows() []tenancyRow {
 		{route: "GET /v1/whoami", names: oneself},
 		{route: "GET /v1/store", names: oneself},
 		{route: "GET /v1/events", names: oneself},
+		{route: "GET /v1/audit", names: oneself, least: ballast.Admin, query: "?action=version"}, // in what was refused stands what the caller's own wrote
+		{route: "GET /v1/audit", names: aGrant, least: ballast.Admin, query: "?scope=%s"},
+		{route: "GET /v1/audit", names: aGrant, least: ballast.Admin, query: "?model=%s::subject:1"},
 
 		{route: "GET /healthz", names: nothing},
 		{route: "GET /readyz", names: nothing},

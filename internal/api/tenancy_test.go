@@ -89,7 +89,7 @@ func newTenancy(t *testing.T, breaks func(*memory) Service, scopes ...ballast.Sc
 	return w
 }
 
-func sound(m *memory) Service { return m.Engine }
+func sound(m *memory) Service { return m }
 
 // subject makes one: three versions, the second in production after the first, a champion, an open upload, an import that
 // does not get on, a token; and what can be imported in the inbox.

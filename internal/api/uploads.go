@@ -7,6 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/engine"
 )
 
@@ -58,6 +59,7 @@ func (s *server) abortUpload(c echo.Context, p engine.Principal) error {
 }
 
 func (s *server) blobs(c echo.Context, p engine.Principal) error {
+	audit.Of(c.Request().Context()).Asks(ballast.AuditWrite)
 	id, err := idParam(c)
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ func (e *Engine) Blobs(ctx context.Context, p Principal, id string, req ballast.
 	if err != nil {
 		return ballast.BlobsResponse{}, err
 	}
+	noteUpload(ctx, u, req)
 	wants, err := parseWants(req)
 	if err != nil {
 		return ballast.BlobsResponse{}, err

@@ -301,19 +301,23 @@ func (e *Engine) eventCursor(ctx context.Context, after string) (index.EventCurs
 func (p Principal) showEvents(found []index.Event, next index.EventCursor) ballast.EventsPage {
 	page := ballast.EventsPage{Events: make([]ballast.Event, 0, len(found)), Cursor: next.String()}
 	for _, e := range found {
-		shown := ballast.Event{
-			Cursor: index.EventCursor{Epoch: e.Epoch, Number: e.Number}.String(), At: e.At, By: e.By, Kind: e.Kind, Scope: e.Scope, Name: e.Name,
-			Alias: e.Alias, Token: e.Token, Task: e.Task, From: e.From, Before: e.Before, After: e.After, Fields: e.Fields,
-		}
-		if p.Role(e.Scope) >= ballast.Writer { // where a scope may import from is nobody else's business
-			shown.Source = e.Source
-		}
-		if !e.Version.IsZero() {
-			shown.Key = ballast.Key{Scope: e.Scope, Name: e.Name, Version: e.Version}.String()
-		}
-		page.Events = append(page.Events, shown)
+		page.Events = append(page.Events, p.showEvent(e))
 	}
 	return page
+}
+
+func (p Principal) showEvent(e index.Event) ballast.Event {
+	shown := ballast.Event{
+		Cursor: index.EventCursor{Epoch: e.Epoch, Number: e.Number}.String(), At: e.At, By: e.By, Kind: e.Kind, Scope: e.Scope, Name: e.Name,
+		Alias: e.Alias, Token: e.Token, Task: e.Task, From: e.From, Before: e.Before, After: e.After, Fields: e.Fields,
+	}
+	if p.Role(e.Scope) >= ballast.Writer { // where a scope may import from is nobody else's business
+		shown.Source = e.Source
+	}
+	if !e.Version.IsZero() {
+		shown.Key = ballast.Key{Scope: e.Scope, Name: e.Name, Version: e.Version}.String()
+	}
+	return shown
 }
 
 const dropEventsBatch = 500

@@ -7,6 +7,7 @@ package engine
 
 import (
 	"context"
+	"crypto/cipher"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/cache"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
@@ -35,6 +37,8 @@ type Options struct {
 	Home Place
 	// Origins are the places beside the inboxes that scopes may import from. None may overlap Home.
 	Origins []Origin
+	// Audit reads what the face wrote of requests. Nil: none is kept.
+	Audit *audit.Reader
 	// TakeOver lets this index claim a prefix that another one owns.
 	TakeOver bool
 	Now      func() time.Time // default time.Now
@@ -47,7 +51,7 @@ type Options struct {
 type Engine struct {
 	index     *index.Index
 	bucket    fencedBucket
-	signer    fencedSigner
+	signer    auditedSigner
 	recordKey RecordKey
 	sync      func(context.Context) error
 	room      func(context.Context, int64) error
@@ -57,6 +61,8 @@ type Engine struct {
 	log       *slog.Logger
 	limits    Limits
 	owner     *owner
+	audit     *audit.Reader
+	cursors   cipher.AEAD // of the audit
 
 	blobs                                          keyLocks                                   // one at a time for a blob's multipart
 	changed                                        broadcast                                  // something moved that an upload may wait for
@@ -86,7 +92,7 @@ type Engine struct {
 func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e := &Engine{
 		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room, home: opt.Home, origins: opt.Origins,
-		now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(),
+		audit: opt.Audit, cursors: newCursorCipher(), now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(),
 		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(),
 		surveyed: make(chan struct{}),
 	}
@@ -118,7 +124,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.hurry, e.rush = context.WithCancel(e.ctx)
 	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, sync: e.sync, now: e.now, maxAge: e.limits.FenceAge, onStop: func() { e.changed.notify() }, life: e.ctx}
-	e.bucket, e.signer = fencedBucket{opt.Bucket, e.owner}, fencedSigner{opt.Signer, e.owner}
+	e.bucket, e.signer = fencedBucket{opt.Bucket, e.owner}, auditedSigner{fencedSigner{opt.Signer, e.owner}}
 	err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log)
 	if err == nil {
 		err = e.resume(ctx)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -35,12 +36,14 @@ func (e *Engine) resolve(ctx context.Context, p Principal, ref ballast.Ref) (ind
 
 // Version returns the version that a reference means. Errors: not_found, retired, integrity.
 func (e *Engine) Version(ctx context.Context, p Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
+	p.asks(ctx, ref)
 	return e.version(ctx, p.lookup(ref.Scope), ref)
 }
 
 // Provenance is Version that also shows what is retired, or whose base is: what people know of it outlives its service.
 // Errors: not_found, integrity; retired for latest when nothing else is left.
 func (e *Engine) Provenance(ctx context.Context, p Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
+	p.asks(ctx, ref)
 	l := p.lookup(ref.Scope)
 	l.Retired = true
 	return e.version(ctx, l, ref)
@@ -113,9 +116,13 @@ func (e *Engine) Model(ctx context.Context, p Principal, scope ballast.Scope, na
 // served resolves a reference for bytes: the one gate. The version is ready, neither it nor its base is retired, and
 // every blob of it was verified before it became so.
 func (e *Engine) served(ctx context.Context, p Principal, ref ballast.Ref) (index.Version, []ballast.File, error) {
+	p.asks(ctx, ref)
 	v, err := e.resolve(ctx, p, ref)
 	if err != nil {
 		return v, nil, err
+	}
+	if a := audit.Of(ctx); a != nil {
+		a.Found(v.Scope, v.Key().String())
 	}
 	if err := e.pass(ref, v.Status); err != nil {
 		return v, nil, err
@@ -181,8 +188,12 @@ func Fresh(ctx context.Context) context.Context { return objstore.Fresh(ctx) }
 
 // File returns one file of a version with its signed request. Errors: those of Version; not_found.
 func (e *Engine) File(ctx context.Context, p Principal, ref ballast.Ref, path string) (ballast.FileInfo, error) {
+	p.asks(ctx, ref)
+	a := audit.Of(ctx)
+	a.File(path)
 	h, err := e.index.ResolveHead(ctx, p.lookup(ref.Scope), ref)
 	if err == nil {
+		a.Found(h.Scope, h.Key)
 		err = e.pass(ref, h.Status)
 	}
 	if err != nil {
@@ -239,6 +250,7 @@ func (e *Engine) file(ctx context.Context, scope ballast.Scope, f ballast.File, 
 	}
 	req, err := e.signer.SignGet(ctx, ballast.BlobKey(scope, f.Digest), b.VersionID, e.limits.GetURLLife)
 	info.Request = &req
+	audit.Of(ctx).Hands(f.Size)
 	return info, storeError(err)
 }
 

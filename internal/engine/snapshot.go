@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -32,12 +33,15 @@ func (e *Engine) Snapshot(ctx context.Context, p Principal, ref ballast.Ref) (Sn
 // files, so that one of them that is served is as good as another. Errors: not_found; conflict when the digits stand for
 // more than one digest.
 func (e *Engine) AtCommit(ctx context.Context, p Principal, name ballast.Name, digits string) (ballast.Ref, error) {
+	p.asks(ctx, ballast.Ref{Name: name})
 	return e.index.FindCommit(ctx, p.lookup(ballast.Scope{}).Scopes, name, digits)
 }
 
 // Content returns the bytes of a file of at most MaxContent bytes, which are what its digest says: nobody checks them
 // after the service. Errors: those of File; too_large; integrity.
 func (e *Engine) Content(ctx context.Context, p Principal, ref ballast.Ref, path string) ([]byte, error) {
+	a := audit.Of(ctx)
+	a.File(path)
 	v, files, err := e.served(ctx, p, ref)
 	if err != nil {
 		return nil, err
@@ -64,5 +68,6 @@ func (e *Engine) Content(ctx context.Context, p Principal, ref ballast.Ref, path
 	case ballast.DigestOf(body) != f.Digest:
 		return nil, errBytesGone(f.Path)
 	}
+	a.Hands(f.Size)
 	return body, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/engine"
 )
 
@@ -18,6 +19,9 @@ const maxPythonBytes = 50_000_000_000
 // file answers for one file. HEAD is the service's to answer: a URL that is signed for GET is good for nothing else, and
 // a client that was given none comes back for a fresh one whenever it resumes.
 func (h *Hub) file(w http.ResponseWriter, r *request) error {
+	a := audit.Of(r.Context())
+	a.Asks(ballast.AuditRead)
+	a.File(r.path)
 	s, err := h.snapshot(w, r)
 	if err != nil {
 		return err

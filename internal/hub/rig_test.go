@@ -13,6 +13,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/api"
+	"github.com/ballast-registry/ballast/internal/audit/audittest"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/hub"
@@ -34,6 +35,7 @@ type rig struct {
 	*engine.Engine
 	store *objstoretest.Mem
 	url   string
+	audit *audittest.Audit
 	admin engine.Principal
 }
 
@@ -58,7 +60,8 @@ func newRig(t testing.TB, wrap func(*engine.Engine) hub.Service, doctor func(htt
 	if wrap != nil {
 		service = wrap(r.Engine)
 	}
-	h := api.New(r.Engine, api.Options{Guest: hub.New(service, hub.Options{})})
+	r.audit = audittest.Open(t, t.TempDir())
+	h := api.New(r.Engine, api.Options{Audit: r.audit.Log, Guest: hub.New(service, hub.Options{})})
 	if doctor != nil {
 		h = doctor(h)
 	}

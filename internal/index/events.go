@@ -105,6 +105,43 @@ func (x *Index) Events(ctx context.Context, after EventCursor, limit int, see fu
 	return page, next, err
 }
 
+// PastEvents is a page of events, the newest first.
+type PastEvents struct {
+	Events []Event
+	Next   int64 // the number before which to go on
+	Oldest ballast.Time
+	Done   bool // there is nothing older
+}
+
+// EventsBefore lists up to limit events before a number, 0 for all, that see admits, the newest first. A page may be short,
+// or empty; only Done ends the list.
+func (x *Index) EventsBefore(ctx context.Context, number int64, limit int, see func(Event) bool) (page PastEvents, err error) {
+	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
+		page = PastEvents{Next: number}
+		var from []byte
+		if number > 0 {
+			from = eventKey(number - 1)
+		}
+		scanned := 0
+		for item, err := range readable[Event](tx.Scan([]byte{kindEvent}, from, true), skip) {
+			if err != nil {
+				return err
+			}
+			e := item.value
+			page.Next, page.Oldest = e.Number, e.At
+			if see(e) {
+				page.Events = append(page.Events, e)
+			}
+			if scanned++; len(page.Events) == limit || scanned == maxEventsScanned {
+				return nil
+			}
+		}
+		page.Done = true
+		return nil
+	})
+	return page, err
+}
+
 // LastEvent is the cursor behind the newest event.
 func (x *Index) LastEvent(ctx context.Context) (c EventCursor, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {

@@ -64,6 +64,7 @@ type Head struct {
 	Scope  ballast.Scope // where it was found
 	Status ballast.Status
 	Digest digest.Digest // of the manifest
+	Key    string        // of the version; only ResolveHead fills it in
 
 	base []byte // key of the base model less its kind; empty without one
 }

@@ -40,13 +40,18 @@ func (x *Index) Resolve(ctx context.Context, l Lookup, ref ballast.Ref) (Version
 	})
 }
 
-// ResolveHead is Resolve for who needs to know no more than where the bytes are.
+// ResolveHead is Resolve for who needs to know no more than where the bytes are, and of which version.
 func (x *Index) ResolveHead(ctx context.Context, l Lookup, ref ballast.Ref) (Head, error) {
 	return ask(x.reads.heads, l, ref, func() (h Head, ready bool, err error) {
 		err = x.store.View(ctx, func(tx Tx) error {
 			f, err := resolve(tx, l, ref)
 			h = f.Head
 			h.base = nil // bytes of the transaction
+			if err != nil {
+				return err
+			}
+			v, err := recall[Version](x, f.item.Key, f.item.Value)
+			h.Key = v.Key().String()
 			return err
 		})
 		return h, h.Status == ballast.StatusReady, err

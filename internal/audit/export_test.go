@@ -1,0 +1,7 @@
+package audit
+
+// What the tests look at.
+const (
+	MaxWaiting = maxWaiting
+	CrowdBurst = crowdBurst
+)
