@@ -152,7 +152,8 @@ func (e *Engine) adopt(ctx context.Context, u index.Upload, files []ballast.File
 	return err
 }
 
-// copiesAtOnce bounds the objects that the store copies side by side for one upload; Limits.Copies those of all.
+// copiesAtOnce bounds the objects that the store copies side by side for one upload; Limits.Copies those of all, and
+// Limits.CopiesOfScope those into one scope.
 const copiesAtOnce = 4
 
 // copyMissing has the store copy the blobs that an upload's scope lacks, and returns when they were looked at. It may
@@ -273,10 +274,11 @@ func (e *Engine) copyInTurn(ctx context.Context, u index.Upload, f ballast.File,
 	if from.unusable != nil {
 		return from.unusable
 	}
-	if err := e.copies.Acquire(ctx, 1); err != nil {
+	leave, err := e.copies.Take(ctx, u.Scope, 1)
+	if err != nil {
 		return err
 	}
-	defer e.copies.Release(1)
+	defer leave()
 	return e.copyOne(ctx, u, f, from)
 }
 

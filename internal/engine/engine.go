@@ -70,8 +70,8 @@ type Engine struct {
 	hashing                                        meter[string]                              // bytes of an import that are hashed and not noted yet
 	finishing                                      finishers                                  // one goroutine a thing that has to be finished
 	manifests                                      *cache.Cache[index.BlobID, []ballast.File] // parsed file lists, by the bytes of their manifests
-	inspecting, listing                            *Turns                                     // headers being read, to publish and on request
-	copies                                         *semaphore.Weighted                        // objects that the store copies
+	inspecting, listing                            *Turns                                     // of headers being read, to publish and on request
+	copies                                         *Turns                                     // of objects that the store copies
 	sourceMemory                                   *semaphore.Weighted                        // bytes of sources in flight
 	verifyMemory                                   *semaphore.Weighted                        // bytes of objects in flight that are re-read
 	buffers                                        buffers                                    // of ranges in flight
@@ -116,7 +116,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 			return nil, fmt.Errorf("engine: scope %s cannot import from s3://%s/%s: %w", o.Scope, o.Bucket, o.Prefix, err)
 		}
 	}
-	e.copies, e.sourceMemory = semaphore.NewWeighted(int64(e.limits.Copies)), semaphore.NewWeighted(e.limits.SourceMemory)
+	e.copies, e.sourceMemory = NewTurns(int64(e.limits.Copies), int64(e.limits.CopiesOfScope)), semaphore.NewWeighted(e.limits.SourceMemory)
 	e.verifyMemory, e.buffers.size = semaphore.NewWeighted(e.limits.VerifyMemory), e.limits.VerifyRange
 	e.turns = NewTurns(int64(e.limits.Imports), int64(e.limits.ImportsOfScope))
 	e.inspecting, e.listing = NewTurns(inspectsAtOnce, inspectsAtOnce), NewTurns(listsAtOnce, listsAtOnce)

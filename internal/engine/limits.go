@@ -31,6 +31,7 @@ type Limits struct {
 	ImportsOfScope int   // of these, imports into one scope
 	OpenImports    int   // imports into one scope that are under way, those that wait for their turn included
 	Copies         int   // objects that the store copies at once
+	CopiesOfScope  int   // of these, objects that it copies into one scope
 }
 
 // DefaultLimits returns what a zero field stands for.
@@ -40,7 +41,7 @@ func DefaultLimits() Limits {
 		FenceAge: 15 * time.Second, TakeOverWait: 60 * time.Second, RecordTimeout: 30 * time.Second,
 		CommitWait: 10 * time.Second, VerifyLease: time.Minute, VerifyRetry: 10 * time.Second, ReclaimRetry: 2 * time.Second,
 		VerifyWorkers: 4, VerifyRanges: 4, VerifyRange: 4 << 20, VerifyMemory: 32 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour,
-		SourceMemory: 32 << 20, Imports: 8, ImportsOfScope: 2, OpenImports: 32, Copies: 16,
+		SourceMemory: 32 << 20, Imports: 8, ImportsOfScope: 2, OpenImports: 32, Copies: 16, CopiesOfScope: 8,
 	}
 }
 
@@ -56,6 +57,7 @@ func (l Limits) withDefaults() Limits {
 		VerifyRange: cmp.Or(l.VerifyRange, d.VerifyRange), VerifyMemory: cmp.Or(l.VerifyMemory, d.VerifyMemory), ManifestCache: cmp.Or(l.ManifestCache, d.ManifestCache),
 		EventLife: cmp.Or(l.EventLife, d.EventLife), SourceMemory: cmp.Or(l.SourceMemory, d.SourceMemory), Imports: cmp.Or(l.Imports, d.Imports),
 		ImportsOfScope: cmp.Or(l.ImportsOfScope, d.ImportsOfScope), OpenImports: cmp.Or(l.OpenImports, d.OpenImports), Copies: cmp.Or(l.Copies, d.Copies),
+		CopiesOfScope: cmp.Or(l.CopiesOfScope, d.CopiesOfScope),
 	}
 }
 

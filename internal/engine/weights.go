@@ -16,7 +16,7 @@ import (
 )
 
 // What reading headers may cost. A header of the greatest size, made to be dear, takes some 160 MiB, so few are read at
-// once, by whomever.
+// once, by whomever, and the scopes take turns.
 const (
 	maxHeaderBytes  = 32 << 20
 	maxHeaderFiles  = 1000      // of one version
@@ -97,7 +97,7 @@ func (e *Engine) Tensors(ctx context.Context, p Principal, ref ballast.Ref, l Li
 	if err != nil {
 		return ballast.TensorsPage{}, err
 	}
-	h, err := e.header(ctx, p, v, f)
+	h, err := e.header(ctx, p.Home(), v, f)
 	if err != nil {
 		return ballast.TensorsPage{}, err
 	}
@@ -127,8 +127,9 @@ func tensorCursor(v index.Version, cursor string) (int, error) {
 	return n, nil
 }
 
-// header reads the header of a file of a version.
-func (e *Engine) header(ctx context.Context, p Principal, v index.Version, f ballast.File) (weights.Header, error) {
+// header reads the header of a file of a version, in turn with what others ask for: who asks for many keeps nobody waiting
+// but its own scope.
+func (e *Engine) header(ctx context.Context, asker ballast.Scope, v index.Version, f ballast.File) (weights.Header, error) {
 	format := weights.FormatOf(f.Path)
 	if format == "" {
 		return weights.Header{}, ballast.Errorf(ballast.CodePrecondition, "%s: tensors are listed of *.safetensors and *.gguf files", f.Path)
@@ -138,7 +139,7 @@ func (e *Engine) header(ctx context.Context, p Principal, v index.Version, f bal
 	if err != nil {
 		return weights.Header{}, err
 	}
-	leave, err := e.listing.Take(ctx, p.Home(), 1)
+	leave, err := e.listing.Take(ctx, asker, 1)
 	if err != nil {
 		return weights.Header{}, storeError(err)
 	}

@@ -33,10 +33,11 @@ func must[T any](v T, err error) T {
 type rig struct {
 	t testing.TB
 	*engine.Engine
-	store *objstoretest.Mem
-	url   string
-	audit *audittest.Audit
-	admin engine.Principal
+	store      *objstoretest.Mem
+	url        string
+	audit      *audittest.Audit
+	admin      engine.Principal
+	adminToken string
 }
 
 // newRig starts one; wraps may put something between the faces and the engine, or between a client and the service.
@@ -51,11 +52,10 @@ func newRig(t testing.TB, wrap func(*engine.Engine) hub.Service, doctor func(htt
 	r.Engine = enginetest.Open(t, engine.Options{
 		Index: x, Bucket: r.store, Signer: r.store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)), Logger: slog.New(slog.DiscardHandler),
 	})
-	var token string
-	if _, err := r.EnsureAdmin(t.Context(), func(minted string) error { token = minted; return nil }); err != nil {
+	if _, err := r.EnsureAdmin(t.Context(), func(minted string) error { r.adminToken = minted; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	r.admin = r.principal(token)
+	r.admin = r.principal(r.adminToken)
 	var service hub.Service = r.Engine
 	if wrap != nil {
 		service = wrap(r.Engine)
