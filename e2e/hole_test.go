@@ -194,13 +194,15 @@ func TestZeroSignature(t *testing.T) {
 	})
 }
 
-// forge makes a request that only looks signed, with the key id that a signed one shows.
+// forge makes a request that only looks signed, with the key id and the session that a signed one shows.
 func forge(t *testing.T, signed ballast.SignedRequest) ballast.SignedRequest {
 	t.Helper()
 	u := must[*url.URL](t)(url.Parse(signed.URL))
 	query := url.Values{"X-Amz-SignedHeaders": {"host"}, "X-Amz-Signature": {strings.Repeat("0", 64)}, "X-Amz-Expires": {"600"}}
-	for _, same := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date"} {
-		query.Set(same, u.Query().Get(same))
+	for _, same := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Security-Token"} {
+		if value := u.Query().Get(same); value != "" {
+			query.Set(same, value)
+		}
 	}
 	u.RawQuery = query.Encode()
 	return ballast.SignedRequest{Method: http.MethodPut, URL: u.String()}

@@ -24,7 +24,8 @@ func policy(t *testing.T, name string, s *testenv.Store, prefix, tenant string) 
 	return []byte(strings.NewReplacer("BUCKET", s.Bucket, "PREFIX/", prefix, "TENANT", tenant).Replace(text))
 }
 
-// TestRegistryOnItsPolicies: the three identities of docs/iam are enough for all that the registry and its clients do.
+// TestRegistryOnItsPolicies: the three identities of docs/iam are enough for all that the registry and its clients do, and put's
+// for sessions that end at a scope.
 func TestRegistryOnItsPolicies(t *testing.T) {
 	t.Parallel()
 	for _, prefix := range []string{"", "some/prefix/"} {
@@ -38,7 +39,8 @@ func TestRegistryOnItsPolicies(t *testing.T) {
 			if prefix != "" {
 				more = []string{"--s3-prefix", prefix}
 			}
-			c := serve(t, s, t.TempDir(), more...).as(t, "acme=maintainer", "global=maintainer")
+			r := serve(t, s, t.TempDir(), more...)
+			c := r.as(t, "acme=maintainer", "global=maintainer")
 			files := map[string][]byte{"small": random(100), "empty": nil, "large": random(2*ballast.MinPartSize + 1)}
 			must[client.PushResult](t)(c.Push(t.Context(), client.PushOptions{
 				Path: folder(t, files), Target: ref("m:1"), AttemptDir: t.TempDir(), PartSize: ballast.MinPartSize,
@@ -50,6 +52,10 @@ func TestRegistryOnItsPolicies(t *testing.T) {
 			})
 			check(t, pull(t, c, "global::copy", files))
 			check(t, c.Abort(t.Context(), open(t, c, "given-up").ID))
+			r.stop(t)
+			if !strings.Contains(r.stderr.String(), "a session that may write in its scope alone") {
+				t.Errorf("put.json makes no sessions: %s", r.stderr)
+			}
 		})
 	}
 }

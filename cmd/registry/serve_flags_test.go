@@ -107,6 +107,14 @@ func TestStoreFlagsGoTogether(t *testing.T) {
 		{storeFlags{Bucket: "b", Listen: "127.0.0.1:0"}, true},
 		{storeFlags{Prefix: "p"}, true},
 		{storeFlags{PutProfile: "p"}, true},
+		{storeFlags{PutNarrow: "auto"}, false},
+		{storeFlags{PutNarrow: "off"}, false},
+		{storeFlags{PutNarrow: "on"}, true},
+		{storeFlags{PutRole: "arn:aws:iam::1:role/r"}, true},
+		{storeFlags{Bucket: "b", PutNarrow: "on"}, true},
+		{storeFlags{Bucket: "b", PutNarrow: "on", PutProfile: "p"}, false},
+		{storeFlags{Bucket: "b", PutNarrow: "on", PutRole: "arn:aws:iam::1:role/r"}, false},
+		{storeFlags{Bucket: "b", PutNarrow: "off", PutRole: "arn:aws:iam::1:role/r"}, true},
 		{storeFlags{PathStyle: &yes}, true},
 	} {
 		if err := c.flags.check(); (err != nil) != c.refused {
@@ -123,6 +131,25 @@ func TestPathStyleFollowsTheEndpoint(t *testing.T) {
 		c := parseServe(t, strings.Fields(args)...)
 		if got := c.S3.config().PathStyle; got != want {
 			t.Errorf("%s: path style %v", args, got)
+		}
+	}
+}
+
+// TestWhenUploadsAreNarrowed: what the settings alone decide; on "asked", the store does.
+func TestWhenUploadsAreNarrowed(t *testing.T) {
+	for args, want := range map[string]string{
+		"": "no", "--s3-bucket=b": "no", "--s3-bucket=b --s3-put-profile=p": "no",
+		"--s3-bucket=b --s3-endpoint=http://a":                                        "no",
+		"--s3-bucket=b --s3-endpoint=http://a --s3-put-profile=p":                     "asked",
+		"--s3-bucket=b --s3-endpoint=http://a --s3-put-profile=p --s3-put-narrow=off": "no",
+		"--s3-bucket=b --s3-endpoint=http://a --s3-put-profile=p --s3-put-narrow=on":  "yes",
+		"--s3-bucket=b --s3-put-profile=p --s3-put-narrow=on":                         "yes",
+		"--s3-bucket=b --s3-put-role=arn:aws:iam::1:role/r":                           "yes",
+	} {
+		f := &parseServe(t, strings.Fields(args)...).S3
+		got := map[[2]bool]string{{false, false}: "no", {true, false}: "asked", {true, true}: "yes"}[[2]bool{f.mayNarrow(), f.mustNarrow()}]
+		if got != want || f.config().PutNarrow != f.mayNarrow() {
+			t.Errorf("%s: %q, want %s", args, got, want)
 		}
 	}
 }

@@ -85,6 +85,7 @@ func (s *serving) open(ctx context.Context) error {
 	if err := s.openAudit(); err != nil {
 		return err
 	}
+	s.warnOfOpenFiles()
 	if err := s.listen(ctx); err != nil {
 		return err
 	}
@@ -168,11 +169,7 @@ func (s *serving) openStore(ctx context.Context) (bucket *objstore.S3, err error
 			return nil, err
 		}
 	}
-	if bucket, err = objstore.Open(ctx, s.store); err != nil {
-		return nil, err
-	}
-	s.where = bucket.Where()
-	return bucket, s.probe(ctx, bucket)
+	return s.openBucket(ctx)
 }
 
 // probe returns why the store cannot be used. What the probe leaves behind is said after that, which matters more.

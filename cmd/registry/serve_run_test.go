@@ -234,6 +234,7 @@ func TestServeSaysWhatIsWrongWithItsStore(t *testing.T) {
 	}{
 		"no answer":      {"", "ballast: no answer from http://127.0.0.1:1 (", keys},
 		"no credentials": {"", "ballast: no AWS credentials found: set AWS_ACCESS_KEY_ID", nil},
+		"no session":     {"--s3-put-profile put", "ballast: no answer from the store at http://127.0.0.1:1 when it was asked for a session", []string{keys[0], keys[1], "AWS_SHARED_CREDENTIALS_FILE=" + credentialsOf(t, "put")}},
 		"no profile":     {"--s3-put-profile ballast-put", "\n  [ballast-put]\n  aws_access_key_id", keys},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -244,6 +245,16 @@ func TestServeSaysWhatIsWrongWithItsStore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// credentialsOf is a shared file with one profile.
+func credentialsOf(t *testing.T, profile string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "credentials")
+	if err := os.WriteFile(file, []byte("["+profile+"]\naws_access_key_id = key\naws_secret_access_key = secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // TestServeOnMinIO: three identities and the waiver for its known hole get through; fewer do not, and say what to give.

@@ -24,6 +24,8 @@ type storeFlags struct {
 	Region         string `env:"REGION" placeholder:"NAME" help:"Region of the bucket (default: that of the AWS settings, else us-east-1 with --s3-endpoint)."`
 	PathStyle      *bool  `env:"PATH_STYLE" negatable:"" help:"Write the bucket in the path of URLs instead of the host name (default: with --s3-endpoint)."`
 	PutProfile     string `env:"PUT_PROFILE" placeholder:"NAME" help:"AWS profile that signs uploads: it may write blobs and staging, and read nothing."`
+	PutNarrow      string `env:"PUT_NARROW" enum:"auto,on,off" default:"auto" help:"Sign uploads by sessions of the put identity that may each write in one scope alone: on, off, or auto, where STS gives any. STS is asked at AWS_ENDPOINT_URL_STS, else at --s3-endpoint, else at AWS."`
+	PutRole        string `env:"PUT_ROLE" placeholder:"ARN" help:"Role that the put identity assumes for these sessions, and which may do what it may; AWS needs one, MinIO none. Given, auto is on."`
 	GetProfile     string `env:"GET_PROFILE" placeholder:"NAME" help:"AWS profile that signs downloads: it may read blobs, and nothing else."`
 	Listen         string `env:"LISTEN" placeholder:"HOST:PORT" help:"Address of the embedded store (default 127.0.0.1:9000; when that is taken, the next free port)."`
 }
@@ -37,15 +39,24 @@ func (f *storeFlags) check() error {
 		switch {
 		case f.Bucket == "":
 			return errors.New("--s3-endpoint needs --s3-bucket")
+		case f.PutNarrow == narrowOn && f.PutProfile == "" && f.PutRole == "":
+			return errors.New("--s3-put-narrow on needs --s3-put-profile, whose sessions sign uploads, or --s3-put-role")
+		case f.PutNarrow == narrowOff && f.PutRole != "":
+			return errors.New("--s3-put-role is for sessions, which --s3-put-narrow off turns off: leave one of the two out")
 		case f.Listen != "":
 			return errors.New("--s3-listen is for the embedded store, which --s3-bucket and --s3-endpoint turn off")
 		}
 		return nil
 	}
-	for flag, value := range map[string]string{"prefix": f.Prefix, "region": f.Region, "put-profile": f.PutProfile, "get-profile": f.GetProfile} {
+	for flag, value := range map[string]string{
+		"prefix": f.Prefix, "region": f.Region, "put-profile": f.PutProfile, "get-profile": f.GetProfile, "put-role": f.PutRole,
+	} {
 		if value != "" {
 			return fmt.Errorf("--s3-%s needs --s3-bucket; without it the store is the embedded one", flag)
 		}
+	}
+	if f.PutNarrow == narrowOn {
+		return errors.New("--s3-put-narrow on needs --s3-bucket; the embedded store has one identity and makes no sessions of it")
 	}
 	if f.PathStyle != nil {
 		return errors.New("--s3-path-style needs --s3-bucket; without it the store is the embedded one")
@@ -53,11 +64,25 @@ func (f *storeFlags) check() error {
 	return nil
 }
 
+// Values of --s3-put-narrow. Left empty it is auto.
+const (
+	narrowOn  = "on"
+	narrowOff = "off"
+)
+
+// mayNarrow reports whether uploads are signed by sessions if there are any, and mustNarrow whether they have to be. Without
+// a profile or a role for uploads it is the service's own identity that would be narrowed, which auto does not.
+func (f *storeFlags) mayNarrow() bool {
+	return f.mustNarrow() || f.PutNarrow != narrowOff && f.PutProfile != "" && f.Endpoint != ""
+}
+
+func (f *storeFlags) mustNarrow() bool { return f.PutNarrow == narrowOn || f.PutRole != "" }
+
 // config is the store that the flags name, which is not the embedded one.
 func (f *storeFlags) config() objstore.Config {
 	cfg := objstore.Config{
 		Endpoint: f.Endpoint, PublicEndpoint: f.PublicEndpoint, Bucket: f.Bucket, Prefix: f.Prefix, Region: f.Region,
-		PathStyle: f.Endpoint != "",
+		PathStyle: f.Endpoint != "", PutNarrow: f.mayNarrow(), PutRole: f.PutRole,
 	}
 	if f.PathStyle != nil {
 		cfg.PathStyle = *f.PathStyle

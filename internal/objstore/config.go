@@ -78,6 +78,10 @@ type Config struct {
 	Put     *Identity // signs PUTs and parts; nil means Service
 	Get     *Identity // signs GETs; nil means Service
 
+	PutNarrow     bool                           // PUTs and parts are signed by sessions of Put, each of which may write in one scope alone
+	PutRole       string                         // ARN of the role that Put assumes for them; stores that know no roles want none
+	SessionFailed func(folder string, err error) // told of each session that STS did not give; may be nil
+
 	HTTPClient *http.Client     // nil means one with bounded waits
 	Now        func() time.Time // the clock of signed requests and of the probe; nil means time.Now
 }
@@ -95,6 +99,7 @@ func (c Config) LogValue() slog.Value {
 		slog.String("bucket", c.Bucket), slog.String("prefix", c.Prefix), slog.String("region", c.Region),
 		slog.Bool("path_style", c.PathStyle),
 		slog.String("service", c.Service.String()), slog.String("put", name(c.Put)), slog.String("get", name(c.Get)),
+		slog.Bool("put_narrow", c.PutNarrow), slog.String("put_role", c.PutRole),
 	)
 }
 

@@ -1,6 +1,8 @@
 package objstore
 
 import (
+	"context"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -31,6 +33,15 @@ func (u unsigner) presign(creds aws.Credentials, r request, at time.Time) (strin
 	r.header = left
 	return u.presigner.presign(creds, r, at)
 }
+
+// SessionKeys are those of the session that signs uploads into a scope's folder.
+func SessionKeys(ctx context.Context, s *S3, folder string) (Keys, error) {
+	creds, err := s.put.(*sessions).session(ctx, folder)
+	return Keys{creds.AccessKeyID, creds.SecretAccessKey, creds.SessionToken}, err
+}
+
+// Chunked is a body in a mode in which MinIO accepts a signature of zeros, and its headers.
+func Chunked(content []byte) ([]byte, http.Header) { return chunked(content, "x-amz-checksum-crc32") }
 
 // SetCopyPartSize makes Copy use parts of n bytes.
 func SetCopyPartSize(s *S3, n int64) { s.copyPart = n }

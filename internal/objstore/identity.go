@@ -35,11 +35,13 @@ func newIdentity(name string, loaded aws.Config) *identity {
 
 // Retrieve implements aws.CredentialsProvider for calls that are sent at once.
 func (id *identity) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	return id.credentials(ctx, 0)
+	return id.credentials(ctx, "", 0)
 }
 
-// credentials returns some that live for at least life where the source has such, else what there is.
-func (id *identity) credentials(ctx context.Context, life time.Duration) (aws.Credentials, error) {
+func (id *identity) called() string { return id.name }
+
+// credentials implements signatory: the same ones for every key, and what there is where none live long enough.
+func (id *identity) credentials(ctx context.Context, _ string, life time.Duration) (aws.Credentials, error) {
 	held, err := id.retrieve(ctx)
 	if err != nil || !id.dueForRefresh(held, life) {
 		return held, err

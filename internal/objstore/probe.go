@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,7 +97,7 @@ const cleanupLimit = 30 * time.Second
 // An error says that the probe could not be finished: ErrUnavailable, or what to correct in the settings. It is no
 // verdict about the store. Without one, Refusal has the verdict.
 func Probe(ctx context.Context, store *S3, opt ProbeOptions) (Report, error) {
-	p := &prober{s: store, client: opt.Client, registry: opt.RegistryURL, folder: "global/staging/probe-" + strings.ToLower(rand.Text())}
+	p := &prober{s: store, client: opt.Client, registry: opt.RegistryURL, by: store.put, folder: "global/staging/probe-" + strings.ToLower(rand.Text())}
 	if p.client == nil {
 		p.client = newHTTPClient(headerWait)
 	}
@@ -147,6 +148,7 @@ type prober struct {
 	s        *S3
 	client   *http.Client
 	registry string
+	by       signatory // who signs PUTs
 	folder   string
 	serial   int
 	uploads  []MultipartUpload
@@ -157,7 +159,7 @@ type prober struct {
 // plan is the probe: what is claimed, what depends on it, and how it is tried. Controls come before the attacks whose
 // refusal they make meaningful.
 func (p *prober) plan() []check {
-	return []check{
+	checks := []check{
 		{run: p.clock, stops: true, Check: Check{Name: "clock", Needed: Required,
 			Claim:  "the store's clock and this machine's agree to five minutes",
 			Cost:   "stores refuse signatures from another time, and signed requests live longer or shorter than they say",
@@ -222,6 +224,12 @@ func (p *prober) plan() []check {
 			Claim: "the bucket says whether it keeps versions",
 			Cost:  "none", Remedy: "nothing"}},
 	}
+	if n, ok := p.s.put.(*sessions); ok {
+		at := slices.IndexFunc(checks, func(c check) bool { return c.Name == "put_allowed" })
+		checks = slices.Insert(checks, at+1, p.otherScope(n))
+		checks = slices.Insert(checks, at, p.session(n))
+	}
+	return checks
 }
 
 const otherStore = "use a store that enforces it; this one cannot hold a registry"
@@ -238,7 +246,7 @@ func (p *prober) getPolicy() string {
 }
 
 func (p *prober) copyRemedy() string {
-	if p.s.put == p.s.service {
+	if p.s.putUser == p.s.service {
 		return "the service's own credentials cannot sign for clients on this store: " + p.putPolicy() + "; and " + p.getPolicy()
 	}
 	return p.putPolicy()

@@ -18,8 +18,13 @@ import (
 )
 
 // copySource sends right bytes with a signed PUT and one header more, which some stores take for an order to copy, run
-// with the signer's rights. Only what is stored afterwards counts.
+// with the signer's rights. Only what is stored afterwards counts. Where one identity serves as all, it is that one which must
+// not be tricked, whatever its sessions may do: it signs GETs.
 func (p *prober) copySource(ctx context.Context) (observation, error) {
+	if p.s.putUser == p.s.service {
+		defer func(by signatory) { p.by = by }(p.by)
+		p.by = p.s.service
+	}
 	staged := p.key()
 	if err := p.place(ctx, staged, body()); err != nil {
 		return failed(err)
@@ -56,7 +61,7 @@ func (p *prober) copyToFresh(ctx context.Context, header http.Header, stolen []b
 		return "", err
 	case got != nil && !bytes.Equal(got, content):
 		return fmt.Sprintf("a PUT to a fresh key got %d and copied %d bytes", status, len(stolen)), nil
-	case accepted(status) && p.s.put == p.s.service:
+	case accepted(status) && p.s.putUser == p.s.service:
 		// Ignored is not refused: with credentials that may do everything nothing less will do.
 		return fmt.Sprintf("a PUT to a fresh key got %d: the header was not refused, only ignored", status), nil
 	}
@@ -191,10 +196,10 @@ func (p *prober) dropped(ctx context.Context, key string, header http.Header) (b
 
 // zeroSignature forges requests with each key id that a URL might show.
 func (p *prober) zeroSignature(ctx context.Context) (observation, error) {
-	for who, id := range map[string]*identity{"put": p.s.put, "get": p.s.get, "service": p.s.service} {
+	for who, by := range map[string]signatory{"put": p.s.put, "get": p.s.get, "service": p.s.service} {
 		key := p.key()
 		encoded, header := chunked([]byte("owned"), "x-amz-checksum-crc32")
-		req, err := p.forge(ctx, id, key)
+		req, err := p.forge(ctx, by, key)
 		if err != nil {
 			return failed(err)
 		}
@@ -214,8 +219,8 @@ func (p *prober) zeroSignature(ctx context.Context) (observation, error) {
 }
 
 // forge makes a request that only looks signed.
-func (p *prober) forge(ctx context.Context, id *identity, key string) (ballast.SignedRequest, error) {
-	creds, err := id.credentials(ctx, 0)
+func (p *prober) forge(ctx context.Context, by signatory, key string) (ballast.SignedRequest, error) {
+	creds, err := by.credentials(ctx, key, 0)
 	if err != nil {
 		return ballast.SignedRequest{}, err
 	}

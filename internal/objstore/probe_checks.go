@@ -78,7 +78,7 @@ func (p *prober) putAllowed(ctx context.Context) (observation, error) {
 		return failed(err)
 	}
 	if !accepted(status) {
-		if err := p.refused(ctx, p.s.put, p.said); err != nil {
+		if err := p.refused(ctx, p.s.putUser, p.said); err != nil {
 			return failed(err)
 		}
 		return broken("a signed PUT of the right bytes below staging got %d %s", status, p.said)
@@ -215,7 +215,7 @@ func (p *prober) create(ctx context.Context) (MultipartUpload, error) {
 }
 
 func (p *prober) putPart(ctx context.Context, u MultipartUpload, number int, content, body []byte, unsigned http.Header) (int, error) {
-	return p.sign(ctx, p.s.put, signPart(u.Key, u.ID, number, ballast.DigestOf(content), int64(len(content))), body, unsigned)
+	return p.sign(ctx, p.by, signPart(u.Key, u.ID, number, ballast.DigestOf(content), int64(len(content))), body, unsigned)
 }
 
 func (p *prober) partsOf(ctx context.Context, u MultipartUpload) (list []Part, err error) {

@@ -23,12 +23,12 @@ func body() []byte {
 
 // put sends bytes with a signed PUT for content at key, with headers that nobody signed; a nil value takes a header out.
 func (p *prober) put(ctx context.Context, key string, content, bytes []byte, unsigned http.Header) (status int, err error) {
-	return p.sign(ctx, p.s.put, signPut(key, ballast.DigestOf(content), int64(len(content))), bytes, unsigned)
+	return p.sign(ctx, p.by, signPut(key, ballast.DigestOf(content), int64(len(content))), bytes, unsigned)
 }
 
 // sign signs and sends. It addresses the store as the service does.
-func (p *prober) sign(ctx context.Context, id *identity, r signing, bytes []byte, unsigned http.Header) (status int, err error) {
-	req, err := p.s.presign(ctx, id, p.s.private, r, probeTTL)
+func (p *prober) sign(ctx context.Context, by signatory, r signing, bytes []byte, unsigned http.Header) (status int, err error) {
+	req, err := p.s.presign(ctx, by, p.s.private, r, probeTTL)
 	if err != nil {
 		return 0, err
 	}

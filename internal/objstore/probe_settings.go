@@ -51,7 +51,7 @@ const instanceWait = 5 * time.Second
 
 // haveCredentials makes sure that each identity has some before they are tried.
 func (p *prober) haveCredentials(ctx context.Context) error {
-	for _, id := range []*identity{p.s.service, p.s.put, p.s.get} {
+	for _, id := range []*identity{p.s.service, p.s.putUser, p.s.get} {
 		if err := p.hasCredentials(ctx, id); err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (p *prober) settingOf(id *identity) string {
 	switch id {
 	case p.s.service:
 		return "the service"
-	case p.s.put:
+	case p.s.putUser:
 		return "--s3-put-profile"
 	}
 	return "--s3-get-profile"

@@ -31,7 +31,8 @@ type S3 struct {
 	bucket, prefix  string // prefix is "" or ends in "/"
 	region          string
 	service         *identity
-	put, get        *identity
+	putUser, get    *identity
+	put             signatory // putUser, or its sessions
 	public, private location
 	where           ballast.StoreInfo
 	signer          presigner
@@ -67,7 +68,7 @@ func Open(ctx context.Context, cfg Config) (*S3, error) {
 	if s.prefix != "" {
 		s.prefix += "/"
 	}
-	if err := s.openSigners(ctx, cfg); err != nil {
+	if err := s.openSigners(ctx, cfg, loaded); err != nil {
 		return nil, err
 	}
 	s.openClients(cfg, loaded)
@@ -91,9 +92,9 @@ func (s *S3) Neighbour(bucket string) (Bucket, error) {
 // Where tells where the objects lie, as clients reach them.
 func (s *S3) Where() ballast.StoreInfo { return s.where }
 
-func (s *S3) openSigners(ctx context.Context, cfg Config) (err error) {
-	s.put, s.get = s.service, s.service
-	for id, to := range map[*Identity]**identity{cfg.Put: &s.put, cfg.Get: &s.get} {
+func (s *S3) openSigners(ctx context.Context, cfg Config, loaded aws.Config) (err error) {
+	s.putUser, s.get = s.service, s.service
+	for id, to := range map[*Identity]**identity{cfg.Put: &s.putUser, cfg.Get: &s.get} {
 		if id == nil {
 			continue
 		}
@@ -102,6 +103,12 @@ func (s *S3) openSigners(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 		*to = newIdentity(id.String(), loaded)
+	}
+	s.put = s.putUser
+	if cfg.PutNarrow {
+		if err := s.narrow(cfg, loaded); err != nil {
+			return err
+		}
 	}
 	if s.private, err = locate(ctx, cfg, s.region, cfg.Endpoint); err != nil {
 		return err

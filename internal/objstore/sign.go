@@ -171,12 +171,12 @@ type terms struct {
 }
 
 // agree finds the credentials, which may end a request's life before its time.
-func (s *S3) agree(ctx context.Context, id *identity, r signing, ttl time.Duration) (t terms, err error) {
+func (s *S3) agree(ctx context.Context, by signatory, r signing, ttl time.Duration) (t terms, err error) {
 	if err := s.check(r.key); err != nil {
 		return t, err
 	}
 	ttl = min(ttl, maxSignedLife)
-	if t.creds, err = id.credentials(ctx, ttl); err != nil {
+	if t.creds, err = by.credentials(ctx, r.key, ttl); err != nil {
 		return t, s.wrap("sign", r.key, classify(ctx, err))
 	}
 	t.at = s.now().UTC().Truncate(time.Second) // the signature's own precision
@@ -185,13 +185,13 @@ func (s *S3) agree(ctx context.Context, id *identity, r signing, ttl time.Durati
 		expires = t.creds.Expires
 	}
 	if t.seconds = int64(expires.Sub(t.at) / time.Second); t.seconds < 1 {
-		return t, fmt.Errorf("objstore: sign %q: %w: no life is left in the credentials of %s, or in the request", r.key, ErrUnavailable, id.name)
+		return t, fmt.Errorf("objstore: sign %q: %w: no life is left in the credentials of %s, or in the request", r.key, ErrUnavailable, by.called())
 	}
 	return t, nil
 }
 
-func (s *S3) presign(ctx context.Context, id *identity, at location, r signing, ttl time.Duration) (ballast.SignedRequest, error) {
-	terms, err := s.agree(ctx, id, r, ttl)
+func (s *S3) presign(ctx context.Context, by signatory, at location, r signing, ttl time.Duration) (ballast.SignedRequest, error) {
+	terms, err := s.agree(ctx, by, r, ttl)
 	if err != nil {
 		return ballast.SignedRequest{}, err
 	}

@@ -44,8 +44,8 @@ type v4Signer struct {
 // keyOf is all that a signing key is derived from, and the session, so that rotated credentials never mix.
 type keyOf struct{ id, secret, session, region, date string }
 
-// maxSigningKeys is more than there are of identities, in a day and the next.
-const maxSigningKeys = 16
+// maxSigningKeys is more than there are of identities and sessions, in a day and the next.
+const maxSigningKeys = 16 + 2*maxSessions
 
 func newV4Signer() *v4Signer { return &v4Signer{cache.New[keyOf, []byte](maxSigningKeys)} }
 

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+const attrPath = "path"
+
+// warnOfOpenFiles names what others on this machine can get at: the data folder, and the files that whoever reads them can use
+// against the registry. It made them for its owner alone; a restore from a copy or a volume may have changed that. The group
+// is not looked at: what mounts volumes gives it rights on purpose.
+func (s *serving) warnOfOpenFiles() {
+	secrets := []string{s.cmd.RecordKey, s.cmd.TLS.Key}
+	for _, name := range []string{recordKeyFile, tokenFile, "s3.credentials", indexFile} {
+		secrets = append(secrets, filepath.Join(s.data, name))
+	}
+	s.warnOfMode(s.data, 0o007, "chmod o-rwx ")
+	for _, path := range secrets {
+		s.warnOfMode(path, 0o006, "chmod o-rw ")
+	}
+}
+
+func (s *serving) warnOfMode(path string, open os.FileMode, remedy string) {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&open == 0 { // one that is not there is nobody's
+		return
+	}
+	s.log.Warn("others on this machine can get at it, and it is for the registry's user alone: "+remedy+shellQuote(path), slog.String(attrPath, path))
+}
