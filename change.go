@@ -243,7 +243,7 @@ const (
 func EventKinds() []EventKind {
 	return []EventKind{
 		EventReady, EventChanged, EventPromoted, EventRolledBack, EventRetired, EventDeleted, EventAliasSet, EventAliasGone,
-		EventTokenMinted, EventTokenGone, EventTaskAdded, EventTaskGone,
+		EventTokenMinted, EventTokenGone, EventTaskAdded, EventTaskGone, EventQuota,
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/testenv"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -46,7 +47,7 @@ func newWorld(t *testing.T, s *testenv.Store) *world { return newWorldWith(t, s,
 func newWorldWith(t *testing.T, s *testenv.Store, face api.Options) *world {
 	t.Helper()
 	w := &world{t: t, store: testenv.NewProxy(t, s.Endpoint), attempts: t.TempDir(), hashes: t.TempDir()}
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := canary.Log(t, slog.LevelWarn)
 	cfg := s.Config()
 	cfg.PublicEndpoint = w.store.URL
 	bucket, err := objstore.Open(t.Context(), cfg)

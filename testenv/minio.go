@@ -20,6 +20,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/ballast-registry/ballast/internal/objstore"
+	"github.com/ballast-registry/ballast/testenv/canary"
 	"github.com/ballast-registry/ballast/testenv/tool"
 )
 
@@ -88,7 +89,11 @@ func (s *Store) dropAfter(t testing.TB) {
 	})
 }
 
-func newKeys() objstore.Keys { return objstore.Keys{ID: rand.Text()[:20], Secret: rand.Text()} }
+func newKeys() objstore.Keys {
+	k := objstore.Keys{ID: rand.Text()[:20], Secret: rand.Text()}
+	canary.Secret(k.Secret) // that no log may hold
+	return k
+}
 
 // startMinIO starts the server and makes its users. The free port that was found may be taken by somebody quicker, so it
 // tries a few times.

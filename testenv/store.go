@@ -17,6 +17,7 @@ import (
 
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/s3dev"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 // Store is a bucket of a running store, empty when a test gets it and removed after the test.
@@ -188,6 +189,7 @@ func StartEmbeddedIn(t testing.TB, data string) (*Store, error) {
 // storeOf is the bucket that a server makes, and its one identity.
 func storeOf(server *s3dev.Server) *Store {
 	keys := objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}
+	canary.Secret(keys.Secret)
 	return &Store{
 		Name: "embedded", Endpoint: server.Endpoint, Region: server.Region, Bucket: server.Bucket, Server: server, OneIdentity: true,
 		Root: keys, Service: keys, Put: keys, Get: keys,

@@ -11,11 +11,13 @@
 package testenv
 
 import (
+	"fmt"
 	"os"
 	"sync"
 	"testing"
 
 	"github.com/ballast-registry/ballast/internal/s3dev"
+	"github.com/ballast-registry/ballast/testenv/canary"
 	"github.com/ballast-registry/ballast/testenv/tool"
 )
 
@@ -52,7 +54,12 @@ func Run(m interface{ Run() int }) int {
 	}
 	process.running = true
 	defer cleanUp()
-	return m.Run()
+	code := m.Run()
+	for _, leak := range canary.Late() {
+		fmt.Fprintln(os.Stderr, "after its test was over", leak)
+		code = max(code, 1)
+	}
+	return code
 }
 
 func cleanUp() {

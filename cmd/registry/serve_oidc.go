@@ -78,8 +78,8 @@ func (i identity) Authenticate(ctx context.Context, token string) (engine.Princi
 // openIdentity reads the rules and begins to fetch the issuers' keys. An issuer that does not answer is no reason not to
 // start.
 func (s *serving) openIdentity() error {
-	if err := s.cmd.OIDC.check(); err != nil {
-		return err
+	if s.cmd.AnonymousRead {
+		s.log.Info("the models of global are read without a token, too (--anonymous-read)")
 	}
 	issuers, err := s.cmd.OIDC.issuers()
 	if err != nil || len(issuers) == 0 {

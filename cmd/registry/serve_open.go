@@ -71,7 +71,7 @@ type serving struct {
 // open brings up everything but the answering of requests. Whatever can be refused without touching the store is
 // refused before it is touched, and a taken port before the prefix is claimed.
 func (s *serving) open(ctx context.Context) error {
-	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.Audit.check(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check()); err != nil {
+	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.OIDC.check(), s.cmd.Audit.check(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check()); err != nil {
 		return err
 	}
 	var err error

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/ballast-registry/ballast/testenv"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 // pair is a certificate in files, for localhost, that is its own authority.
@@ -123,7 +124,7 @@ func TestServeRefusesCertificates(t *testing.T) {
 	} {
 		err := c.flags.check()
 		if err == nil {
-			_, err = openCertificate(c.flags, slog.New(slog.DiscardHandler), time.Now)
+			_, err = openCertificate(c.flags, canary.Log(t, canary.Quiet), time.Now)
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)

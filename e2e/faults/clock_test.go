@@ -17,6 +17,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/testenv"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 // dated answers with a Date that is off.
@@ -67,7 +68,7 @@ func newClockedWorld(t *testing.T, s *testenv.Store, clock *wallClock) *world {
 	bucket := must[*objstore.S3](t)(objstore.Open(t.Context(), cfg))
 	bolt := must[*index.Bolt](t)(index.OpenBolt(filepath.Join(data, "index.db"), index.BoltOptions{}))
 	x := must[*index.Index](t)(index.Open(t.Context(), bolt, clock.now))
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := canary.Log(t, slog.LevelWarn)
 	e := must[*engine.Engine](t)(engine.Open(t.Context(), engine.Options{
 		Index: x, Bucket: bucket, Signer: bucket, Now: clock.now, Logger: log,
 		RecordKey: must[engine.RecordKey](t)(engine.LoadRecordKey(filepath.Join(data, "record.key"), true)),

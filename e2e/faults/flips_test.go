@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 var writer = engine.Principal{ID: "w", Name: "ci", Grants: []ballast.Grant{{Scope: ref("acme::x").Scope, Role: ballast.Writer}}}
@@ -49,7 +49,7 @@ func (r registry) open() (*running, error) {
 		_ = bolt.Close()
 		return nil, err
 	}
-	s.Engine, err = engine.Open(r.t.Context(), engine.Options{Index: s.index, Bucket: r.store, Signer: r.store, RecordKey: r.key, Logger: slog.New(slog.DiscardHandler)})
+	s.Engine, err = engine.Open(r.t.Context(), engine.Options{Index: s.index, Bucket: r.store, Signer: r.store, RecordKey: r.key, Logger: canary.Log(r.t, canary.Quiet)})
 	if err != nil {
 		_ = s.index.Close()
 		return nil, err

@@ -2,6 +2,7 @@ package hostile_test
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -120,7 +121,7 @@ func commitUnasked(t *testing.T, c *client.Client, body []byte) error {
 
 func eventually(t *testing.T, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); !done(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); !done(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not after %s", limit)
 		}
@@ -159,7 +160,9 @@ func TestExpired(t *testing.T) {
 		if read(t, s, key) != nil || len(partsOf(t, s, key+"-parts", id)) > 0 {
 			t.Error("something was stored")
 		}
-		check(t, b.AbortMultipart(t.Context(), key+"-parts", id))
+		if err := b.AbortMultipart(t.Context(), key+"-parts", id); !errors.Is(err, objstore.ErrNoSuchUpload) {
+			t.Error(err)
+		}
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 // TestNoBytesWithoutALine sends the request of every row of the tenancy table, as everybody: each answer that holds signed
@@ -20,6 +21,9 @@ func TestNoBytesWithoutALine(t *testing.T) {
 	wrong := w.judge(t)
 	for _, what := range wrong {
 		t.Error(what)
+	}
+	if n := canary.Lines(); n < 1000 { // newFace reads each for secrets
+		t.Errorf("control: %d lines of the log were read", n)
 	}
 	if seen["signed"] < 25 || seen["refused"] < 200 || seen["bytes refused"] < 40 {
 		t.Errorf("control: the walk saw %v", seen)

@@ -17,6 +17,7 @@ import (
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/api/apitest"
 	"github.com/ballast-registry/ballast/internal/audit/audittest"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 // face is a running server in front of a service. Each of its answers is held to docs/openapi.yaml.
@@ -56,7 +57,7 @@ func newFace(t *testing.T, service Service) *face {
 func newFaceWith(t *testing.T, service Service, opt Options) *face {
 	t.Helper()
 	f := &face{t: t, token: goodToken, log: &lockedBuffer{}, registry: prometheus.NewRegistry()}
-	log := slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(slog.NewJSONHandler(canary.Reader(t, f.log), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	clock := func() time.Time { return sampleTime.Time }
 	f.audit = audittest.Open(t, linesOf(t, service))
 	srv := httptest.NewUnstartedServer(nil)

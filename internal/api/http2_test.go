@@ -154,6 +154,25 @@ func TestStreamsAreBounded(t *testing.T) {
 			t.Errorf("%d at once", b.most.Load())
 		}
 	})
+	t.Run("an answer that nobody takes", func(t *testing.T) {
+		ended := make(chan struct{})
+		f, _ := listenTLS(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			defer close(ended)
+			for piece := make([]byte, 64<<10); ; {
+				if _, err := w.Write(piece); err != nil {
+					return
+				}
+			}
+		}), func(s *http.Server) { s.WriteTimeout = 300 * time.Millisecond })
+		if err := f.ask(1); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended: // no window was ever opened further
+		case <-time.After(time.Minute):
+			t.Error("it is still being sent")
+		}
+	})
 	t.Run("headers without end", func(t *testing.T) {
 		f, _ := listenTLS(t, &busy{}, func(s *http.Server) { s.IdleTimeout = 300 * time.Millisecond })
 		f.head.Reset()

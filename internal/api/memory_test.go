@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/engine/enginetest"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 // memory is a real engine on stores in memory. Its invariants are checked when the test ends.
@@ -49,7 +49,7 @@ func openMemory(t *testing.T, limits engine.Limits, db *index.Mem, store *objsto
 	m.store.Before(m.hold)
 	m.Engine = enginetest.Open(t, engine.Options{
 		Index: m.index, Bucket: m.store, Home: engine.Place{Bucket: "models"}, Signer: m.store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)),
-		Logger: slog.New(slog.DiscardHandler), Limits: limits, Audit: audit.NewReader(m.lines),
+		Logger: canary.Log(t, canary.Quiet), Limits: limits, Audit: audit.NewReader(m.lines),
 	})
 	return m
 }

@@ -39,11 +39,23 @@ func TestAccessLog(t *testing.T) {
 
 func TestRequestIDs(t *testing.T) {
 	f := newFace(t, &stub{})
-	for sent, kept := range map[string]bool{"": false, "abc-1.2_3": true, "a b": false, "ä": false, strings.Repeat("a", 65): false} {
+	for sent, kept := range map[string]bool{"": false, "abc-1.2_3": true, "a b": false, "ä": false, strings.Repeat("a", 65): false, "bal_0123456789_" + strings.Repeat("a", 46): false} {
 		got := f.send("GET", "/healthz", "", "X-Request-Id", sent).Header.Get("X-Request-Id")
 		if got == "" || (got == sent) != kept {
 			t.Errorf("sent %q, got %q", sent, got)
 		}
+	}
+}
+
+// TestTokensInPathsAreNotLogged, wherever somebody pasted one.
+func TestTokensInPathsAreNotLogged(t *testing.T) {
+	f := newFace(t, &stub{}) // whose log is read for tokens
+	token := "bal_0123456789_" + strings.Repeat("a", 46)
+	for _, path := range []string{"/v1/models/" + token, "/v1/models/tiny/versions/1/files/" + token, "/" + token, "/v1/uploads/" + token, "/v1/models/acme::" + token + "::1", "/v1/whoami?token=" + token} {
+		f.send("GET", path, "", "User-Agent", token, "X-Request-Id", token)
+	}
+	if log := f.log.String(); strings.Count(log, "bal_0123456789_…") < 4 || strings.Contains(log, "aaaa") {
+		t.Errorf("the log has %s", log)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/weights/weightstest"
 	"github.com/ballast-registry/ballast/testenv"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 // newRegistry is the face before a real engine on a real store, with the first admin's token.
@@ -41,7 +42,7 @@ func newRegistry(t *testing.T, s *testenv.Store) *face {
 	}
 	e := enginetest.Open(t, engine.Options{
 		Index: x, Bucket: store, Signer: store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)),
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Logger: canary.Log(t, slog.LevelInfo),
 	})
 	f := newFace(t, e)
 	if _, err := e.EnsureAdmin(t.Context(), func(token string) error { f.token = token; return nil }); err != nil {

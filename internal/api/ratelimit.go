@@ -68,7 +68,7 @@ func networkOf(remote string) netip.Prefix {
 type limiter struct {
 	principals *buckets[payer]
 	strangers  *buckets[netip.Prefix]
-	known      *cache.Cache[[sha256.Size]byte, struct{}] // credentials that were good from a network that also sent bad ones
+	known      *cache.Cache[[sha256.Size]byte, bool] // whether credentials are good that once were, from a network that also sent bad ones
 }
 
 func newLimiter(l Limits, now func() time.Time) *limiter {
@@ -79,7 +79,7 @@ func newLimiter(l Limits, now func() time.Time) *limiter {
 	return &limiter{
 		principals: newBuckets[payer](rate.Limit(l.Rate), burst, now),
 		strangers:  newBuckets[netip.Prefix](strangersRate, strangersBurst, now),
-		known:      cache.New[[sha256.Size]byte, struct{}](maxPayers),
+		known:      cache.New[[sha256.Size]byte, bool](maxPayers),
 	}
 }
 
@@ -94,25 +94,38 @@ func (s *server) limitStrangers(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		from := networkOf(r.RemoteAddr)
 		guilty := s.limiter.strangers.has(from)
-		credentials := func() [sha256.Size]byte {
-			return sha256.Sum256([]byte(from.String() + " " + r.Header.Get(echo.HeaderAuthorization)))
-		}
 		if guilty {
-			if wait := s.limiter.strangers.lacking(from, 1); wait > 0 {
-				if _, ok := s.limiter.known.Get(credentials()); !ok {
-					s.metrics.limited.WithLabelValues(limitStrangers).Inc()
-					return errLimited(wait, "too many requests without a token that is known came from this address; a token that was good from here before still is. An admin makes tokens with: ballast token create")
-				}
+			if wait := s.limiter.strangers.lacking(from, 1); wait > 0 && !s.limiter.isKnown(from, r) {
+				s.metrics.limited.WithLabelValues(limitStrangers).Inc()
+				return errLimited(wait, "too many requests without a token that is known came from this address; a token that was good from here before still is. An admin makes tokens with: ballast token create")
 			}
 		}
 		err := next(c)
 		switch {
 		case isStranger(c) && (err == nil || problemOf(err).Code == ballast.CodeUnauthenticated):
 			s.limiter.strangers.charge(from, 1)
+			s.limiter.forget(from, r)
 		case !isStranger(c) && guilty:
-			s.limiter.known.Put(credentials(), struct{}{}, 1)
+			s.limiter.known.Put(credentialsOf(from, r), true, 1)
 		}
 		return err
+	}
+}
+
+// credentialsOf stand for what a request says who it is, and where it comes from.
+func credentialsOf(from netip.Prefix, r *http.Request) [sha256.Size]byte {
+	return sha256.Sum256([]byte(from.String() + " " + r.Header.Get(echo.HeaderAuthorization)))
+}
+
+func (l *limiter) isKnown(from netip.Prefix, r *http.Request) bool {
+	good, _ := l.known.Get(credentialsOf(from, r))
+	return good
+}
+
+// forget has credentials that were good, and are no more, be like any others. Those that never were take no room.
+func (l *limiter) forget(from netip.Prefix, r *http.Request) {
+	if l.isKnown(from, r) {
+		l.known.Put(credentialsOf(from, r), false, 1)
 	}
 }
 

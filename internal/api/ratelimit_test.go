@@ -25,6 +25,7 @@ import (
 type many struct {
 	stub
 	asked   atomic.Int32  // how often a token was looked at
+	revoked atomic.Bool   // no token is good any more
 	checked chan struct{} // hears of uploads that are looked at before their bodies are read
 }
 
@@ -39,7 +40,7 @@ func (m *many) CheckUpload(context.Context, engine.Principal, string) error {
 func (m *many) Authenticate(_ context.Context, token string) (engine.Principal, error) {
 	m.asked.Add(1)
 	name, ok := strings.CutPrefix(token, "good-")
-	if !ok {
+	if !ok || m.revoked.Load() {
 		return engine.Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "the token is not known")
 	}
 	scope, _, _ := strings.Cut(name, "-")
@@ -209,6 +210,11 @@ func TestStrangersAreSlowedDown(t *testing.T) {
 	f.as("good-acme-2").send("GET", "/v1/whoami", "").wantStatus(t, 200)
 	guess(2).wantStatus(t, 401)
 	guess(3).wantStatus(t, 429)
+
+	f.send("GET", "/v1/whoami", "").wantStatus(t, 200)
+	f.service.revoked.Store(true)
+	f.send("GET", "/v1/whoami", "").wantStatus(t, 401)
+	f.send("GET", "/v1/whoami", "").wantStatus(t, 429)
 }
 
 // TestDebtsEnd: however many guess at once, an address is heard again after two bursts' time.

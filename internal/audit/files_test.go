@@ -156,7 +156,7 @@ func TestReadingBackwards(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	bounds := audit.Bounds{File: 400 << 10, Total: 4 << 20}
 	f := must(audit.OpenFolder(dir, bounds, time.Now))
-	const lines = 12_000
+	const lines = 6_000
 	n := 0
 	write := func() {
 		must(f.Write(line(n, now.Add(time.Duration(n)*time.Millisecond))))

@@ -20,6 +20,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/weights/weightstest"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 // walk takes every step of package failpoint at least once, as publishers, liars and time make a registry take them. It
@@ -128,7 +129,7 @@ func (w *walk) open() (err error) {
 	}
 	w.Engine, err = engine.Open(w.ctx, engine.Options{
 		Index: w.index, Bucket: &troubled{w.store.Bucket, w}, Home: w.store.home, Signer: w.store.Signer, RecordKey: engine.NewRecordKey(secret), Now: w.clock.now, Sync: w.sync,
-		Logger: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
+		Logger: canary.Log(w.t, slog.LevelError),
 		Limits: engine.Limits{ReclaimRetry: 20 * time.Millisecond, VerifyRetry: 20 * time.Millisecond, VerifyLease: 300 * time.Millisecond},
 	})
 	if err != nil {

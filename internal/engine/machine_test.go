@@ -3,7 +3,6 @@ package engine_test
 import (
 	"flag"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math/bits"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 const (
@@ -103,7 +103,7 @@ func newMachine(t *rapid.T, bodies []body, seen tally) *machine {
 		t.Fatal(err)
 	}
 	m := &machine{T: t, mem: mem, bodies: bodies, seen: seen, model: newModel(), heard: map[string]*follower{}, opt: engine.Options{
-		Index: x, Bucket: mem, Signer: mem, RecordKey: engine.NewRecordKey(secret), Logger: slog.New(slog.DiscardHandler),
+		Index: x, Bucket: mem, Signer: mem, RecordKey: engine.NewRecordKey(secret), Logger: canary.Log(t, canary.Quiet),
 		// Long times between the rounds of background work, so that days pass quickly.
 		Limits: engine.Limits{
 			Lease: machineLease, FenceAge: time.Hour, TakeOverWait: 2 * time.Hour, CommitWait: time.Millisecond,

@@ -23,6 +23,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/objstore"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 	"github.com/ballast-registry/ballast/testenv"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -94,13 +95,14 @@ type rig struct {
 var secret = bytes.Repeat([]byte{7}, sha256.Size)
 
 func options(t *testing.T, s store, db index.Store) engine.Options {
+	canary.Secret(string(secret))
 	x, err := index.Open(t.Context(), db, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return engine.Options{
 		Index: x, Bucket: s.Bucket, Home: s.home, Signer: s.Signer, RecordKey: engine.NewRecordKey(secret),
-		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Logger: canary.Log(t, slog.LevelWarn),
 		Limits: engine.Limits{ReclaimRetry: 50 * time.Millisecond, VerifyRetry: 100 * time.Millisecond},
 	}
 }

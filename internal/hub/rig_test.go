@@ -2,7 +2,6 @@ package hub_test
 
 import (
 	"crypto/sha256"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +19,7 @@ import (
 	"github.com/ballast-registry/ballast/internal/hub/hubtest"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 func must[T any](v T, err error) T {
@@ -50,7 +50,7 @@ func newRig(t testing.TB, wrap func(*engine.Engine) hub.Service, doctor func(htt
 		t.Fatal(err)
 	}
 	r.Engine = enginetest.Open(t, engine.Options{
-		Index: x, Bucket: r.store, Signer: r.store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)), Logger: slog.New(slog.DiscardHandler),
+		Index: x, Bucket: r.store, Signer: r.store, RecordKey: engine.NewRecordKey(make([]byte, sha256.Size)), Logger: canary.Log(t, canary.Quiet),
 	})
 	if _, err := r.EnsureAdmin(t.Context(), func(minted string) error { r.adminToken = minted; return nil }); err != nil {
 		t.Fatal(err)

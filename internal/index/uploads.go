@@ -137,28 +137,6 @@ func (x *Index) CreateUpload(ctx context.Context, u Upload, lease time.Duration)
 	return result, created, err
 }
 
-// opens counts an upload that is new, and reserves what it says that it needs.
-func opens(tx Tx, u *Upload) error {
-	a, err := openAccount(tx, u.Scope)
-	if err != nil {
-		return err
-	}
-	a.now.Uploads++
-	if u.Import == nil {
-		if err := a.reserve(tx, u, u.Size); err != nil {
-			return err
-		}
-	}
-	if makes := !u.Version.IsZero() && (u.Import == nil || u.Import.Expect == ""); makes && !u.Held.Version {
-		withVersion := *a // a label that is free can only become a new version's
-		withVersion.now.ReservedVersions++
-		if err := withVersion.check(tx); err != nil {
-			return err
-		}
-	}
-	return a.admit(tx)
-}
-
 // sameAttempt returns the open upload of an attempt with its lease renewed, if it means what want does.
 func (x *Index) sameAttempt(tx Tx, id string, want Upload, lease time.Duration) (Upload, error) {
 	old, err := getUpload(tx, id)

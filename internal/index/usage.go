@@ -199,3 +199,39 @@ func (a *account) yield(u *Upload) {
 		a.now.ReservedVersions--
 	}
 }
+
+// opens counts an upload that is new, and reserves what it says that it needs.
+func opens(tx Tx, u *Upload) error {
+	a, err := openAccount(tx, u.Scope)
+	if err != nil {
+		return err
+	}
+	a.now.Uploads++
+	if u.Import == nil {
+		if err := a.reserve(tx, u, u.Size); err != nil {
+			return err
+		}
+	}
+	if makes := !u.Version.IsZero() && (u.Import == nil || u.Import.Expect == ""); makes && !u.Held.Version {
+		withVersion := *a // a label that is free can only become a new version's
+		withVersion.now.ReservedVersions++
+		if err := withVersion.check(tx); err != nil {
+			return err
+		}
+	}
+	return a.admit(tx)
+}
+
+// countVersion counts the version that an upload makes, in the place of the one that it has reserved.
+func countVersion(tx Tx, u *Upload) error {
+	a, err := openAccount(tx, u.Scope)
+	if err != nil {
+		return err
+	}
+	if err := a.sealable(tx, *u); err != nil {
+		return err
+	}
+	a.yield(u)
+	a.now.Versions++
+	return a.admit(tx)
+}

@@ -203,20 +203,6 @@ func (x *Index) seal(tx Tx, u *Upload, record func(Version) ([]byte, string, err
 	)
 }
 
-// countVersion counts the version that an upload makes, in the place of the one that it has reserved.
-func countVersion(tx Tx, u *Upload) error {
-	a, err := openAccount(tx, u.Scope)
-	if err != nil {
-		return err
-	}
-	if err := a.sealable(tx, *u); err != nil {
-		return err
-	}
-	a.yield(u)
-	a.now.Versions++
-	return a.admit(tx)
-}
-
 func newVersion(u Upload, name ballast.Name, now ballast.Time) Version {
 	a := u.Accepted
 	assurance := ballast.AssuranceStore

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // TestDocs: the files of rules in docs/identity.md are good, and do what the page says of them.
@@ -12,6 +14,12 @@ func TestDocs(t *testing.T) {
 	page, err := os.ReadFile("../../docs/identity.md")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		var v any
+		if err := yaml.Unmarshal([]byte(m[1]), &v); err != nil {
+			t.Errorf("%s: %v", m[1], err)
+		}
 	}
 	files := map[string]string{}
 	for _, m := range regexp.MustCompile("(?s)```yaml\n# ([a-z-]+)\\.yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {

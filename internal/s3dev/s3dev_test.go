@@ -23,6 +23,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/ballast-registry/ballast/internal/s3dev"
+	"github.com/ballast-registry/ballast/testenv/canary"
 )
 
 func options(t *testing.T, data string) s3dev.Options {
@@ -31,7 +32,7 @@ func options(t *testing.T, data string) s3dev.Options {
 		Data:   data,
 		Listen: "127.0.0.1:0",
 		Env:    []string{childVariable + "=1"},
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Logger: canary.Log(t, slog.LevelInfo),
 	}
 }
 
