@@ -224,26 +224,27 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventReady       EventKind = "version.ready"
-	EventChanged     EventKind = "version.changed"
-	EventPromoted    EventKind = "version.promoted"
-	EventRolledBack  EventKind = "version.rolled_back"
-	EventRetired     EventKind = "version.retired"
-	EventDeleted     EventKind = "version.deleted"
-	EventAliasSet    EventKind = "alias.set"
-	EventAliasGone   EventKind = "alias.deleted"
-	EventTokenMinted EventKind = "token.created"
-	EventTokenGone   EventKind = "token.revoked"
-	EventTaskAdded   EventKind = "task.added"
-	EventTaskGone    EventKind = "task.removed"
-	EventQuota       EventKind = "quota.changed"
+	EventReady        EventKind = "version.ready"
+	EventChanged      EventKind = "version.changed"
+	EventPromoted     EventKind = "version.promoted"
+	EventRolledBack   EventKind = "version.rolled_back"
+	EventRetired      EventKind = "version.retired"
+	EventDeleted      EventKind = "version.deleted"
+	EventAliasSet     EventKind = "alias.set"
+	EventAliasGone    EventKind = "alias.deleted"
+	EventTokenMinted  EventKind = "token.created"
+	EventTokenRotated EventKind = "token.rotated"
+	EventTokenGone    EventKind = "token.revoked"
+	EventTaskAdded    EventKind = "task.added"
+	EventTaskGone     EventKind = "task.removed"
+	EventQuota        EventKind = "quota.changed"
 )
 
 // EventKinds returns every kind.
 func EventKinds() []EventKind {
 	return []EventKind{
 		EventReady, EventChanged, EventPromoted, EventRolledBack, EventRetired, EventDeleted, EventAliasSet, EventAliasGone,
-		EventTokenMinted, EventTokenGone, EventTaskAdded, EventTaskGone, EventQuota,
+		EventTokenMinted, EventTokenRotated, EventTokenGone, EventTaskAdded, EventTaskGone, EventQuota,
 	}
 }
 

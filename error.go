@@ -85,7 +85,7 @@ type Error struct {
 type Holder struct {
 	Upload    string `json:"upload"`
 	CreatedBy string `json:"created_by"`
-	ExpiresAt Time   `json:"expires_at"`
+	ExpiresAt Time   `json:"expires_at,omitzero"` // left out: an import, which goes on by itself, has no lease
 }
 
 // Errorf makes an Error. A %w in the format becomes its cause: reachable by errors.Is, kept from the wire only as far

@@ -67,7 +67,7 @@ func FuzzMetadataJSON(f *testing.F) {
 func FuzzWire(f *testing.F) {
 	for _, s := range []string{
 		`{"name":"m","version":"1","attempt":"0123456789abcdef"}`, `{"blobs":[{"digest":"` + someDigest + `","size":4,"method":"put","parts":[{"number":1,"sha256":"` + someDigest[7:] + `"}]}]}`,
-		`{"files":[{"path":"a","size":4,"sha256":"` + someDigest[7:] + `"}],"metadata":{"task":"ner"}}`, `{"version":"1"}`, `{"name":"ci","grants":[{"scope":"acme","role":"writer"}]}`,
+		`{"files":[{"path":"a","size":4,"sha256":"` + someDigest[7:] + `"}],"metadata":{"task":"ner"}}`, `{"version":"1"}`, `{"name":"ci","grants":[{"scope":"acme","role":"writer","names":"llama-*"}],"expires_in":60,"expires_at":"2026-11-22T08:00:00Z"}`, `{"overlap":3600}`,
 		`{"key":"acme::m::1","scope":"acme","name":"m","version":"1","status":"ready","stage":"none","digest":"` + someDigest + `","size":4,"files":1,"metadata":{},"created_at":"2026-11-22T08:00:00.000000Z","revision":1}`,
 		`{"id":"u","scope":"acme","name":"m","status":"failed","error":{"code":"integrity","detail":"d","retry_after":1.5,"holder":{"upload":"u"}}}`,
 		`{"models":[{"scope":"acme","name":"m","latest":"1","versions":1}],"cursor":"YQ"}`, `{"files":[{"path":"a","request":{"method":"GET","url":"u","headers":{"a":"b"}},"parts":["x"]}]}`,
@@ -76,7 +76,7 @@ func FuzzWire(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	kinds := []any{
-		ballast.CreateUpload{}, ballast.BlobsRequest{}, ballast.CommitRequest{}, ballast.SetAlias{}, ballast.CreateToken{}, ballast.VersionInfo{}, ballast.Upload{}, ballast.BlobsResponse{},
+		ballast.CreateUpload{}, ballast.BlobsRequest{}, ballast.CommitRequest{}, ballast.SetAlias{}, ballast.CreateToken{}, ballast.RotateToken{}, ballast.VersionInfo{}, ballast.Upload{}, ballast.BlobsResponse{},
 		ballast.ModelInfo{}, ballast.ModelsPage{}, ballast.VersionsPage{}, ballast.FilesPage{}, ballast.AliasesPage{}, ballast.TokensPage{}, ballast.Whoami{}, ballast.StoreInfo{}, ballast.Error{},
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

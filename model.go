@@ -242,21 +242,47 @@ type SetAlias struct {
 	Version Version `json:"version"`
 }
 
-// CreateToken is the body of POST /v1/tokens.
+// CreateToken is the body of POST /v1/tokens. A token without an end is good until it is revoked.
 type CreateToken struct {
-	Name   string  `json:"name,omitempty"` // who or what it is for, shown as created_by; default: the token's id
-	Grants []Grant `json:"grants"`         // at least one; the first is the principal's own scope
+	Name      string  `json:"name,omitempty"`       // who or what it is for, shown as created_by; default: the token's id
+	Grants    []Grant `json:"grants"`               // at least one; the first names the principal's own scope
+	ExpiresIn *int64  `json:"expires_in,omitempty"` // its life in seconds, 1 … MaxTokenSeconds; not together with ExpiresAt
+	ExpiresAt Time    `json:"expires_at,omitzero"`  // when it ends, within the same bound
 }
+
+// RotateToken is the body of POST /v1/tokens/{id}/rotate.
+type RotateToken struct {
+	Overlap int64 `json:"overlap,omitempty"` // for how many seconds the secrets before stay good, 0 … MaxOverlapSeconds
+}
+
+// Bounds of a token's times, in seconds.
+const (
+	MaxTokenSeconds   = 100 * 365 * 24 * 3600
+	MaxOverlapSeconds = 30 * 24 * 3600
+)
 
 // TokenInfo is a token as lists show it.
 type TokenInfo struct {
-	ID        string  `json:"id"`
-	Name      string  `json:"name"`
-	Grants    []Grant `json:"grants"`
-	CreatedBy string  `json:"created_by"`
-	CreatedAt Time    `json:"created_at"`
-	Token     string  `json:"token,omitempty"` // the secret: in the answer to its creation and never again
+	ID           string  `json:"id"`
+	Name         string  `json:"name"`
+	Grants       []Grant `json:"grants"`
+	CreatedBy    string  `json:"created_by"`
+	CreatedAt    Time    `json:"created_at"`
+	ExpiresAt    Time    `json:"expires_at,omitzero"`    // left out: never
+	LastUsedAt   Time    `json:"last_used_at,omitzero"`  // to the minute; left out: not yet
+	RotatedAt    Time    `json:"rotated_at,omitzero"`    // when it got the secret that it has
+	OverlapUntil Time    `json:"overlap_until,omitzero"` // until when secrets before it are good too
+	Token        Secret  `json:"token,omitempty"`        // the secret: in the answer to its creation or rotation and never again
 }
+
+// IssuedToken is a TokenInfo that shows its secret when it is marshalled.
+type IssuedToken struct {
+	TokenInfo
+	Token string `json:"token"`
+}
+
+// Issued is what answers the one who made a token or rotated it.
+func (t TokenInfo) Issued() IssuedToken { return IssuedToken{t, t.Token.Reveal()} }
 
 // TokensPage is one page of GET /v1/tokens.
 type TokensPage struct {
@@ -270,6 +296,8 @@ type Whoami struct {
 	Name   string  `json:"name"` // as created_by shows it, before "@"
 	Scope  Scope   `json:"scope"`
 	Grants []Grant `json:"grants"`
+	// ExpiresAt is when the token ends; left out, never.
+	ExpiresAt Time `json:"expires_at,omitzero"`
 	// Imports are the places that it may import from, for each scope that it may write to.
 	Imports []ImportSources `json:"imports"`
 	Server  string          `json:"server"` // the service's version

@@ -101,8 +101,43 @@ func TestRoles(t *testing.T) {
 }
 
 func TestParseGrant(t *testing.T) {
-	wantParsed(t, ballast.ParseGrant, []string{"acme=writer", "global=admin", "a-b=reader"},
-		[]string{"", "acme", "=writer", "acme=", "acme=owner", "ACME=writer", "acme=writer=reader", "acme:writer", " acme=writer"})
+	wantParsed(t, ballast.ParseGrant, []string{
+		"acme=writer", "global=admin", "a-b=reader", "acme::llama-*=writer", "acme::llama/*=maintainer", "acme::llama/t*=reader", "acme::llama/tiny=reader", "global::llama*=writer",
+		"acme::versions*=writer", "acme::" + strings.Repeat("a", 96) + "*=writer", // which begins versions-2, and is a name itself
+	}, []string{
+		"", "acme", "=writer", "acme=", "acme=owner", "ACME=writer", "acme=writer=reader", "acme:writer", " acme=writer", "acme/llama-*=writer", "acme:llama-*=writer",
+		"acme::=writer", "acme::*=writer", "acme::-a*=writer", "acme::a--*=writer", "acme::a/b/*=writer", "acme::a-/*=writer", "acme::versions=writer", "acme::versions/*=writer",
+		"acme::a**=writer", "acme::a*b=writer", "acme::ä*=writer", "::a*=writer", "acme::llama-*=admin", "acme::llama=admin", "global::llama-*=reader", "acme::" + strings.Repeat("a", 97) + "*=writer",
+	})
+}
+
+// TestNamesHave: names are told by how they begin, folded.
+func TestNamesHave(t *testing.T) {
+	parse := func(s string) ballast.Name {
+		if s == "" {
+			return ballast.Name{}
+		}
+		return must(ballast.ParseName(s))
+	}
+	for names, want := range map[string]map[string]bool{
+		"LLAMA-*":    {"llama-2": true, "Llama-2/chat": true, "llama": false, "llama2": false, "my/llama-2": false, "": false},
+		"llama/*":    {"llama/tiny": true, "LLAMA/Tiny": true, "llama": false, "llama-2/tiny": false},
+		"llama/Tiny": {"llama/tiny": true, "Llama/TINY": true, "llama/tiny-2": false, "llama": false, "": false},
+		"":           {"llama/tiny": true, "a": true, "": true},
+	} {
+		var n ballast.Names
+		if names != "" {
+			n = must(ballast.ParseNames(names))
+		}
+		for name, has := range want {
+			if n.Has(parse(name)) != has {
+				t.Errorf("%q has %q: %t", names, name, !has)
+			}
+		}
+	}
+	if must(ballast.ParseNames("Llama/*")) != must(ballast.ParseNames("llama/*")) {
+		t.Error("the same names are not equal")
+	}
 }
 
 func TestTimeIsOfFixedWidth(t *testing.T) {

@@ -273,6 +273,18 @@ func (c *Client) Tokens(ctx context.Context) iter.Seq2[ballast.TokenInfo, error]
 	return list(ctx, c, "/v1/tokens", nil, func(p ballast.TokensPage) ([]ballast.TokenInfo, string) { return p.Tokens, p.Cursor })
 }
 
+// Token returns a token that the principal holds or administers, without its secret.
+func (c *Client) Token(ctx context.Context, id string) (ballast.TokenInfo, error) {
+	return fetch[ballast.TokenInfo](ctx, c, call{method: http.MethodGet, path: "/v1/tokens/" + escape(id)})
+}
+
+// RotateToken gives a token another secret; TokenInfo.Token is shown this once. Those before it stay good for the overlap,
+// in whole seconds. It is sent once: after unavailable call it again, within the overlap with the secret of before.
+func (c *Client) RotateToken(ctx context.Context, id string, overlap time.Duration) (ballast.TokenInfo, error) {
+	in := ballast.RotateToken{Overlap: int64(overlap / time.Second)}
+	return fetch[ballast.TokenInfo](ctx, c, call{method: http.MethodPost, path: "/v1/tokens/" + escape(id) + "/rotate", in: in, once: true})
+}
+
 // RevokeToken ends a token at once.
 func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	_, err := c.do(ctx, call{method: http.MethodDelete, path: "/v1/tokens/" + escape(id)})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
@@ -197,6 +198,7 @@ func TestChangesGoWhereTheyBelong(t *testing.T) {
 	_, _ = c.Production(ctx, model)
 	_, _ = c.Provenance(ctx, model)
 	_, _ = c.EventsPage(ctx, client.ListEvents{After: "1-2", Limit: 3})
+	_, _ = c.AuditPage(ctx, client.ListAudit{Model: model, Since: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC), Who: "ci@acme", Action: "bytes", Limit: 3})
 	want := []string{
 		`PATCH /v1/models/acme::llama/tiny/versions/1.2.0-rc.1 "3"`,
 		`POST /v1/models/tiny/versions/latest/promote "4"`,
@@ -206,6 +208,7 @@ func TestChangesGoWhereTheyBelong(t *testing.T) {
 		`GET /v1/models/acme::llama/tiny/production`,
 		`GET /v1/models/acme::llama/tiny/versions/1.2.0-rc.1?include=retired`,
 		`GET /v1/events?after=1-2&limit=3`,
+		`GET /v1/audit?action=bytes&limit=3&model=acme%3A%3Allama%2Ftiny&since=2026-11-22T08%3A00%3A00Z&who=ci%40acme`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("asked\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -21,16 +21,7 @@ import (
 )
 
 // Token is a registry token. It does not show itself when printed or logged.
-type Token string
-
-// String returns a placeholder.
-func (t Token) String() string { return "[redacted]" }
-
-// GoString returns a placeholder.
-func (t Token) GoString() string { return t.String() }
-
-// LogValue implements slog.LogValuer.
-func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+type Token = ballast.Secret
 
 // TokenSource returns the token for a request. It is asked before each one, so that a token may change while the
 // client runs; it may be called from several goroutines.

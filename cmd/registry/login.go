@@ -45,7 +45,34 @@ func (l *loginCmd) Run(ctx context.Context, a *app) error {
 	if l.JSON {
 		return a.json(who)
 	}
-	fmt.Fprintf(a.stdout, "%s: you are %s (%s); remembered in %s\n", c.URL(), who.Name, joinTexts(who.Grants), path)
+	until := ""
+	if !who.ExpiresAt.IsZero() {
+		until = " until " + when(who.ExpiresAt)
+	}
+	fmt.Fprintf(a.stdout, "%s: you are %s (%s)%s; remembered in %s\n", c.URL(), who.Name, joinTexts(who.Grants), until, path)
+	return nil
+}
+
+// logoutCmd forgets what login remembered.
+type logoutCmd struct {
+	JSON bool `name:"json" help:"Write one JSON document to stdout."`
+}
+
+// Run implements the command. The token itself stays good, which is said. A file that cannot be read is removed as well.
+func (l *logoutCmd) Run(a *app) error {
+	saved, _ := a.loadConfig()
+	path, err := a.forgetConfig()
+	if err != nil {
+		return err
+	}
+	if l.JSON {
+		return a.json(map[string]string{"forgotten": saved.URL})
+	}
+	if path == "" {
+		fmt.Fprintln(a.stdout, "nothing was remembered")
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "forgotten: %s and its token, in %s; the token is still good: to end it too, `ballast token revoke`\n", cmp.Or(saved.URL, "the registry"), path)
 	return nil
 }
 
@@ -103,7 +130,7 @@ func (w *whoamiCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.pairs("name", who.Name, "token", who.ID, "scope", who.Scope.String(), "grants", joinTexts(who.Grants),
-		"imports", joinSources(who), "store", cmp.Or(store.Endpoint, "AWS")+", region "+store.Region, "registry", c.URL(), "server", who.Server)
+		"expires", expires(who.ExpiresAt), "imports", joinSources(who), "store", cmp.Or(store.Endpoint, "AWS")+", region "+store.Region, "registry", c.URL(), "server", who.Server)
 }
 
 func joinTexts[T fmt.Stringer](all []T) string {

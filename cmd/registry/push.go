@@ -167,7 +167,7 @@ func (s *said) metadata() (m ballast.Metadata, err error) {
 // holderHint adds until when the label is held.
 func holderHint(err error) error {
 	e := ballast.AsError(err)
-	if e.Code != ballast.CodeConflict || e.Holder == nil {
+	if e.Code != ballast.CodeConflict || e.Holder == nil || e.Holder.ExpiresAt.IsZero() {
 		return err
 	}
 	more := *e

@@ -32,6 +32,7 @@ const (
 type commands struct {
 	Serve      serveCmd                  `cmd:"" help:"Run the registry."`
 	Login      loginCmd                  `cmd:"" help:"Remember a registry and a token for it."`
+	Logout     logoutCmd                 `cmd:"" help:"Forget the registry and the token that login remembered."`
 	Whoami     whoamiCmd                 `cmd:"" help:"Show whom the registry takes you for."`
 	Push       pushCmd                   `cmd:"" help:"Publish a folder or a file as a version."`
 	Import     importCmd                 `cmd:"" help:"Publish what lies in the object store already, in another bucket, or on a Hugging Face endpoint."`
@@ -55,7 +56,7 @@ type commands struct {
 	Alias      aliasCmd                  `cmd:"" help:"Set, remove and list aliases."`
 	Task       taskCmd                   `cmd:"" help:"List the tasks that versions can be for, and add others."`
 	Quota      quotaCmd                  `cmd:"" help:"Show what scopes may use and what they do, and set it."`
-	Token      tokenCmd                  `cmd:"" help:"Create, list and revoke tokens."`
+	Token      tokenCmd                  `cmd:"" help:"Create, list, rotate and revoke tokens."`
 	Health     healthCmd                 `cmd:"" help:"Ask whether a registry answers; exit 0 or 1."`
 	Version    versionCmd                `cmd:"" help:"Show the version of this program."`
 	Completion kongcompletion.Completion `cmd:"" help:"Show how to complete commands in your shell."`

@@ -8,15 +8,15 @@ import (
 
 const attrPath = "path"
 
-// warnOfOpenFiles names what others on this machine can get at: the data folder, and the files that whoever reads them can use
-// against the registry. It made them for its owner alone; a restore from a copy or a volume may have changed that. The group
+// warnOfOpenFiles names what others on this machine can get at: the data folder, if they can put files of theirs into it, and the
+// files that whoever reads them can use against the registry. It made them for its owner alone; a restore from a copy or a volume may have changed that. The group
 // is not looked at: what mounts volumes gives it rights on purpose.
 func (s *serving) warnOfOpenFiles() {
 	secrets := []string{s.cmd.RecordKey, s.cmd.TLS.Key}
 	for _, name := range []string{recordKeyFile, tokenFile, "s3.credentials", indexFile} {
 		secrets = append(secrets, filepath.Join(s.data, name))
 	}
-	s.warnOfMode(s.data, 0o007, "chmod o-rwx ")
+	s.warnOfMode(s.data, 0o002, "chmod o-w ")
 	for _, path := range secrets {
 		s.warnOfMode(path, 0o006, "chmod o-rw ")
 	}

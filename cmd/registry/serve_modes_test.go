@@ -17,7 +17,8 @@ func TestOpenFilesAreWarnedOf(t *testing.T) {
 	}{
 		"as made":          {},
 		"the group's":      {map[string]os.FileMode{".": 0o770, recordKeyFile: 0o640}, nil},
-		"the folder":       {map[string]os.FileMode{".": 0o755}, []string{"."}},
+		"the folder":       {map[string]os.FileMode{".": 0o777}, []string{"."}},
+		"only its list":    {map[string]os.FileMode{".": 0o755}, nil},
 		"the first token":  {map[string]os.FileMode{tokenFile: 0o644}, []string{tokenFile}},
 		"keys and index":   {map[string]os.FileMode{recordKeyFile: 0o604, indexFile: 0o666, "s3.credentials": 0o606}, []string{indexFile, recordKeyFile, "s3.credentials"}},
 		"of no importance": {map[string]os.FileMode{"s3.lock": 0o644}, nil},

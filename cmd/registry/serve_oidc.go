@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/oidc"
 )
@@ -67,11 +68,11 @@ func (f oidcFlags) issuers() ([]oidc.Issuer, error) {
 type identity struct{ *oidc.Verifier }
 
 // IsToken implements api.Identity.
-func (identity) IsToken(token string) bool { return oidc.IsToken(token) }
+func (identity) IsToken(token ballast.Secret) bool { return oidc.IsToken(token.Reveal()) }
 
 // Authenticate implements api.Identity.
-func (i identity) Authenticate(ctx context.Context, token string) (engine.Principal, error) {
-	h, err := i.Verifier.Authenticate(ctx, token)
+func (i identity) Authenticate(ctx context.Context, token ballast.Secret) (engine.Principal, error) {
+	h, err := i.Verifier.Authenticate(ctx, token.Reveal())
 	return engine.Principal{ID: h.ID, Name: h.Name, Grants: h.Grants}, err
 }
 

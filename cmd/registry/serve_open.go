@@ -85,7 +85,6 @@ func (s *serving) open(ctx context.Context) error {
 	if err := s.openAudit(); err != nil {
 		return err
 	}
-	s.warnOfOpenFiles()
 	if err := s.listen(ctx); err != nil {
 		return err
 	}
@@ -99,7 +98,11 @@ func (s *serving) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.openEngine(ctx, x, key, bucket)
+	if err := s.openEngine(ctx, x, key, bucket); err != nil {
+		return err
+	}
+	s.warnOfOpenFiles()
+	return nil
 }
 
 func (s *serving) onClose(f func() error) { s.closers = append(s.closers, f) }

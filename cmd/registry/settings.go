@@ -115,12 +115,27 @@ func (a *app) loadConfig() (c config, err error) {
 	return c, nil
 }
 
+// forgetConfig removes the file and returns where it was, "" when there was none.
+func (a *app) forgetConfig() (path string, err error) {
+	if path, err = a.configPath(); err != nil {
+		return "", nil //nolint:nilerr // without a place for it there is none
+	}
+	err = os.Remove(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("settings: %w", err)
+	}
+	return path, nil
+}
+
 // saveConfig replaces the file as a whole, readable by its owner only.
 func (a *app) saveConfig(c config) (path string, err error) {
 	if path, err = a.configPath(); err != nil {
 		return "", err
 	}
-	b, err := json.MarshalIndent(c, "", "  ")
+	b, err := json.MarshalIndent(map[string]string{"url": c.URL, "token": c.Token.Reveal()}, "", "  ")
 	if err != nil {
 		return "", err
 	}

@@ -82,7 +82,7 @@ func (p *pusher) pushInto(b *testing.B, scope string, home string) *exec.Cmd {
 	p.token = client.Token(token.Token)
 	cmd := p.command("push", p.dir, scope+"::m", "--progress", "json")
 	// A home of its own: nothing is remembered of what an earlier push hashed.
-	cmd.Env = append(cmd.Env, "BALLAST_TOKEN_FILE=", "BALLAST_TOKEN="+token.Token, "HOME="+home, "XDG_CACHE_HOME="+filepath.Join(home, "cache"))
+	cmd.Env = append(cmd.Env, "BALLAST_TOKEN_FILE=", "BALLAST_TOKEN="+token.Token.Reveal(), "HOME="+home, "XDG_CACHE_HOME="+filepath.Join(home, "cache"))
 	return cmd
 }
 

@@ -80,8 +80,9 @@ func plants() map[string]planted {
 	}
 }
 
-// TestPlanted: what somebody puts among the victim's, past the registry, never becomes a version, and what was ready is
-// served. A record that the index does not know stops all writes from the next start on, until it is taken away.
+// TestPlanted: what somebody puts among the victim's, past the registry, never becomes a version, and what was ready stays
+// so. A record that the index does not know stops all that is written and signed from the next start on, until it is taken
+// away.
 func TestPlanted(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testenv.Store) {
 		r := serve(t, s, t.TempDir())
@@ -142,19 +143,31 @@ func (x *scene) publishesPlanted(t *testing.T, r *registry) {
 	})
 }
 
-// stops plants a record, wants the next start to serve what was ready and to write nothing, and takes it away again.
+// stops plants a record, wants the next start to show what was ready as it was, and to write and to sign nothing once it has
+// found the record, and takes it away again.
 func (x *scene) stops(t *testing.T, r *registry, key string, body []byte) {
 	t.Helper()
 	plant(t, x.store, key, body)
 	again := serve(t, x.store, r.data)
-	x.served(t, again)
+	x.shown(t, again)
 	x.wantAbsent(t, again, "stopping:1")
 	eventually(t, func() bool {
 		_, err := x.of(t, again, "acme").CreateUpload(t.Context(), ballast.CreateUpload{Name: ref("x").Name, Version: ref("x:1").Version, Attempt: "0123456789abcdef"})
 		return ballast.CodeOf(err) == ballast.CodeUnavailable
 	})
+	x.shown(t, again)
 	again.end(t)
 	check(t, x.store.Client(t, x.store.Root).RemoveObject(t.Context(), x.store.Bucket, key, minio.RemoveObjectOptions{}))
+}
+
+// shown wants each tenant to read what it published.
+func (x *scene) shown(t *testing.T, r *registry) {
+	t.Helper()
+	for tenant := range x.tokens {
+		if v, err := x.of(t, r, tenant).Version(t.Context(), ref("subject:1")); err != nil || v.Status != ballast.StatusReady {
+			t.Errorf("%s reads %s, %v", tenant, v.Status, err)
+		}
+	}
 }
 
 // served wants the victim, and the attacker, to have what they published.

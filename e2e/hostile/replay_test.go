@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/minio/minio-go/v7"
+
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -62,10 +64,11 @@ func TestReplayed(t *testing.T) {
 				body := random(500)
 				req, upload := x.sign.part(t, body)
 				check(t, x.acme.Abort(t.Context(), upload))
-				eventually(t, func() bool {
-					status, _ := letterOf(t, req, body).send(t.Context())
-					return status == http.StatusNotFound
+				u := must[*url.URL](t)(url.Parse(req.URL))
+				eventually(t, func() bool { // the last pin is dropped, and then the multipart
+					return !isOpen(t, s, strings.TrimPrefix(u.Path, "/"+s.Bucket+"/"), u.Query().Get("uploadId"))
 				})
+				x.want(t, req, body, http.StatusNotFound)
 			},
 			"a GET of what was retired": func(t *testing.T) {
 				body := random(500)
@@ -96,6 +99,18 @@ func TestReplayed(t *testing.T) {
 	})
 }
 
+// isOpen reports whether the store knows a multipart upload.
+func isOpen(t *testing.T, s *testenv.Store, key, id string) bool {
+	t.Helper()
+	core := minio.Core{Client: s.Client(t, s.Root)}
+	_, err := core.ListObjectParts(t.Context(), s.Bucket, key, id, 0, 1)
+	if minio.ToErrorResponse(err).Code == minio.NoSuchUpload {
+		return false
+	}
+	check(t, err)
+	return true
+}
+
 // want sends a signed request as it is.
 func (x *scene) want(t *testing.T, r ballast.SignedRequest, body []byte, statuses ...int) {
 	t.Helper()
@@ -121,7 +136,7 @@ func commitUnasked(t *testing.T, c *client.Client, body []byte) error {
 
 func eventually(t *testing.T, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); !done(); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); !done(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not after %s", limit)
 		}

@@ -101,7 +101,7 @@ func (w *nullWriter) WriteHeader(status int)      { w.status = status }
 // benchPublish makes org/model:1, of many files with few contents.
 func benchPublish(b *testing.B, e *engine.Engine, store *objstoretest.Mem, token string) {
 	b.Helper()
-	p, err := e.Authenticate(b.Context(), token)
+	p, err := e.Authenticate(b.Context(), ballast.Secret(token))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 // [engine.AsError] knows; anything else is answered as internal and shown only in the log.
 type Service interface {
 	// Authenticate returns the holder of a token, or unauthenticated.
-	Authenticate(ctx context.Context, token string) (engine.Principal, error)
+	Authenticate(ctx context.Context, token ballast.Secret) (engine.Principal, error)
 
 	// CreateUpload opens an upload; created is false when the same attempt's open upload is the answer.
 	CreateUpload(ctx context.Context, p engine.Principal, req ballast.CreateUpload) (u ballast.Upload, created bool, err error)
@@ -77,6 +77,9 @@ type Service interface {
 
 	CreateToken(ctx context.Context, p engine.Principal, req ballast.CreateToken) (ballast.TokenInfo, error)
 	Tokens(ctx context.Context, p engine.Principal, limit int, cursor string) (ballast.TokensPage, error)
+	Token(ctx context.Context, p engine.Principal, id string) (ballast.TokenInfo, error)
+	// CreateToken and RotateToken return the token with its secret.
+	RotateToken(ctx context.Context, p engine.Principal, id string, req ballast.RotateToken) (ballast.TokenInfo, error)
 	RevokeToken(ctx context.Context, p engine.Principal, id string) error
 
 	Tasks(ctx context.Context) (ballast.TasksPage, error)

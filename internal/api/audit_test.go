@@ -197,10 +197,11 @@ func TestAuditIsOfItsScope(t *testing.T) {
 	}
 	w.send("GET", "/v1/models/subject", "", "Authorization", "").problem(t, ballast.CodeUnauthenticated)
 	w.audit.Lines(t) // all is written
+	limit := 3
 	list := func(token, query string) (all []ballast.AuditEntry) {
 		t.Helper()
 		for cursor := ""; ; {
-			page := decode[ballast.AuditPage](t, w.send("GET", "/v1/audit?limit=3"+query+cursor, "", "Authorization", "Bearer "+token).wantStatus(t, http.StatusOK))
+			page := decode[ballast.AuditPage](t, w.send("GET", fmt.Sprintf("/v1/audit?limit=%d", limit)+query+cursor, "", "Authorization", "Bearer "+token).wantStatus(t, http.StatusOK))
 			if all = append(all, page.Entries...); page.Cursor == "" || len(all) > 10_000 {
 				return all
 			}
@@ -211,6 +212,13 @@ func TestAuditIsOfItsScope(t *testing.T) {
 	if !slices.IsSortedFunc(everything, func(a, b ballast.AuditEntry) int { return b.At.Compare(a.At.Time) }) {
 		t.Error("not the newest first")
 	}
+	limit = 1000
+	if whole := list(w.admins[ballast.Global], ""); !slices.EqualFunc(everything, whole, func(a, b ballast.AuditEntry) bool {
+		return a.At == b.At && a.RequestID == b.RequestID && a.Key == b.Key
+	}) {
+		t.Errorf("in pages of 3 there are %d entries, in one %d, or they are others", len(everything), len(whole))
+	}
+	limit = 3
 	kinds := map[ballast.AuditAction]int{}
 	for _, e := range everything {
 		kinds[e.Action]++

@@ -238,6 +238,23 @@ func badTokens() map[string]badRequest {
 	all["token without scope"] = mint(`{"grants":[{"role":"reader"}]}`)
 	all["token without role"] = mint(`{"grants":[{"scope":"acme"}]}`)
 	all["token with email"] = mint(tokenBody(`"ci@acme"`))
+	for _, names := range []string{"*", "a**", "a--*", "-a*", "a/b/c*", "a b*", "versions/*", "acme::a*", strings.Repeat("a", 97) + "*"} {
+		all["token names "+names] = mint(`{"grants":[{"scope":"acme","role":"writer","names":` + quoted(names) + `}]}`)
+	}
+	for name, value := range badText() {
+		all["token names "+name] = mint(`{"grants":[{"scope":"acme","role":"writer","names":` + value + `}]}`)
+	}
+	all["token admin of names"] = mint(`{"grants":[{"scope":"acme","role":"admin","names":"a*"}]}`)
+	for _, seconds := range []string{"0", "-1", "1.5", "3153600001", "9223372036854775808", `"60"`, `"90d"`, "NaN"} {
+		all["token expires_in "+seconds] = mint(`{"grants":[{"scope":"acme","role":"writer"}],"expires_in":` + seconds + `}`)
+	}
+	for _, at := range []string{`""`, `"tomorrow"`, `"2020-01-01T00:00:00Z"`, `"9999-01-01T00:00:00Z"`, `"2030-01-01"`, "1893456000"} {
+		all["token expires_at "+at] = mint(`{"grants":[{"scope":"acme","role":"writer"}],"expires_at":` + at + `}`)
+	}
+	all["token that expires twice"] = mint(`{"grants":[{"scope":"acme","role":"writer"}],"expires_in":60,"expires_at":"2099-01-01T00:00:00Z"}`)
+	for _, seconds := range []string{"-1", "1.5", "2592001", "9223372036854775808", `"1h"`, "NaN"} {
+		all["rotate overlap "+seconds] = badRequest{method: "POST", path: "/v1/tokens/u1/rotate", body: `{"overlap":` + seconds + `}`}
+	}
 	all["token of another"] = mint(`{"grants":[{"scope":"other","role":"reader"}]}`).as(ballast.CodeDenied)
 	all["token of all"] = mint(`{"grants":[{"scope":"global","role":"admin"}]}`).as(ballast.CodeDenied)
 	return all
@@ -250,7 +267,7 @@ func badForms() map[string]badRequest {
 		"POST /v1/uploads": createBody("name", `"fresh"`), "POST /v1/imports": `{"source":"inbox:m/","name":"imported"}`, "POST /v1/uploads/{u}/blobs": blobsBody(blob("form")), "POST /v1/uploads/{u}/commit": commitBody(file(`"a"`, offered)),
 		"PUT /v1/models/m/aliases/champion": `{"version":"1"}`, "POST /v1/tokens": tokenBody(`"ci"`),
 		"PATCH /v1/models/m/versions/1": patchBody("backend", `"vllm"`), "POST /v1/models/m/rollback": `{"reason":"worse"}`,
-		"POST /v1/models/m/versions/1/promote": `{"reason":"better"}`, "POST /v1/models/m/versions/1/retire": `{}`,
+		"POST /v1/tokens/u1/rotate": `{"overlap":1}`, "POST /v1/models/m/versions/1/promote": `{"reason":"better"}`, "POST /v1/models/m/versions/1/retire": `{}`,
 	} {
 		method, path, _ := strings.Cut(operation, " ")
 		for name, bad := range map[string]string{
@@ -259,7 +276,7 @@ func badForms() map[string]badRequest {
 			"every field twice": body[:len(body)-1] + "," + body[1:], "a field in capitals": strings.ToUpper(body[:min(4, len(body))]) + body[min(4, len(body)):],
 			"deep": strings.Repeat(`{"name":`, 20_000), "not UTF-8": strings.Replace(body, "{", "{\"\xff\":1,", 1),
 		} {
-			if (name == "empty" || name == "null") && (strings.HasSuffix(path, "/promote") || strings.HasSuffix(path, "/retire")) {
+			if (name == "empty" || name == "null") && (strings.HasSuffix(path, "/promote") || strings.HasSuffix(path, "/rotate") || strings.HasSuffix(path, "/retire")) {
 				continue // they do without a body
 			}
 			if bad == body {
@@ -328,7 +345,7 @@ func badIDs() map[string]badRequest {
 		"NUL": "a%00", "newline": "a%0ab", "DEL": "a%7f", "C1": "%c2%85", "colons": "a::b", "traversal": "..%2f..%2fa", "absolute": "%2fa", "bytes": "%ff", "long": strings.Repeat("a", 65), "another": "u1",
 	} {
 		for operation, body := range map[string]string{
-			"GET /v1/uploads/": "", "GET /v1/imports/": "", "DELETE /v1/imports/": "", "DELETE /v1/uploads/": "", "DELETE /v1/tokens/": "", "POST /v1/uploads/ /blobs": blobsBody(blob("id")), "POST /v1/uploads/ /commit": commitBody(file(`"a"`, offered)),
+			"GET /v1/uploads/": "", "GET /v1/imports/": "", "DELETE /v1/imports/": "", "DELETE /v1/uploads/": "", "DELETE /v1/tokens/": "", "GET /v1/tokens/": "", "POST /v1/tokens/ /rotate": `{"overlap":1}`, "POST /v1/uploads/ /blobs": blobsBody(blob("id")), "POST /v1/uploads/ /commit": commitBody(file(`"a"`, offered)),
 		} {
 			method, path, _ := strings.Cut(operation, " ")
 			before, after, _ := strings.Cut(path, " ")

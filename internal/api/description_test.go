@@ -60,7 +60,7 @@ func TestSchemasNameEveryField(t *testing.T) {
 		"FileInfo": ballast.FileInfo{}, "FilesPage": ballast.FilesPage{}, "Weights": ballast.Weights{}, "TensorInfo": ballast.TensorInfo{},
 		"TensorsPage": ballast.TensorsPage{}, "AliasInfo": ballast.AliasInfo{},
 		"AliasesPage": ballast.AliasesPage{}, "SetAlias": ballast.SetAlias{}, "CreateToken": ballast.CreateToken{},
-		"TokenInfo": ballast.TokenInfo{}, "TokensPage": ballast.TokensPage{}, "Whoami": ballast.Whoami{}, "StoreInfo": ballast.StoreInfo{}, "ServiceStatus": statusOK{},
+		"RotateToken": ballast.RotateToken{}, "TokenInfo": ballast.TokenInfo{}, "TokensPage": ballast.TokensPage{}, "Whoami": ballast.Whoami{}, "StoreInfo": ballast.StoreInfo{}, "ServiceStatus": statusOK{},
 		"PatchVersion": ballast.PatchVersion{}, "Promote": ballast.Promote{}, "Rollback": ballast.Rollback{}, "Promotion": ballast.Promotion{},
 		"ProductionPage": ballast.ProductionPage{}, "Reference": ballast.Reference{}, "Child": ballast.Child{},
 		"ChildrenPage": ballast.ChildrenPage{}, "Event": ballast.Event{}, "EventsPage": ballast.EventsPage{},

@@ -149,7 +149,7 @@ func (s malformed) Versions(c ctx, p principal, scope ballast.Scope, name ballas
 	return page, err
 }
 
-func (s letsIn) Authenticate(c ctx, token string) (engine.Principal, error) {
+func (s letsIn) Authenticate(c ctx, token ballast.Secret) (engine.Principal, error) {
 	p, err := s.Service.Authenticate(c, token)
 	if err != nil {
 		return engine.Principal{Grants: []ballast.Grant{{Scope: ballast.Global, Role: ballast.Reader}}}, nil

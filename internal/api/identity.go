@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -16,14 +15,13 @@ import (
 // Identity knows the tokens that others issue.
 type Identity interface {
 	// IsToken reports whether a token has the form of those. None of the service's own has.
-	IsToken(token string) bool
+	IsToken(token ballast.Secret) bool
 	// Authenticate returns the holder of such a token. Errors: unauthenticated; unavailable when that cannot be known now.
-	Authenticate(ctx context.Context, token string) (engine.Principal, error)
+	Authenticate(ctx context.Context, token ballast.Secret) (engine.Principal, error)
 }
 
-// holder is who has a token, whoever issued it. Clients of Hugging Face refuse one that does not begin with hf_.
-func (s *server) holder(ctx context.Context, token string) (p engine.Principal, err error) {
-	token = strings.TrimPrefix(token, "hf_")
+// holder is who has a token, whoever issued it.
+func (s *server) holder(ctx context.Context, token ballast.Secret) (p engine.Principal, err error) {
 	if s.identity != nil && s.identity.IsToken(token) {
 		p, err = s.identity.Authenticate(ctx, token)
 	} else {

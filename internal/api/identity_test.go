@@ -19,9 +19,9 @@ import (
 // issued is an identity that knows one token, and of another cannot say.
 type issued struct{}
 
-func (issued) IsToken(token string) bool { return strings.Count(token, ".") == 2 }
+func (issued) IsToken(token ballast.Secret) bool { return strings.Count(token.Reveal(), ".") == 2 }
 
-func (issued) Authenticate(_ context.Context, token string) (engine.Principal, error) {
+func (issued) Authenticate(_ context.Context, token ballast.Secret) (engine.Principal, error) {
 	switch token {
 	case "good.of.them":
 		return engine.Principal{ID: "oidc:issuer.example#robot", Name: "oidc:robot", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Writer}}}, nil

@@ -42,6 +42,7 @@ func newMemory(t *testing.T, limits engine.Limits) *memory {
 func openMemory(t *testing.T, limits engine.Limits, db *index.Mem, store *objstoretest.Mem) *memory {
 	t.Helper()
 	m := &memory{db: db, store: store, lines: t.TempDir()}
+	limits.UseInterval = time.Hour // when tokens were used is no change that a request makes
 	var err error
 	if m.index, err = index.Open(t.Context(), m.db, time.Now); err != nil {
 		t.Fatal(err)
@@ -60,7 +61,7 @@ func (m *memory) keepsLines() string { return m.lines }
 // principal is the holder of a token.
 func (m *memory) principal(t *testing.T, token string) engine.Principal {
 	t.Helper()
-	p, err := m.Authenticate(t.Context(), token)
+	p, err := m.Authenticate(t.Context(), ballast.Secret(token))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func (m *memory) principal(t *testing.T, token string) engine.Principal {
 }
 
 // token mints a token.
-func (m *memory) token(t *testing.T, name string, grants ...string) ballast.TokenInfo {
+func (m *memory) token(t *testing.T, name string, grants ...string) ballast.IssuedToken {
 	t.Helper()
 	req := ballast.CreateToken{Name: name}
 	for _, g := range grants {
@@ -78,7 +79,7 @@ func (m *memory) token(t *testing.T, name string, grants ...string) ballast.Toke
 	if err != nil {
 		t.Fatal(err)
 	}
-	return made
+	return made.Issued()
 }
 
 // open opens an upload and returns its id.

@@ -221,11 +221,24 @@ func (s *server) principal(r *http.Request) (engine.Principal, error) {
 	if len(values) != 1 {
 		return engine.Principal{}, errNoToken()
 	}
-	scheme, token, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return engine.Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "the Authorization header must read: Bearer <token>")
+	token := tokenOf(r)
+	if token == "" {
+		return engine.Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "the Authorization header must read: Bearer <token>, or Basic with the token as password")
 	}
 	return s.holder(r.Context(), token)
+}
+
+// tokenOf is the token that a request carries, as a bearer or as the password of anybody: git, OCI clients and curl -u know
+// passwords only. It is empty for any other header. No answer asks for a password, which a browser would remember and then
+// send along with what other pages make it send.
+func tokenOf(r *http.Request) ballast.Secret {
+	scheme, token, _ := strings.Cut(r.Header.Get(echo.HeaderAuthorization), " ")
+	if _, password, ok := r.BasicAuth(); ok {
+		token = password
+	} else if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return ballast.Secret(strings.TrimPrefix(token, "hf_")) // clients of Hugging Face refuse a token that does not begin so
 }
 
 // principalOf is who authenticate found, or the zero Principal, which no scope grants anything.

@@ -58,7 +58,7 @@ func (f *face) as(t *testing.T, grants ...string) *face {
 	for _, g := range grants {
 		req.Grants = append(req.Grants, must(ballast.ParseGrant(g)))
 	}
-	made := decode[ballast.TokenInfo](t, f.send("POST", "/v1/tokens", encodeText(t, req)).wantStatus(t, http.StatusCreated))
+	made := decode[ballast.IssuedToken](t, f.send("POST", "/v1/tokens", encodeText(t, req)).wantStatus(t, http.StatusCreated))
 	other := *f
 	other.token = made.Token
 	return &other
@@ -277,7 +277,7 @@ func TestRefusals(t *testing.T) {
 	}
 	writer.send("POST", "/v1/tokens", bodies["POST /v1/tokens"]).problem(t, ballast.CodeDenied)
 
-	made := decode[ballast.TokenInfo](t, root.send("POST", "/v1/tokens", bodies["POST /v1/tokens"]))
+	made := decode[ballast.IssuedToken](t, root.send("POST", "/v1/tokens", bodies["POST /v1/tokens"]))
 	listed := root.send("GET", "/v1/tokens", "").wantStatus(t, http.StatusOK)
 	if !bytes.Contains(listed.body, []byte(made.ID)) || bytes.Contains(listed.body, []byte(made.Token)) {
 		t.Errorf("listed %s", listed.body)

@@ -284,6 +284,8 @@ func (p *play) body(a *actor, operation string) any {
 		return o
 	case "PUT /v1/models/{name}/aliases/{alias}":
 		return object{"version": p.oneOf([]string{"1", "7", "1.0.0", "8", "3"})}
+	case "POST /v1/tokens/{id}/rotate":
+		return object{"overlap": 60}
 	case "POST /v1/tokens":
 		home := "them"
 		if a == p.acme {
@@ -292,6 +294,12 @@ func (p *play) body(a *actor, operation string) any {
 		o := object{"grants": several(p.tape, func() any {
 			return object{"scope": choose(p.tape, []string{home, home, home, "acme", "them", "global"}), "role": choose(p.tape, []string{"admin", "writer", "reader", "maintainer"})}
 		})}
+		if p.pick(4) == 0 {
+			o["grants"] = []any{object{"scope": home, "role": choose(p.tape, []string{"writer", "reader", "maintainer"}), "names": p.oneOf([]string{"llama/*", "T*", "tiny"})}}
+		}
+		if p.pick(4) == 0 {
+			o["expires_in"] = 3600
+		}
 		if a == p.acme {
 			o["name"] = markToken
 		}

@@ -221,7 +221,7 @@ type blocked struct {
 	entered, held chan struct{}
 }
 
-func (b blocked) Authenticate(context.Context, string) (engine.Principal, error) {
+func (b blocked) Authenticate(context.Context, ballast.Secret) (engine.Principal, error) {
 	close(b.entered)
 	<-b.held
 	return engine.Principal{}, nil

@@ -68,6 +68,8 @@ func (s *server) routes() []route {
 
 		{get, "/v1/tokens", s.listTokens},
 		{post, "/v1/tokens", s.createToken},
+		{get, "/v1/tokens/{id}", s.getToken},
+		{post, "/v1/tokens/{id}/rotate", s.rotateToken},
 		{del, "/v1/tokens/{id}", s.revokeToken},
 		{get, "/v1/tasks", s.listTasks},
 		{put, "/v1/tasks/{task}", s.addTask},

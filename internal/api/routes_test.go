@@ -20,6 +20,7 @@ var comparable = gocmp.Options{
 	gocmp.Comparer(func(a, b ballast.Name) bool { return a == b }),
 	gocmp.Comparer(func(a, b ballast.Version) bool { return a == b }),
 	gocmp.Comparer(func(a, b ballast.Alias) bool { return a == b }),
+	gocmp.Comparer(func(a, b ballast.Names) bool { return a == b }),
 	gocmp.Comparer(func(a, b ballast.Source) bool { return a == b }),
 }
 
@@ -70,7 +71,7 @@ func TestTokenCannotBeChecked(t *testing.T) {
 
 type brokenAuth struct{ *stub }
 
-func (brokenAuth) Authenticate(context.Context, string) (engine.Principal, error) {
+func (brokenAuth) Authenticate(context.Context, ballast.Secret) (engine.Principal, error) {
 	return samplePrincipal, errors.New("disk on fire")
 }
 
@@ -133,6 +134,7 @@ func TestNamesInPaths(t *testing.T) {
 		"/v1/imports":                                       {engine.ListImports{Limit: 100}},
 		"/v1/imports?scope=acme&limit=7&cursor=abc":         {engine.ListImports{Scope: acme, Limit: 7, Cursor: "abc"}},
 		"/v1/tokens?limit=1000":                             {1000, ""},
+		"/v1/tokens/u1":                                     {"u1"},
 		"/v1/models/a/versions/@production":                 {ballast.Ref{Name: name("a"), Alias: ballast.ProductionAlias()}},
 		"/v1/models/a/versions/%40production/files/x":       {ballast.Ref{Name: name("a"), Alias: ballast.ProductionAlias()}, "x"},
 		"/v1/models/a/b/versions/1?include=retired":         {"retired", ballast.Ref{Name: name("a/b"), Version: one}},

@@ -52,15 +52,20 @@ var (
 	champion     = must(ballast.ParseAlias("champion"))
 	sampleTime   = ballast.At(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))
 	sampleAlias  = ballast.AliasInfo{Alias: champion, Version: one, UpdatedBy: "ci@acme", UpdatedAt: sampleTime, Revision: 4}
-	sampleToken  = ballast.TokenInfo{ID: "3f9c2a71", Name: "ci", Grants: samplePrincipal.Grants, CreatedBy: "root@global", CreatedAt: sampleTime}
+	sampleToken  = ballast.TokenInfo{
+		ID: "3f9c2a71", Name: "ci", Grants: samplePrincipal.Grants, CreatedBy: "root@global", CreatedAt: sampleTime, ExpiresAt: sampleTime, LastUsedAt: sampleTime,
+		RotatedAt: sampleTime, OverlapUntil: sampleTime,
+	}
 
 	sampleLimit = int64(10)
 	sampleQuota = ballast.QuotaInfo{Scope: "acme", Quota: ballast.Quota{Versions: &sampleLimit}, Source: ballast.QuotaOwn, SetBy: "root@global", SetAt: sampleTime, Usage: &ballast.Usage{Versions: 1}}
 
-	samplePrincipal = engine.Principal{ID: "3f9c2a71", Name: "ci", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Writer}}}
-	sampleRequest   = ballast.SignedRequest{Method: "GET", URL: signedURL, Headers: map[string]string{}, ExpiresAt: sampleTime}
-	sampleModel     = ballast.ModelInfo{Scope: acme, Name: tiny, Latest: one, Versions: 1, UpdatedAt: sampleTime}
-	sampleVersion   = ballast.VersionInfo{
+	samplePrincipal = engine.Principal{ID: "3f9c2a71", Name: "ci", ExpiresAt: sampleTime, Grants: []ballast.Grant{
+		{Scope: acme, Role: ballast.Writer}, {Scope: acme, Role: ballast.Maintainer, Names: must(ballast.ParseNames("llama-*"))},
+	}}
+	sampleRequest = ballast.SignedRequest{Method: "GET", URL: signedURL, Headers: map[string]string{}, ExpiresAt: sampleTime}
+	sampleModel   = ballast.ModelInfo{Scope: acme, Name: tiny, Latest: one, Versions: 1, UpdatedAt: sampleTime}
+	sampleVersion = ballast.VersionInfo{
 		Key: "acme::llama/tiny::1", Scope: acme, Name: tiny, Version: one, Status: ballast.StatusReady, Stage: ballast.StageNone,
 		Digest: "sha256:" + fileSum, ObjectKey: "tenants/acme/blobs/sha256/b5/" + fileSum, Size: 4096, Files: 1,
 		Assurance: ballast.AssuranceStore, Aliases: []ballast.Alias{champion},
@@ -123,7 +128,7 @@ func (s *stub) sampleFile(urls bool) ballast.FileInfo {
 	return f
 }
 
-func (s *stub) Authenticate(_ context.Context, token string) (engine.Principal, error) {
+func (s *stub) Authenticate(_ context.Context, token ballast.Secret) (engine.Principal, error) {
 	if token != goodToken {
 		return engine.Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "the token is not known")
 	}
@@ -329,6 +334,16 @@ func (s *stub) UnsetQuota(_ context.Context, _ engine.Principal, scope ballast.S
 	return s.call(scope)
 }
 
+func (s *stub) Token(_ context.Context, _ engine.Principal, id string) (ballast.TokenInfo, error) {
+	return sampleToken, s.call(id)
+}
+
+func (s *stub) RotateToken(_ context.Context, _ engine.Principal, id string, req ballast.RotateToken) (ballast.TokenInfo, error) {
+	t := sampleToken
+	t.Token = "bal_3f9c2a71_secret"
+	return t, s.call(id, req)
+}
+
 func (s *stub) RevokeToken(_ context.Context, _ engine.Principal, id string) error { return s.call(id) }
 
 func (s *stub) Ready(context.Context) error { return s.call() }
@@ -358,7 +373,8 @@ var bodies = map[string]string{
 	"PUT /v1/admin/quotas/{scope}":          `{"bytes":10995116277760}`,
 
 	"POST /v1/models/{name}/versions/{ref}/copy": `{"scope":"global","name":"llama/tiny","version":"1"}`,
-	"POST /v1/tokens":                  `{"name":"ci","grants":[{"scope":"acme","role":"writer"}]}`,
+	"POST /v1/tokens":                  `{"name":"ci","grants":[{"scope":"acme","role":"writer","names":"llama-*"}],"expires_in":60}`,
+	"POST /v1/tokens/{id}/rotate":      `{"overlap":3600}`,
 	"PATCH " + versionPath:             `{"stage":"validated","metadata":{"task":null}}`,
 	"POST " + versionPath + "/promote": `{"reason":"better"}`,
 	"POST /v1/models/{name}/rollback":  `{"reason":"worse"}`,

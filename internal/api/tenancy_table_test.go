@@ -91,6 +91,8 @@ func tenancyRows() []tenancyRow {
 		{route: "POST /v1/tokens", names: aGrant, least: ballast.Admin, body: func(scope, _ string) string {
 			return fmt.Sprintf(`{"grants":[{"scope":%q,"role":"reader"}]}`, scope)
 		}},
+		{route: "GET /v1/tokens/{id}", names: aToken, least: ballast.Admin},
+		{route: "POST /v1/tokens/{id}/rotate", names: aToken, least: ballast.Admin, body: text(`{"overlap":60}`)},
 		{route: "DELETE /v1/tokens/{id}", names: aToken, least: ballast.Admin},
 		{route: "GET /v1/tasks", names: oneself},
 		{route: "PUT /v1/tasks/{task}", names: theRegistry, least: ballast.Admin},

@@ -20,7 +20,7 @@ func (s *server) createToken(c echo.Context, p engine.Principal) error {
 		return err
 	}
 	c.Response().Header().Set(echo.HeaderLocation, "/v1/tokens/"+t.ID)
-	return writeFresh(c, http.StatusCreated, t)
+	return writeFresh(c, http.StatusCreated, t.Issued())
 }
 
 func (s *server) listTokens(c echo.Context, p engine.Principal) error {
@@ -35,6 +35,35 @@ func (s *server) listTokens(c echo.Context, p engine.Principal) error {
 	}
 	page.Tokens = list(page.Tokens)
 	return writeRead(c, page)
+}
+
+func (s *server) getToken(c echo.Context, p engine.Principal) error {
+	id, err := idParam(c)
+	if err != nil {
+		return err
+	}
+	t, err := s.service.Token(c.Request().Context(), p, id)
+	if err != nil {
+		return err
+	}
+	return writeRead(c, t)
+}
+
+// rotateToken answers with the new secret, this once.
+func (s *server) rotateToken(c echo.Context, p engine.Principal) error {
+	id, err := idParam(c)
+	if err != nil {
+		return err
+	}
+	var req ballast.RotateToken
+	if err := readAnyBody(c, &req); err != nil {
+		return err
+	}
+	t, err := s.service.RotateToken(c.Request().Context(), p, id, req)
+	if err != nil {
+		return err
+	}
+	return writeFresh(c, http.StatusOK, t.Issued())
 }
 
 func (s *server) revokeToken(c echo.Context, p engine.Principal) error {
@@ -57,6 +86,6 @@ func (s *server) whoami(c echo.Context, p engine.Principal) error {
 		return err
 	}
 	return writeFresh(c, http.StatusOK, ballast.Whoami{
-		ID: p.ID, Name: p.Name, Scope: p.Home(), Grants: list(p.Grants), Imports: list(sources), Server: s.version, Time: ballast.At(s.now()),
+		ID: p.ID, Name: p.Name, Scope: p.Home(), Grants: list(p.Grants), ExpiresAt: p.ExpiresAt, Imports: list(sources), Server: s.version, Time: ballast.At(s.now()),
 	})
 }

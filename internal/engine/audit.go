@@ -47,7 +47,7 @@ func (s auditedSigner) SignGet(ctx context.Context, key, versionID string, ttl t
 // and a line of a stranger is not the admin's to see.
 func (p Principal) asks(ctx context.Context, ref ballast.Ref) {
 	scope := p.Home()
-	if p.Role(ref.Scope) >= ballast.Reader {
+	if p.sees(ref.Scope, ref.Name) {
 		scope = ref.Scope
 	}
 	audit.Of(ctx).Names(scope, ref.Name)

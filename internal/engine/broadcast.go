@@ -66,10 +66,14 @@ func ringAll(bells map[bell]struct{}) {
 
 // listensTo are the scopes whose changes the principal hears of.
 func (p Principal) listensTo() []ballast.Scope {
-	if p.mayGrant(anyToken) {
-		return append(p.scopes(), anyToken)
+	var all []ballast.Scope
+	for _, part := range p.everything() {
+		all = append(all, part.Scope)
 	}
-	return p.scopes()
+	if p.mayGrant(anyToken) {
+		all = append(all, anyToken)
+	}
+	return all
 }
 
 // tokenChanged tells those who hear of a token that something happened to it.

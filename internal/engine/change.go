@@ -22,7 +22,7 @@ type Own struct {
 // own returns the key of the version that a change is about. It lies in the scope that the reference names, else in the
 // principal's own, and never in another by fallback. Retired versions are found by their label.
 func (e *Engine) own(ctx context.Context, p Principal, ref ballast.Ref, role ballast.Role) (ballast.Key, error) {
-	scope, err := e.changeable(p, ref.Scope, role)
+	scope, err := e.changeable(p, ref.Scope, ref.Name, role)
 	if err != nil {
 		return ballast.Key{}, err
 	}
@@ -103,7 +103,7 @@ func (e *Engine) Rollback(ctx context.Context, p Principal, scope ballast.Scope,
 	if err := checkReason(reason, true); err != nil {
 		return ballast.VersionInfo{}, err
 	}
-	scope, err := e.changeable(p, scope, ballast.Maintainer)
+	scope, err := e.changeable(p, scope, name, ballast.Maintainer)
 	if err != nil {
 		return ballast.VersionInfo{}, err
 	}
@@ -121,7 +121,7 @@ func (e *Engine) Production(ctx context.Context, p Principal, scope ballast.Scop
 	if err != nil {
 		return ballast.ProductionPage{}, err
 	}
-	m, now, found, next, err := e.index.Production(ctx, p.lookup(scope).Scopes, name, below, limit)
+	m, now, found, next, err := e.index.Production(ctx, p.lookup(scope, name).Scopes, name, below, limit)
 	if err != nil {
 		return ballast.ProductionPage{}, err
 	}
@@ -136,11 +136,11 @@ func (e *Engine) Retire(ctx context.Context, p Principal, own Own) (info ballast
 }
 
 // Delete removes a version for good: it is not found from now on, and its label stays used. recorded is as for Retire.
-// Deleting what is deleted changes nothing. With IfExists what is not there is a success too, and info is zero; a scope
+// Deleting what is deleted changes nothing. With IfExists what is not there is a success too, and info is zero; a name
 // that the principal may not write is none. Errors: not_found, denied; referenced with what points at it; precondition.
 func (e *Engine) Delete(ctx context.Context, p Principal, own Own) (info ballast.VersionInfo, recorded bool, err error) {
 	info, recorded, err = e.end(ctx, p, own, e.index.Delete)
-	if ballast.CodeOf(err) == ballast.CodeNotFound && own.IfExists && p.Role(p.scopeOf(own.Ref.Scope)) >= ballast.Maintainer {
+	if ballast.CodeOf(err) == ballast.CodeNotFound && own.IfExists && p.RoleOf(p.scopeOf(own.Ref.Scope), own.Ref.Name) >= ballast.Maintainer {
 		return info, true, nil
 	}
 	if refused := ballast.AsError(err); ballast.CodeOf(err) == ballast.CodeReferenced {
@@ -154,10 +154,10 @@ func (p Principal) visible(refused *ballast.Error) error {
 	shown := *refused
 	shown.References = slices.DeleteFunc(slices.Clone(refused.References), func(r ballast.Reference) bool {
 		k, err := ballast.ParseKey(r.Name)
-		return r.Kind == ballast.ReferenceChild && (err != nil || p.Role(k.Scope) == ballast.NoRole)
+		return r.Kind == ballast.ReferenceChild && (err != nil || !p.sees(k.Scope, k.Name))
 	})
 	if hidden := len(refused.References) - len(shown.References); hidden > 0 {
-		shown.Detail += "; some are in scopes that you do not see"
+		shown.Detail += "; some are where you do not see them"
 	}
 	return &shown
 }
@@ -223,7 +223,7 @@ func (e *Engine) recordLater(k ballast.Key) {
 // Children lists the versions that have a version as their base, of those that the principal sees. The base may be
 // retired. Errors: not_found.
 func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, limit int, cursor string) (ballast.ChildrenPage, error) {
-	l := p.lookup(ref.Scope)
+	l := p.lookup(ref.Scope, ref.Name)
 	l.Retired = true
 	v, err := e.index.Resolve(ctx, l, ref)
 	if err != nil {
@@ -233,7 +233,7 @@ func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, lim
 	if err != nil {
 		return ballast.ChildrenPage{}, err
 	}
-	found, next, err := e.index.Children(ctx, v, p.scopes(), []byte(after), limit)
+	found, next, err := e.index.Children(ctx, v, p.everything(), []byte(after), limit)
 	if err != nil {
 		return ballast.ChildrenPage{}, err
 	}
@@ -244,19 +244,19 @@ func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, lim
 	return page, nil
 }
 
-// hears reports whether an event is for the principal: its scope's readers hear of versions and aliases, its admins of
-// tokens.
+// hears reports whether an event is for the principal: the readers of a name hear of its versions and aliases, admins of
+// the scope of tokens.
 func (p Principal) hears(e index.Event) bool {
 	if e.Token != "" {
 		return p.mayGrant(e.Scope)
 	}
-	return p.Role(e.Scope) >= ballast.Reader
+	return p.sees(e.Scope, e.Name)
 }
 
 // NewestEvent as after means: only what happens from now on.
 const NewestEvent = "now"
 
-// Events lists the changes behind a cursor in the scopes that the principal reads, the oldest first, and those of tokens in
+// Events lists the changes behind a cursor of the names that the principal reads, the oldest first, and those of tokens in
 // the scopes that it administers; wait holds the answer while there are none. Errors: gone, with the cursor to begin with.
 func (e *Engine) Events(ctx context.Context, p Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error) {
 	at, err := e.eventCursor(ctx, after)
@@ -311,7 +311,7 @@ func (p Principal) showEvent(e index.Event) ballast.Event {
 		Cursor: index.EventCursor{Epoch: e.Epoch, Number: e.Number}.String(), At: e.At, By: e.By, Kind: e.Kind, Scope: e.Scope, Name: e.Name,
 		Alias: e.Alias, Token: e.Token, Task: e.Task, From: e.From, Before: e.Before, After: e.After, Fields: e.Fields,
 	}
-	if p.Role(e.Scope) >= ballast.Writer { // where a scope may import from is nobody else's business
+	if p.RoleOf(e.Scope, e.Name) >= ballast.Writer { // where a scope may import from is nobody else's business
 		shown.Source = e.Source
 	}
 	if !e.Version.IsZero() {

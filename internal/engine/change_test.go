@@ -372,6 +372,7 @@ func TestFollowersAreWoken(t *testing.T) {
 		{ballast.EventTokenMinted, func() {
 			token = must(r.CreateToken(t.Context(), chief, ballast.CreateToken{Grants: []ballast.Grant{{Scope: acme, Role: ballast.Reader}}}))
 		}},
+		{ballast.EventTokenRotated, func() { must(r.RotateToken(t.Context(), chief, token.ID, ballast.RotateToken{})) }},
 		{ballast.EventTokenGone, func() { must(0, r.RevokeToken(t.Context(), chief, token.ID)) }},
 		{ballast.EventPromoted, func() { must(r.Promote(t.Context(), keeper, own("m:1"), "")) }},
 		{ballast.EventRetired, func() { r.mustRetire(t, keeper, "m:2") }},

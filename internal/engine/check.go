@@ -63,6 +63,7 @@ func Check(ctx context.Context, x *index.Index, b objstore.Bucket, key RecordKey
 	c.lineage()
 	c.aliases()
 	c.feed()
+	c.tokens()
 	c.uploads()
 	c.imports()
 	c.blobs(ctx)

@@ -30,7 +30,7 @@ import (
 // Errors: those of a read of the source, and of CreateUpload and Commit for the target; precondition when the base model
 // could not be seen from there.
 func (e *Engine) Copy(ctx context.Context, p Principal, from ballast.Ref, req ballast.CopyVersion) (ballast.Upload, error) {
-	scope, err := e.writable(p, req.Scope)
+	scope, err := e.writable(p, req.Scope, req.Name)
 	if err != nil {
 		return ballast.Upload{}, err
 	}

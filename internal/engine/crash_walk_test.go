@@ -130,7 +130,7 @@ func (w *walk) open() (err error) {
 	w.Engine, err = engine.Open(w.ctx, engine.Options{
 		Index: w.index, Bucket: &troubled{w.store.Bucket, w}, Home: w.store.home, Signer: w.store.Signer, RecordKey: engine.NewRecordKey(secret), Now: w.clock.now, Sync: w.sync,
 		Logger: canary.Log(w.t, slog.LevelError),
-		Limits: engine.Limits{ReclaimRetry: 20 * time.Millisecond, VerifyRetry: 20 * time.Millisecond, VerifyLease: 300 * time.Millisecond},
+		Limits: engine.Limits{ReclaimRetry: 20 * time.Millisecond, VerifyRetry: 20 * time.Millisecond, VerifyLease: 300 * time.Millisecond, UseInterval: 20 * time.Millisecond},
 	})
 	if err != nil {
 		w.Engine = nil

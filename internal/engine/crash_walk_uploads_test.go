@@ -29,11 +29,7 @@ func (w *walk) plain() error {
 	if err := w.DeleteAlias(w.ctx, writer, acme, name, must(ballast.ParseAlias("old")), nil); err != nil {
 		return err
 	}
-	token, err := w.CreateToken(w.ctx, admin, ballast.CreateToken{Name: "t", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Reader}}})
-	if err != nil {
-		return err
-	}
-	if err := w.RevokeToken(w.ctx, admin, token.ID); err != nil {
+	if err := w.token(); err != nil {
 		return err
 	}
 	if _, err := w.AddTask(w.ctx, admin, "walking"); err != nil {
@@ -54,6 +50,29 @@ func (w *walk) quotas() error {
 		}
 	}
 	return w.UnsetQuota(w.ctx, admin, ballast.Scope{})
+}
+
+// token is minted, rotated, used until that is written down, and revoked.
+func (w *walk) token() error {
+	made, err := w.CreateToken(w.ctx, admin, ballast.CreateToken{Name: "t", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Reader}}})
+	if err != nil {
+		return err
+	}
+	made, err = w.RotateToken(w.ctx, admin, made.ID, ballast.RotateToken{Overlap: 60})
+	if err != nil {
+		return err
+	}
+	if _, err := w.Authenticate(w.ctx, made.Token); err != nil {
+		return err
+	}
+	err = w.until("the last use of a token is written down", func() (bool, error) {
+		at, err := w.index.LastUse(w.ctx, made.ID)
+		return !at.IsZero(), err
+	})
+	if err != nil {
+		return err
+	}
+	return w.RevokeToken(w.ctx, admin, made.ID)
 }
 
 // parts publishes in parts. The re-read meets trouble: see troubled.

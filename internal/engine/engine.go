@@ -63,6 +63,7 @@ type Engine struct {
 	owner     *owner
 	audit     *audit.Reader
 	cursors   cipher.AEAD // of the audit
+	uses      uses        // of tokens
 
 	blobs                                          keyLocks                                   // one at a time for a blob's multipart
 	changed                                        broadcast                                  // something moved that an upload may wait for
@@ -162,6 +163,7 @@ func (e *Engine) start() {
 	e.loop("reap", e.limits.Lease/10, e.reapBell, e.reap)
 	e.loop("release", time.Minute, e.releaseBell, e.release)
 	e.loop("events", time.Hour, nil, e.dropEvents)
+	e.loop("uses", e.limits.UseInterval, nil, e.storeUses)
 	e.loop("reclaim", e.limits.ReclaimRetry, e.reclaimBell, e.reclaim)
 	for range e.limits.VerifyWorkers {
 		e.loop("verify", e.limits.VerifyRetry, e.verifyBell, e.verify)
@@ -196,6 +198,7 @@ func (e *Engine) Hurry() { e.rush() }
 func (e *Engine) Close() error {
 	e.stop()
 	e.work.Wait()
+	e.lastUses()
 	return nil
 }
 

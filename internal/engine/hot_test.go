@@ -105,7 +105,7 @@ func TestRevokedTokenIsRefusedAtOnce(t *testing.T) {
 		c := &wrong[len(wrong)-40+i]
 		was := *c
 		*c = 'A' + (was+1)%25
-		if _, err := r.Authenticate(t.Context(), string(wrong)); ballast.CodeOf(err) != ballast.CodeUnauthenticated {
+		if _, err := r.Authenticate(t.Context(), ballast.Secret(wrong)); ballast.CodeOf(err) != ballast.CodeUnauthenticated {
 			t.Fatalf("a wrong secret was answered %v", err)
 		}
 		*c = was

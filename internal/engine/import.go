@@ -28,7 +28,7 @@ func (e *Engine) CreateImport(ctx context.Context, p Principal, req ballast.Crea
 	if req.Name.IsZero() || req.Source.IsZero() {
 		return shown, false, ballast.Errorf(ballast.CodeInvalid, "name and source: are required")
 	}
-	scope, err := e.writable(p, req.Scope)
+	scope, err := e.writable(p, req.Scope, req.Name)
 	if err != nil {
 		return shown, false, err
 	}
@@ -123,7 +123,7 @@ func (e *Engine) importOf(ctx context.Context, p Principal, id string) (index.Up
 	return u, err
 }
 
-// CancelImport gives an import up; any writer of its scope may. A settled one is left as it is: one that moves its sources
+// CancelImport gives an import up; any writer of its name may. A settled one is left as it is: one that moves its sources
 // has published them. Errors: not_found; conflict once the version is sealed.
 func (e *Engine) CancelImport(ctx context.Context, p Principal, id string) error {
 	if _, err := e.importOf(ctx, p, id); err != nil {
@@ -139,12 +139,13 @@ type ListImports struct {
 	Cursor string
 }
 
-// Imports lists the imports of one scope, the newest first, without their results. Errors: denied, not_found for a scope
-// that the principal may not write to.
+// Imports lists the imports of one scope into names that the principal may write, the newest first, without their results.
+// Errors: denied, not_found for a scope that it may not write to.
 func (e *Engine) Imports(ctx context.Context, p Principal, l ListImports) (ballast.ImportsPage, error) {
 	scope := p.scopeOf(l.Scope)
-	if err := p.need(scope, ballast.Writer); err != nil {
-		return ballast.ImportsPage{}, err
+	part, ok := p.part(scope, ballast.Writer)
+	if !ok {
+		return ballast.ImportsPage{}, p.need(scope, ballast.Name{}, ballast.Writer)
 	}
 	below, err := decodeCursor(l.Cursor)
 	if err != nil {
@@ -153,7 +154,7 @@ func (e *Engine) Imports(ctx context.Context, p Principal, l ListImports) (balla
 	if strings.ContainsRune(below, 0) {
 		return ballast.ImportsPage{}, errCursor()
 	}
-	found, next, err := e.index.Imports(ctx, scope, below, l.Limit)
+	found, next, err := e.index.Imports(ctx, part, below, l.Limit)
 	if err != nil {
 		return ballast.ImportsPage{}, err
 	}

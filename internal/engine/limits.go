@@ -25,6 +25,7 @@ type Limits struct {
 	VerifyMemory  int64         // bytes of the ranges in flight of all objects that are re-read; at least one VerifyRange
 	ManifestCache int64         // bytes of manifests kept parsed
 	EventLife     time.Duration // how long events are kept
+	UseInterval   time.Duration // between two looks at which tokens were used, to write it down
 
 	SourceMemory   int64 // bytes of the ranges that imports read ahead, all together; at least one VerifyRange
 	Imports        int   // imports that list and hash at once
@@ -40,7 +41,7 @@ func DefaultLimits() Limits {
 		PutURLLife: time.Hour, GetURLLife: time.Hour, Lease: 15 * time.Minute, Grace: 24 * time.Hour,
 		FenceAge: 15 * time.Second, TakeOverWait: 60 * time.Second, RecordTimeout: 30 * time.Second,
 		CommitWait: 10 * time.Second, VerifyLease: time.Minute, VerifyRetry: 10 * time.Second, ReclaimRetry: 2 * time.Second,
-		VerifyWorkers: 4, VerifyRanges: 4, VerifyRange: 4 << 20, VerifyMemory: 32 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour,
+		VerifyWorkers: 4, VerifyRanges: 4, VerifyRange: 4 << 20, VerifyMemory: 32 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour, UseInterval: time.Minute,
 		SourceMemory: 32 << 20, Imports: 8, ImportsOfScope: 2, OpenImports: 32, Copies: 16, CopiesOfScope: 8,
 	}
 }
@@ -55,7 +56,7 @@ func (l Limits) withDefaults() Limits {
 		VerifyRetry: cmp.Or(l.VerifyRetry, d.VerifyRetry), ReclaimRetry: cmp.Or(l.ReclaimRetry, d.ReclaimRetry),
 		VerifyWorkers: cmp.Or(l.VerifyWorkers, d.VerifyWorkers), VerifyRanges: cmp.Or(l.VerifyRanges, d.VerifyRanges),
 		VerifyRange: cmp.Or(l.VerifyRange, d.VerifyRange), VerifyMemory: cmp.Or(l.VerifyMemory, d.VerifyMemory), ManifestCache: cmp.Or(l.ManifestCache, d.ManifestCache),
-		EventLife: cmp.Or(l.EventLife, d.EventLife), SourceMemory: cmp.Or(l.SourceMemory, d.SourceMemory), Imports: cmp.Or(l.Imports, d.Imports),
+		EventLife: cmp.Or(l.EventLife, d.EventLife), UseInterval: cmp.Or(l.UseInterval, d.UseInterval), SourceMemory: cmp.Or(l.SourceMemory, d.SourceMemory), Imports: cmp.Or(l.Imports, d.Imports),
 		ImportsOfScope: cmp.Or(l.ImportsOfScope, d.ImportsOfScope), OpenImports: cmp.Or(l.OpenImports, d.OpenImports), Copies: cmp.Or(l.Copies, d.Copies),
 		CopiesOfScope: cmp.Or(l.CopiesOfScope, d.CopiesOfScope),
 	}

@@ -40,7 +40,7 @@ func (e *Engine) begin(ctx context.Context, p Principal, kind string, l ListVers
 	}
 	f.kind = kind
 	if l.Filter.Base != (ballast.Ref{}) {
-		look := p.lookup(l.Filter.Base.Scope)
+		look := p.lookup(l.Filter.Base.Scope, l.Filter.Base.Name)
 		look.Retired = true
 		base, err := e.index.Resolve(ctx, look, l.Filter.Base)
 		if err != nil {
@@ -88,7 +88,7 @@ func (e *Engine) Versions(ctx context.Context, p Principal, scope ballast.Scope,
 			return ballast.VersionsPage{}, errCursor()
 		}
 	}
-	found, next, err := e.index.Versions(ctx, p.lookup(scope).Scopes, name, below, l.Limit, f.keep)
+	found, next, err := e.index.Versions(ctx, p.lookup(scope, name).Scopes, name, below, l.Limit, f.keep)
 	if err != nil {
 		return ballast.VersionsPage{}, err
 	}
@@ -108,7 +108,7 @@ func (e *Engine) AllVersions(ctx context.Context, p Principal, l ListAllVersions
 		return ballast.VersionsPage{}, err
 	}
 	found, next, err := e.index.AllVersions(ctx, index.VersionList{
-		Scopes: p.lookup(l.Scope).Scopes, Prefix: l.Prefix, Order: order, After: []byte(f.at), Limit: l.Limit, Keep: f.keep,
+		Parts: p.parts(l.Scope), Prefix: l.Prefix, Order: order, After: []byte(f.at), Limit: l.Limit, Keep: f.keep,
 	})
 	if err != nil {
 		return ballast.VersionsPage{}, err

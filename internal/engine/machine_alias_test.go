@@ -118,10 +118,11 @@ func (m *machine) drawDeleteAlias() step {
 
 // issued is a token that was minted.
 type issued struct {
-	id, secret string
-	name       string
-	grants     []ballast.Grant
-	revoked    bool
+	id      string
+	secret  ballast.Secret
+	name    string
+	grants  []ballast.Grant
+	revoked bool
 }
 
 // grants reports whether p may grant, and so see and revoke, all of these.
@@ -135,7 +136,7 @@ func (m *machine) drawCreateToken() step {
 	p := pick(m, "principal", []engine.Principal{admin, admin, other, writer})
 	req := ballast.CreateToken{Name: pick(m, "name", []string{"", "gpu", "no name!"})}
 	for range m.draw("grants", 3) {
-		req.Grants = append(req.Grants, pick(m, "grant", parsed(ballast.ParseGrant, "acme=writer", "other=reader", "global=reader")))
+		req.Grants = append(req.Grants, pick(m, "grant", parsed(ballast.ParseGrant, "acme=writer", "other=reader", "global=reader", "acme::m*=reader")))
 	}
 	var got ballast.TokenInfo
 	return step{
@@ -187,8 +188,35 @@ func (m *machine) drawRevokeToken() step {
 	}
 }
 
+func (m *machine) drawRotateToken() step {
+	p := pick(m, "principal", []engine.Principal{admin, other, writer})
+	i, id := m.anyToken(), "0123456789"
+	if i >= 0 {
+		id = m.tokens[i].id
+	}
+	var got ballast.TokenInfo
+	return step{
+		name: "rotate token", show: args(p.Name, id),
+		call: func() (err error) {
+			got, err = m.engine.RotateToken(m.Context(), p, id, ballast.RotateToken{})
+			return err
+		},
+		want: func() ballast.Code {
+			if i < 0 || m.tokens[i].revoked || !grants(p, m.tokens[i].grants) {
+				return ballast.CodeNotFound
+			}
+			m.say(modelEvent{kind: ballast.EventTokenRotated, scope: m.tokens[i].grants[0].Scope, token: id, by: p.By()})
+			return ""
+		},
+		check: func() {
+			equal(m, "rotated", fmt.Sprint(got.ID, got.Name, got.Grants), fmt.Sprint(id, m.tokens[i].name, m.tokens[i].grants))
+			m.tokens[i].secret = got.Token
+		},
+	}
+}
+
 func (m *machine) drawAuthenticate() step {
-	i, secret := m.anyToken(), "bal_nonsense"
+	i, secret := m.anyToken(), ballast.Secret("bal_nonsense")
 	if i >= 0 {
 		secret = m.tokens[i].secret
 	}

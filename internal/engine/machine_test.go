@@ -138,6 +138,7 @@ func operations() map[string]operation {
 		"set alias":     {7, (*machine).drawSetAlias},
 		"delete alias":  {3, (*machine).drawDeleteAlias},
 		"create token":  {3, (*machine).drawCreateToken},
+		"rotate token":  {2, (*machine).drawRotateToken},
 		"revoke token":  {1, (*machine).drawRevokeToken},
 		"authenticate":  {2, (*machine).drawAuthenticate},
 		"tokens":        {1, (*machine).drawTokens},

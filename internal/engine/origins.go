@@ -85,12 +85,12 @@ func (e *Engine) originsOf(scope ballast.Scope) []origin {
 	return all
 }
 
-// ImportSources are the places that the principal may import from, for each scope that it may write to.
+// ImportSources are the places that the principal may import from, for each scope in which it may write.
 func (e *Engine) ImportSources(p Principal) ([]ballast.ImportSources, error) {
 	all := []ballast.ImportSources{}
 	seen := map[ballast.Scope]bool{}
 	for _, g := range p.Grants {
-		if seen[g.Scope] || p.Role(g.Scope) < ballast.Writer {
+		if _, ok := p.part(g.Scope, ballast.Writer); seen[g.Scope] || !ok {
 			continue
 		}
 		seen[g.Scope] = true

@@ -33,7 +33,8 @@ func showQuota(q index.ScopeQuota) ballast.QuotaInfo {
 
 func (p Principal) administersGlobal() bool { return p.Role(ballast.Global) >= ballast.Admin }
 
-// seesQuota lets an admin of global see all, and readers the scopes that they read.
+// seesQuota lets an admin of global see all, and readers the scopes that they read: all of a scope, whose usage tells of
+// every name.
 func (p Principal) seesQuota(scope ballast.Scope) error {
 	switch {
 	case p.administersGlobal():
@@ -41,7 +42,7 @@ func (p Principal) seesQuota(scope ballast.Scope) error {
 	case scope.IsZero():
 		return ballast.Errorf(ballast.CodeDenied, "the quota of every tenant is shown to an admin of global; ask for that of a scope, which tells whether it holds there")
 	}
-	return p.need(scope, ballast.Reader)
+	return p.need(scope, ballast.Name{}, ballast.Reader)
 }
 
 // Quotas lists the scopes that have a quota or use something: to an admin of global all of them, by name behind that of every
@@ -55,7 +56,7 @@ func (e *Engine) Quotas(ctx context.Context, p Principal, limit int, cursor stri
 	if !p.administersGlobal() {
 		var seen []ballast.Scope // at most maxGrants, on one page
 		for _, g := range p.Grants {
-			if slices.Contains(seen, g.Scope) {
+			if slices.Contains(seen, g.Scope) || p.Role(g.Scope) < ballast.Reader {
 				continue
 			}
 			seen = append(seen, g.Scope)

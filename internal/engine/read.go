@@ -14,37 +14,21 @@ import (
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
-// lookup says where the principal's references are looked up: in the scope that is named, else its own and then
-// global. A named scope that it may not read has nothing in it.
-func (p Principal) lookup(named ballast.Scope) index.Lookup {
-	l := index.Lookup{SeesSealed: func(s ballast.Scope) bool { return p.Role(s) >= ballast.Writer }}
-	wanted := []ballast.Scope{named}
-	if named.IsZero() {
-		wanted = slices.Compact([]ballast.Scope{p.Home(), ballast.Global})
-	}
-	for _, s := range wanted {
-		if p.Role(s) >= ballast.Reader {
-			l.Scopes = append(l.Scopes, s)
-		}
-	}
-	return l
-}
-
 func (e *Engine) resolve(ctx context.Context, p Principal, ref ballast.Ref) (index.Version, error) {
-	return e.index.Resolve(ctx, p.lookup(ref.Scope), ref)
+	return e.index.Resolve(ctx, p.lookup(ref.Scope, ref.Name), ref)
 }
 
 // Version returns the version that a reference means. Errors: not_found, retired, integrity.
 func (e *Engine) Version(ctx context.Context, p Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
 	p.asks(ctx, ref)
-	return e.version(ctx, p.lookup(ref.Scope), ref)
+	return e.version(ctx, p.lookup(ref.Scope, ref.Name), ref)
 }
 
 // Provenance is Version that also shows what is retired, or whose base is: what people know of it outlives its service.
 // Errors: not_found, integrity; retired for latest when nothing else is left.
 func (e *Engine) Provenance(ctx context.Context, p Principal, ref ballast.Ref) (ballast.VersionInfo, error) {
 	p.asks(ctx, ref)
-	l := p.lookup(ref.Scope)
+	l := p.lookup(ref.Scope, ref.Name)
 	l.Retired = true
 	return e.version(ctx, l, ref)
 }
@@ -89,7 +73,7 @@ func (e *Engine) Models(ctx context.Context, p Principal, l ListModels) (ballast
 	if err != nil {
 		return ballast.ModelsPage{}, err
 	}
-	found, next, err := e.index.Models(ctx, p.lookup(l.Scope).Scopes, l.Prefix, after, l.Limit)
+	found, next, err := e.index.Models(ctx, p.parts(l.Scope), l.Prefix, after, l.Limit)
 	if err != nil {
 		return ballast.ModelsPage{}, err
 	}
@@ -106,7 +90,7 @@ func showModel(m index.Model) ballast.ModelInfo {
 
 // Model returns one name. Errors: not_found.
 func (e *Engine) Model(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name) (ballast.ModelInfo, error) {
-	m, err := e.index.Model(ctx, p.lookup(scope).Scopes, name)
+	m, err := e.index.Model(ctx, p.lookup(scope, name).Scopes, name)
 	if err != nil {
 		return ballast.ModelInfo{}, err
 	}
@@ -191,7 +175,7 @@ func (e *Engine) File(ctx context.Context, p Principal, ref ballast.Ref, path st
 	p.asks(ctx, ref)
 	a := audit.Of(ctx)
 	a.File(path)
-	h, err := e.index.ResolveHead(ctx, p.lookup(ref.Scope), ref)
+	h, err := e.index.ResolveHead(ctx, p.lookup(ref.Scope, ref.Name), ref)
 	if err == nil {
 		a.Found(h.Scope, h.Key)
 		err = e.pass(ref, h.Status)
@@ -283,7 +267,7 @@ func hexes(sums [][32]byte) []string {
 
 // Aliases lists the aliases of a name. Errors: not_found.
 func (e *Engine) Aliases(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name) (ballast.AliasesPage, error) {
-	found, err := e.index.Aliases(ctx, p.lookup(scope).Scopes, name)
+	found, err := e.index.Aliases(ctx, p.lookup(scope, name).Scopes, name)
 	page := ballast.AliasesPage{Aliases: make([]ballast.AliasInfo, 0, len(found))}
 	for _, a := range found {
 		page.Aliases = append(page.Aliases, showAlias(a.Name, a.Alias))
@@ -298,7 +282,7 @@ func showAlias(name ballast.Alias, a index.Alias) ballast.AliasInfo {
 // SetAlias points an alias at a ready version. With ifMatch it moves only from that revision, 0 for a new alias.
 // Errors: not_found, denied, precondition; too_large for one alias more than MaxAliases.
 func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, to ballast.Version, ifMatch *int64) (ballast.AliasInfo, error) {
-	scope, err := e.writable(p, scope)
+	scope, err := e.writable(p, scope, name)
 	if err != nil {
 		return ballast.AliasInfo{}, err
 	}
@@ -309,7 +293,7 @@ func (e *Engine) SetAlias(ctx context.Context, p Principal, scope ballast.Scope,
 
 // DeleteAlias removes an alias; ifMatch is as for SetAlias.
 func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Scope, name ballast.Name, alias ballast.Alias, ifMatch *int64) error {
-	scope, err := e.writable(p, scope)
+	scope, err := e.writable(p, scope, name)
 	if err != nil {
 		return err
 	}
@@ -319,15 +303,15 @@ func (e *Engine) DeleteAlias(ctx context.Context, p Principal, scope ballast.Sco
 }
 
 // writable is changeable for a writer.
-func (e *Engine) writable(p Principal, named ballast.Scope) (ballast.Scope, error) {
-	return e.changeable(p, named, ballast.Writer)
+func (e *Engine) writable(p Principal, named ballast.Scope, name ballast.Name) (ballast.Scope, error) {
+	return e.changeable(p, named, name, ballast.Writer)
 }
 
-// changeable returns the scope of a change: the one that is named, or the principal's own; never another by fallback.
+// changeable returns the scope of a change to a name: the one that is named, or the principal's own; never another by fallback.
 // Errors: those of a role that is too weak there; unavailable once the prefix is another's.
-func (e *Engine) changeable(p Principal, named ballast.Scope, role ballast.Role) (ballast.Scope, error) {
+func (e *Engine) changeable(p Principal, named ballast.Scope, name ballast.Name, role ballast.Role) (ballast.Scope, error) {
 	scope := p.scopeOf(named)
-	if err := p.need(scope, role); err != nil {
+	if err := p.need(scope, name, role); err != nil {
 		return scope, err
 	}
 	return scope, e.owner.verdict()

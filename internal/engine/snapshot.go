@@ -34,7 +34,7 @@ func (e *Engine) Snapshot(ctx context.Context, p Principal, ref ballast.Ref) (Sn
 // more than one digest.
 func (e *Engine) AtCommit(ctx context.Context, p Principal, name ballast.Name, digits string) (ballast.Ref, error) {
 	p.asks(ctx, ballast.Ref{Name: name})
-	return e.index.FindCommit(ctx, p.lookup(ballast.Scope{}).Scopes, name, digits)
+	return e.index.FindCommit(ctx, p.lookup(ballast.Scope{}, name).Scopes, name, digits)
 }
 
 // Content returns the bytes of a file of at most MaxContent bytes, which are what its digest says: nobody checks them

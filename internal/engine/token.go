@@ -2,95 +2,25 @@ package engine
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
-	"hash/crc32"
-	"math/big"
+	"errors"
 	"regexp"
-	"strings"
+	"slices"
+	"time"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/index"
 )
 
-// A token is bal_<id>_<secret>: 10 characters of id, 40 of secret, and 6 of checksum at the secret's end, all base62.
-// The checksum is the CRC-32 (IEEE) of everything before it, so that a scanner can tell a leaked token from noise and a
-// mistyped one is refused without a look-up. The secret's 238 random bits need no slow hash: SHA-256 is stored.
-const (
-	tokenPrefix   = "bal_"
-	tokenIDLen    = 10
-	tokenSecret   = 40
-	tokenChecksum = 6
-	base62        = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
-
-func newToken() (id, token string, err error) {
-	if id, err = randomText(tokenIDLen); err != nil {
-		return "", "", err
-	}
-	secret, err := randomText(tokenSecret)
-	if err != nil {
-		return "", "", err
-	}
-	body := tokenPrefix + id + "_" + secret
-	return id, body + checksum(body), nil
-}
-
-func randomText(n int) (string, error) {
-	var b strings.Builder
-	for range n {
-		i, err := rand.Int(rand.Reader, big.NewInt(int64(len(base62))))
-		if err != nil {
-			return "", err
-		}
-		b.WriteByte(base62[i.Int64()])
-	}
-	return b.String(), nil
-}
-
-func checksum(body string) string {
-	n := crc32.ChecksumIEEE([]byte(body))
-	out := make([]byte, tokenChecksum)
-	for i := range out {
-		out[tokenChecksum-1-i] = base62[n%62]
-		n /= 62
-	}
-	return string(out)
-}
-
-// tokenID returns the id of a well-formed token.
-func tokenID(token string) (string, bool) {
-	id, secret, ok := strings.Cut(strings.TrimPrefix(token, tokenPrefix), "_")
-	if !ok || !strings.HasPrefix(token, tokenPrefix) || len(id) != tokenIDLen || len(secret) != tokenSecret+tokenChecksum || !isBase62(id) || !isBase62(secret) {
-		return "", false
-	}
-	body := token[:len(token)-tokenChecksum]
-	return id, checksum(body) == token[len(body):]
-}
-
-func isBase62(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; !('0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z') {
-			return false
-		}
-	}
-	return true
-}
-
-func hashToken(token string) []byte {
-	sum := sha256.Sum256([]byte(token))
-	return sum[:]
-}
-
-// errUnauthenticated is the same for every token that is not good.
+// errUnauthenticated is the same for every token that is not good, unless its holder has proved to know its secret.
 func errUnauthenticated() error {
 	return ballast.Errorf(ballast.CodeUnauthenticated, "the token is not known here; set BALLAST_TOKEN to one that `ballast token create` printed")
 }
 
-// Authenticate returns the principal that holds a token. Errors: unauthenticated.
-func (e *Engine) Authenticate(ctx context.Context, token string) (Principal, error) {
-	id, ok := tokenID(token)
+// Authenticate returns the principal that holds a token. Errors: unauthenticated, which says more to who knows a secret that
+// was good once.
+func (e *Engine) Authenticate(ctx context.Context, token ballast.Secret) (Principal, error) {
+	id, ok := tokenID(token.Reveal())
 	if !ok {
 		return Principal{}, errUnauthenticated()
 	}
@@ -98,11 +28,38 @@ func (e *Engine) Authenticate(ctx context.Context, token string) (Principal, err
 	if err != nil {
 		return Principal{}, err
 	}
-	if !ok || subtle.ConstantTimeCompare(t.Hash, hashToken(token)) != 1 {
+	if !ok {
 		return Principal{}, errUnauthenticated()
 	}
-	return Principal{ID: t.ID, Name: t.Name, Grants: t.Grants}, nil
+	now := e.now()
+	switch until, known := secretOf(t, token); {
+	case !known:
+		return Principal{}, errUnauthenticated()
+	case t.Expired(now):
+		return Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "token %s (%s) expired at %s; ask an admin of %s for another: ballast token create", t.ID, t.Name, t.ExpiresAt.Format(time.RFC3339), homeOf(t))
+	case !until.IsZero() && !now.Before(until.Time):
+		return Principal{}, ballast.Errorf(ballast.CodeUnauthenticated, "token %s (%s) has another secret since %s; use the one that `ballast token rotate` printed then", t.ID, t.Name, t.RotatedAt.Format(time.RFC3339))
+	}
+	e.uses.note(t.ID, now)
+	return Principal{ID: t.ID, Name: t.Name, Grants: t.Grants, ExpiresAt: t.ExpiresAt}, nil
 }
+
+// secretOf finds a secret among those of a token. until is zero for the token's own. All are compared, each in constant
+// time.
+func secretOf(t index.Token, token ballast.Secret) (until ballast.Time, known bool) {
+	hash := hashToken(token.Reveal())
+	for _, r := range t.Replaced {
+		if subtle.ConstantTimeCompare(r.Hash, hash) == 1 {
+			until, known = r.Until, true
+		}
+	}
+	if subtle.ConstantTimeCompare(t.Hash, hash) == 1 {
+		return ballast.Time{}, true
+	}
+	return until, known
+}
+
+func homeOf(t index.Token) ballast.Scope { return Principal{Grants: t.Grants}.Home() }
 
 // EnsureAdmin makes the first token, global=admin, when there is no token at all. save keeps it where the operator finds
 // it, replacing an older one; it runs before the index knows the token, so that a crash between the two leaves a token
@@ -133,18 +90,22 @@ func (p Principal) mayGrant(scope ballast.Scope) bool {
 const maxGrants = 64
 
 // CreateToken mints a token. Its secret is in the answer and never again. Errors: denied for a scope that the
-// principal does not administer.
+// principal does not administer; invalid.
 func (e *Engine) CreateToken(ctx context.Context, p Principal, req ballast.CreateToken) (ballast.TokenInfo, error) {
 	if len(req.Grants) == 0 || len(req.Grants) > maxGrants {
 		return ballast.TokenInfo{}, ballast.Errorf(ballast.CodeInvalid, "grants: give 1 to %d, as in acme=writer", maxGrants)
 	}
 	for _, g := range req.Grants {
-		if g.Scope.IsZero() || g.Role == ballast.NoRole {
-			return ballast.TokenInfo{}, ballast.Errorf(ballast.CodeInvalid, "grants: each needs a scope and a role")
+		if err := g.Check(); err != nil {
+			return ballast.TokenInfo{}, err
 		}
 		if !p.mayGrant(g.Scope) {
 			return ballast.TokenInfo{}, ballast.Errorf(ballast.CodeDenied, "granting %s needs the role admin in that scope, or in global", g)
 		}
+	}
+	expires, err := expiry(req, e.now())
+	if err != nil {
+		return ballast.TokenInfo{}, err
 	}
 	if err := e.owner.verdict(); err != nil {
 		return ballast.TokenInfo{}, err
@@ -153,7 +114,7 @@ func (e *Engine) CreateToken(ctx context.Context, p Principal, req ballast.Creat
 	if err != nil {
 		return ballast.TokenInfo{}, err
 	}
-	t := index.Token{ID: id, Name: req.Name, Hash: hashToken(token), Grants: req.Grants, CreatedBy: p.By(), CreatedAt: ballast.At(e.now())}
+	t := index.Token{ID: id, Name: req.Name, Hash: hashToken(token), Grants: req.Grants, CreatedBy: p.By(), CreatedAt: ballast.At(e.now()), ExpiresAt: expires}
 	if t.Name == "" {
 		t.Name = id
 	}
@@ -164,18 +125,44 @@ func (e *Engine) CreateToken(ctx context.Context, p Principal, req ballast.Creat
 		return ballast.TokenInfo{}, err
 	}
 	e.tokenChanged(t)
-	info := tokenInfo(t)
-	info.Token = token
+	info := e.tokenInfo(t)
+	info.Token = ballast.Secret(token)
 	return info, nil
+}
+
+// expiry is when a token that is asked for ends; zero: never.
+func expiry(req ballast.CreateToken, now time.Time) (at ballast.Time, err error) {
+	const longest = ballast.MaxTokenSeconds * time.Second
+	switch {
+	case req.ExpiresIn != nil && !req.ExpiresAt.IsZero():
+		return at, ballast.Errorf(ballast.CodeInvalid, "expires_in and expires_at: give one of them")
+	case req.ExpiresIn != nil && (*req.ExpiresIn < 1 || *req.ExpiresIn > ballast.MaxTokenSeconds):
+		return at, ballast.Errorf(ballast.CodeInvalid, "expires_in: 1 to %d seconds; left out, the token does not expire", ballast.MaxTokenSeconds)
+	case req.ExpiresIn != nil:
+		return ballast.At(now.Add(time.Duration(*req.ExpiresIn) * time.Second)), nil
+	case req.ExpiresAt.IsZero():
+		return at, nil
+	case !req.ExpiresAt.After(now) || req.ExpiresAt.After(now.Add(longest)):
+		return at, ballast.Errorf(ballast.CodeInvalid, "expires_at: %s does not lie ahead, or over 100 years; here it is %s", req.ExpiresAt.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return req.ExpiresAt, nil
 }
 
 var principalName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-func tokenInfo(t index.Token) ballast.TokenInfo {
-	return ballast.TokenInfo{ID: t.ID, Name: t.Name, Grants: t.Grants, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt}
+// tokenInfo shows a token, whose last use may not be noted in the index yet.
+func (e *Engine) tokenInfo(t index.Token) ballast.TokenInfo {
+	used := e.uses.of(t.ID)
+	if t.LastUsed.After(used.Time) {
+		used = t.LastUsed
+	}
+	return ballast.TokenInfo{
+		ID: t.ID, Name: t.Name, Grants: t.Grants, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt, LastUsedAt: used,
+		RotatedAt: t.RotatedAt, OverlapUntil: t.OverlapUntil(e.now()),
+	}
 }
 
-// administers says whether p may see and revoke a token: it administers every scope of it.
+// administers says whether p may see, rotate and revoke a token: it administers every scope of it.
 func (p Principal) administers(t index.Token) bool {
 	for _, g := range t.Grants {
 		if !p.mayGrant(g.Scope) {
@@ -200,34 +187,92 @@ func (e *Engine) Tokens(ctx context.Context, p Principal, limit int, cursor stri
 	}
 	page := ballast.TokensPage{Tokens: make([]ballast.TokenInfo, 0, len(found)), Cursor: encodeCursor(next)}
 	for _, t := range found {
-		page.Tokens = append(page.Tokens, tokenInfo(t))
+		page.Tokens = append(page.Tokens, e.tokenInfo(t))
 	}
 	return page, nil
 }
 
 func (p Principal) isAdmin() bool {
-	for _, g := range p.Grants {
-		if g.Role >= ballast.Admin {
-			return true
-		}
+	return slices.ContainsFunc(p.Grants, func(g ballast.Grant) bool { return p.Role(g.Scope) >= ballast.Admin })
+}
+
+// errNoToken is the one answer for a token that is not there and one that the principal has nothing to do with.
+func errNoToken(id string) error {
+	return ballast.Errorf(ballast.CodeNotFound, "token %q: not found", id)
+}
+
+// Token returns a token that the principal administers, or holds. Errors: not_found.
+func (e *Engine) Token(ctx context.Context, p Principal, id string) (ballast.TokenInfo, error) {
+	t, err := e.theirs(ctx, p, id)
+	if err == nil {
+		t.LastUsed, err = e.index.LastUse(ctx, id)
 	}
-	return false
+	if err != nil {
+		return ballast.TokenInfo{}, err
+	}
+	return e.tokenInfo(t), nil
+}
+
+// theirs returns a token that the principal administers, or holds.
+func (e *Engine) theirs(ctx context.Context, p Principal, id string) (index.Token, error) {
+	t, ok, err := e.index.Token(ctx, id)
+	if err == nil && (!ok || id != p.ID && !p.administers(t)) {
+		err = errNoToken(id)
+	}
+	return t, err
+}
+
+// RotateToken gives a token another secret, which is in the answer and never again. Its id, name, grants and expiry stay.
+// Who may are those who administer it, and its holder: a program renews its own. The secrets before stay good for the
+// overlap, so that who shares the token, or lost the answer, is not locked out. Errors: not_found; invalid; precondition for
+// a token that has expired, and while too many secrets before its own are good.
+func (e *Engine) RotateToken(ctx context.Context, p Principal, id string, req ballast.RotateToken) (ballast.TokenInfo, error) {
+	if req.Overlap < 0 || req.Overlap > ballast.MaxOverlapSeconds {
+		return ballast.TokenInfo{}, ballast.Errorf(ballast.CodeInvalid, "overlap: 0 to %d seconds, 30 days", ballast.MaxOverlapSeconds)
+	}
+	if _, err := e.theirs(ctx, p, id); err != nil {
+		return ballast.TokenInfo{}, err
+	}
+	if err := e.owner.verdict(); err != nil {
+		return ballast.TokenInfo{}, err
+	}
+	secret, err := newSecret(id)
+	if err != nil {
+		return ballast.TokenInfo{}, err
+	}
+	t, err := e.index.RotateToken(ctx, id, hashToken(secret), time.Duration(req.Overlap)*time.Second, p.By())
+	if errors.Is(err, index.ErrNotFound) {
+		err = errNoToken(id)
+	}
+	if err == nil {
+		t.LastUsed, err = e.index.LastUse(ctx, id)
+	}
+	if err != nil {
+		return ballast.TokenInfo{}, err
+	}
+	e.changed.notify()
+	info := e.tokenInfo(t)
+	info.Token = ballast.Secret(secret)
+	return info, nil
 }
 
 // RevokeToken removes a token at once. Errors: not_found, also for one that the principal does not administer;
-// precondition for the last one that administers global.
+// precondition for the last one that administers global and never expires.
 func (e *Engine) RevokeToken(ctx context.Context, p Principal, id string) error {
 	t, ok, err := e.index.Token(ctx, id)
 	if err != nil {
 		return err
 	}
 	if !ok || !p.administers(t) {
-		return ballast.Errorf(ballast.CodeNotFound, "token %q: not found", id)
+		return errNoToken(id)
 	}
 	if err := e.owner.verdict(); err != nil {
 		return err
 	}
 	err = e.index.DeleteToken(ctx, id, p.By())
+	if err == nil {
+		e.uses.forget(id)
+	}
 	e.tokenChanged(t)
 	return err
 }

@@ -11,8 +11,8 @@ import (
 // The last token that administers global cannot be revoked, by whomever: nobody could mint another.
 func TestTheLastAdminStays(t *testing.T) {
 	r := newRig(t, memStore(t))
-	var secret string
-	must(r.EnsureAdmin(t.Context(), func(token string) error { secret = token; return nil }))
+	var secret ballast.Secret
+	must(r.EnsureAdmin(t.Context(), func(token string) error { secret = ballast.Secret(token); return nil }))
 	first := must(r.Authenticate(t.Context(), secret))
 	must(r.CreateToken(t.Context(), first, ballast.CreateToken{Grants: []ballast.Grant{{Scope: acme, Role: ballast.Admin}}}))
 	must(r.CreateToken(t.Context(), first, ballast.CreateToken{Grants: []ballast.Grant{{Scope: ballast.Global, Role: ballast.Maintainer}}}))

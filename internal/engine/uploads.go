@@ -27,7 +27,7 @@ func (e *Engine) CreateUpload(ctx context.Context, p Principal, req ballast.Crea
 	if req.Size < 0 || req.Size > ballast.MaxFiles*ballast.MaxFileSize {
 		return ballast.Upload{}, false, ballast.Errorf(ballast.CodeInvalid, "size: %d; it is the bytes of all files together, or 0 when they are not known", req.Size)
 	}
-	scope, err := e.writable(p, req.Scope)
+	scope, err := e.writable(p, req.Scope, req.Name)
 	if err != nil {
 		return ballast.Upload{}, false, err
 	}
@@ -58,10 +58,10 @@ func (e *Engine) upload(ctx context.Context, p Principal, id string) (index.Uplo
 	if err != nil {
 		return u, err
 	}
-	if p.Role(u.Scope) == ballast.NoRole {
+	if !p.sees(u.Scope, u.Name) {
 		return u, ballast.Errorf(ballast.CodeNotFound, "upload %q: not found; settled uploads are kept for 24 hours", id)
 	}
-	return u, p.need(u.Scope, ballast.Writer)
+	return u, p.need(u.Scope, u.Name, ballast.Writer)
 }
 
 // pushed returns an upload that takes its files from a client. Errors: those of upload; conflict for an import.
@@ -126,7 +126,7 @@ func (e *Engine) await(ctx context.Context, u index.Upload, wait time.Duration, 
 	}
 }
 
-// AbortUpload gives an upload up; any writer of its scope may. A settled one is left as it is. Errors: conflict once
+// AbortUpload gives an upload up; any writer of its name may. A settled one is left as it is. Errors: conflict once
 // the version is sealed.
 func (e *Engine) AbortUpload(ctx context.Context, p Principal, id string) error {
 	u, err := e.upload(ctx, p, id)

@@ -68,6 +68,8 @@ const (
 	SetAlias
 	DeleteAlias
 	PutToken
+	RotateToken
+	UsedTokens
 	DeleteToken
 	AddTask
 	RemoveTask
@@ -119,7 +121,7 @@ func names() [steps]string {
 		Lied: "lied", Inspect: "inspect", Reference: "reference", Seal: "seal", Ready: "ready", Recorded: "recorded",
 		Patch: "patch", Promote: "promote", Rollback: "rollback", Retire: "retire", Delete: "delete", DropEvents: "drop-events", Reopen: "reopen", Settle: "settle",
 		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
-		DeleteAlias: "delete-alias", PutToken: "put-token", DeleteToken: "delete-token", AddTask: "add-task", RemoveTask: "remove-task", SetQuota: "set-quota", UnsetQuota: "unset-quota", PutOwner: "put-owner",
+		DeleteAlias: "delete-alias", PutToken: "put-token", RotateToken: "rotate-token", UsedTokens: "used-tokens", DeleteToken: "delete-token", AddTask: "add-task", RemoveTask: "remove-task", SetQuota: "set-quota", UnsetQuota: "unset-quota", PutOwner: "put-owner",
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",
 		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", CopyObject: "copy-object", DeleteObject: "delete-object", DeleteSource: "delete-source",
 		SyncOwner: "sync-owner", SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",

@@ -82,12 +82,12 @@ func (r *rig) token(grants ...string) string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return made.Token
+	return made.Token.Reveal()
 }
 
 func (r *rig) principal(token string) engine.Principal {
 	r.t.Helper()
-	p, err := r.Authenticate(r.t.Context(), token)
+	p, err := r.Authenticate(r.t.Context(), ballast.Secret(token))
 	if err != nil {
 		r.t.Fatal(err)
 	}

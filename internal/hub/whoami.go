@@ -2,6 +2,7 @@ package hub
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/ballast-registry/ballast"
 )
@@ -18,7 +19,7 @@ type who struct {
 	Auth     auth   `json:"auth"`
 }
 
-// org is a scope that the token was granted.
+// org is a scope that the token was granted, with the strongest role that it has for any name there.
 type org struct {
 	Type string       `json:"type"`
 	ID   string       `json:"id"`
@@ -45,7 +46,13 @@ func (h *Hub) whoami(w http.ResponseWriter, r *request) error {
 	}
 	me := who{Type: "user", ID: p.ID, Name: p.Name, FullName: p.By(), Orgs: []org{}, Auth: auth{"access_token", accessToken{p.Name, "read"}}}
 	for _, g := range p.Grants {
-		me.Orgs = append(me.Orgs, org{"org", g.Scope.String(), g.Scope.String(), g.Role})
+		name := g.Scope.String()
+		at := slices.IndexFunc(me.Orgs, func(o org) bool { return o.Name == name })
+		if at < 0 {
+			me.Orgs = append(me.Orgs, org{"org", name, name, g.Role})
+			continue
+		}
+		me.Orgs[at].Role = max(me.Orgs[at].Role, g.Role)
 	}
 	return writeJSON(w, http.StatusOK, me)
 }

@@ -14,8 +14,8 @@ import (
 
 // VersionList says which versions AllVersions lists.
 type VersionList struct {
-	Scopes []ballast.Scope // a name of an earlier one hides the same name of later ones
-	Prefix string          // of the name, compared folded
+	Parts  []Part // a name of an earlier one hides the same name of later ones
+	Prefix string // of the name, compared folded
 	Order  ballast.VersionOrder
 	After  []byte // as the page before answered it; nil begins
 	Limit  int
@@ -106,9 +106,9 @@ func byName(tx Tx, l VersionList, c *collector, skip skip) error {
 		if err != nil || order == "" {
 			return errPlace()
 		}
-		m, err := findName(tx, l.Scopes, name)
+		m, err := findName(tx, scopesWith(l.Parts, name), name)
 		if ballast.CodeOf(err) != ballast.CodeNotFound && err != nil {
-			if err := skip(scopedName(kindName, l.Scopes[0], name), err); err != nil {
+			if err := skip(scopedName(kindName, l.Parts[0].Scope, name), err); err != nil {
 				return err
 			}
 		}
@@ -119,7 +119,7 @@ func byName(tx Tx, l VersionList, c *collector, skip skip) error {
 		}
 	}
 	for {
-		names, next, err := visibleNames(tx, l.Scopes, l.Prefix, after, namesAtOnce, skip)
+		names, next, err := visibleNames(tx, l.Parts, l.Prefix, after, namesAtOnce, skip)
 		if err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func byTimeKey(v Version) []byte {
 
 // timedVersion is a version that is found by its time.
 type timedVersion struct {
-	scope int // its number among those of the list
+	part  int // its number among those of the list
 	place []byte
 	fold  string
 	order []byte
@@ -189,13 +189,23 @@ func byTime(tx Tx, l VersionList, c *collector, skip skip) error {
 	if _, err := timedAt(l.After); len(l.After) > 0 && err != nil {
 		return errPlace()
 	}
-	hides := hiding(tx, l.Scopes, skip)
+	hides := hiding(tx, l.Parts, skip)
+	var unseen []byte // the place of the latest version that the caller does not see, which must not get into a cursor
 	for t := range timed(tx, l) {
 		if t.err != nil {
-			k := append(key(kindByTime, l.Scopes[t.scope].String()), t.place...)
+			k := append(key(kindByTime, l.Parts[t.part].Scope.String()), t.place...)
 			if err := skip(k, t.err); err != nil {
 				return err
 			}
+			continue
+		}
+		if c.left <= 0 && !sameInstant(unseen, t.place) {
+			c.last, c.done = mark{place: behindInstant(unseen, l.Order)}, true
+			return nil
+		}
+		if !l.Parts[t.part].has(t.fold) {
+			unseen = t.place
+			c.left--
 			continue
 		}
 		hidden, err := hides(t)
@@ -208,7 +218,7 @@ func byTime(tx Tx, l VersionList, c *collector, skip skip) error {
 			}
 			continue
 		}
-		k := append(key(kindVersion, l.Scopes[t.scope].String(), t.fold), t.order...)
+		k := append(key(kindVersion, l.Parts[t.part].Scope.String(), t.fold), t.order...)
 		value, err := tx.Get(k)
 		var v Version
 		if err == nil {
@@ -227,11 +237,26 @@ func byTime(tx Tx, l VersionList, c *collector, skip skip) error {
 	return nil
 }
 
+// instantBytes is what the instant takes at the beginning of a place in the orders by time.
+const instantBytes = 8
+
+func sameInstant(a, b []byte) bool {
+	return len(a) >= instantBytes && len(b) >= instantBytes && bytes.Equal(a[:instantBytes], b[:instantBytes])
+}
+
+// behindInstant is a place behind all versions of one instant that names none of them.
+func behindInstant(place []byte, order ballast.VersionOrder) []byte {
+	beside := "\x7f" // sorts behind what names are made of
+	if order == ballast.OrderNewest {
+		beside = "!" // before it
+	}
+	return append(bytes.Clone(place[:instantBytes]), beside+"\x00\x00"...)
+}
+
 // timedAt takes a place in the orders by time apart.
 func timedAt(place []byte) (t timedVersion, err error) {
-	const instant = 8
-	if len(place) > instant {
-		fold, order, ok := bytes.Cut(place[instant:], []byte{0x00})
+	if len(place) > instantBytes {
+		fold, order, ok := bytes.Cut(place[instantBytes:], []byte{0x00})
 		if ok && len(fold) > 0 && len(order) > 0 {
 			return timedVersion{place: place, fold: string(fold), order: order}, nil
 		}
@@ -244,13 +269,13 @@ func timed(tx Tx, l VersionList) iter.Seq[timedVersion] {
 	reverse := l.Order == ballast.OrderNewest
 	return func(yield func(timedVersion) bool) {
 		var heads []timedVersion // the next one of each scope that has one
-		pulls := make([]func() (timedVersion, bool), len(l.Scopes))
-		advance := func(scope int) {
-			if t, ok := pulls[scope](); ok {
+		pulls := make([]func() (timedVersion, bool), len(l.Parts))
+		advance := func(part int) {
+			if t, ok := pulls[part](); ok {
 				heads = append(heads, t)
 			}
 		}
-		for i := range l.Scopes {
+		for i := range l.Parts {
 			next, stop := iter.Pull(timedIn(tx, l, i))
 			defer stop()
 			pulls[i] = next
@@ -263,7 +288,7 @@ func timed(tx Tx, l VersionList) iter.Seq[timedVersion] {
 				if reverse {
 					c = -c
 				}
-				if cmp.Or(c, cmp.Compare(heads[i].scope, heads[at].scope)) < 0 { // at one place, the one that hides comes first
+				if cmp.Or(c, cmp.Compare(heads[i].part, heads[at].part)) < 0 { // at one place, the one that hides comes first
 					at = i
 				}
 			}
@@ -272,15 +297,15 @@ func timed(tx Tx, l VersionList) iter.Seq[timedVersion] {
 			if !yield(first) {
 				return
 			}
-			advance(first.scope)
+			advance(first.part)
 		}
 	}
 }
 
 // timedIn yields the versions of one scope behind l.After.
-func timedIn(tx Tx, l VersionList, scope int) iter.Seq[timedVersion] {
+func timedIn(tx Tx, l VersionList, part int) iter.Seq[timedVersion] {
 	return func(yield func(timedVersion) bool) {
-		prefix := key(kindByTime, l.Scopes[scope].String())
+		prefix := key(kindByTime, l.Parts[part].Scope.String())
 		var from []byte
 		if len(l.After) > 0 {
 			from = append(bytes.Clone(prefix), l.After...)
@@ -296,7 +321,7 @@ func timedIn(tx Tx, l VersionList, scope int) iter.Seq[timedVersion] {
 					err = bad
 				}
 			}
-			t.scope, t.err = scope, err
+			t.part, t.err = part, err
 			if !yield(t) {
 				return
 			}
@@ -304,15 +329,18 @@ func timedIn(tx Tx, l VersionList, scope int) iter.Seq[timedVersion] {
 	}
 }
 
-// hiding returns a function that tells whether an earlier scope has the name of a version, and so hides it. A name that
+// hiding returns a function that tells whether an earlier part has the name of a version, and so hides it. A name that
 // cannot be read hides: it may not be what its owners mean.
-func hiding(tx Tx, scopes []ballast.Scope, skip skip) func(timedVersion) (bool, error) {
-	known := make([]map[string]bool, len(scopes))
+func hiding(tx Tx, parts []Part, skip skip) func(timedVersion) (bool, error) {
+	known := make([]map[string]bool, len(parts))
 	return func(t timedVersion) (bool, error) {
-		for i := range t.scope {
+		for i := range t.part {
+			if !parts[i].has(t.fold) {
+				continue
+			}
 			hides, ok := known[i][t.fold]
 			if !ok {
-				k := key(kindName, scopes[i].String(), t.fold)
+				k := key(kindName, parts[i].Scope.String(), t.fold)
 				n, there, err := lookup[Name](tx, k)
 				if err != nil {
 					if err := skip(k, err); err != nil {

@@ -101,7 +101,7 @@ func TestCatalogPages(t *testing.T) {
 			filter.Tags = []string{"x"}
 		}
 		l := index.VersionList{
-			Scopes: reader.Scopes, Limit: rapid.IntRange(1, 4).Draw(t, "limit"),
+			Parts: index.Whole(reader.Scopes...), Limit: rapid.IntRange(1, 4).Draw(t, "limit"),
 			Order:  rapid.SampledFrom([]ballast.VersionOrder{"", ballast.OrderOldest, ballast.OrderNewest}).Draw(t, "order"),
 			Prefix: rapid.SampledFrom([]string{"", "B", "a", "b/"}).Draw(t, "prefix"),
 			Keep:   func(v index.Version) bool { return filter.Matches(v.Status, v.Stage, v.CreatedBy, v.Metadata) },
@@ -191,7 +191,7 @@ func TestCatalogLooksAtABoundedNumber(t *testing.T) {
 		w.ScanAtMost(3)
 		for _, order := range []ballast.VersionOrder{ballast.OrderName, ballast.OrderOldest, ballast.OrderNewest} {
 			pages := 1
-			got := w.allVersions(index.VersionList{Scopes: reader.Scopes, Order: order, Limit: 100, Keep: func(index.Version) bool { return false }}, func() { pages++ })
+			got := w.allVersions(index.VersionList{Parts: index.Whole(reader.Scopes...), Order: order, Limit: 100, Keep: func(index.Version) bool { return false }}, func() { pages++ })
 			if len(got) != 0 || pages != 4 {
 				t.Errorf("%s: %v on %d pages", order, got, pages)
 			}
@@ -217,7 +217,7 @@ func TestCatalogPagesAreBoundedInBytes(t *testing.T) {
 		for _, order := range []ballast.VersionOrder{ballast.OrderName, ballast.OrderOldest, ballast.OrderNewest} {
 			seen, pages := map[string]bool{}, 0
 			for after := []byte(nil); pages == 0 || after != nil; pages++ {
-				page, next, err := w.AllVersions(w.ctx, index.VersionList{Scopes: reader.Scopes, Order: order, After: after, Limit: 1000, Keep: ready})
+				page, next, err := w.AllVersions(w.ctx, index.VersionList{Parts: index.Whole(reader.Scopes...), Order: order, After: after, Limit: 1000, Keep: ready})
 				w.ok(err)
 				if size := len(page) * len(long.Description); len(page) == 0 || size > pageBytes {
 					t.Fatalf("%s: a page of %d versions, %d bytes", order, len(page), size)
@@ -239,7 +239,7 @@ func TestCatalogPlaces(t *testing.T) {
 	w := newWorld(t, index.NewMem())
 	for _, order := range []ballast.VersionOrder{ballast.OrderName, ballast.OrderOldest, ballast.OrderNewest} {
 		for _, place := range []string{"x", "\x00", "m", "m\x00", "\x00m", "12345678", "12345678\x00", "12345678m", "12345678m\x00"} {
-			_, _, err := w.AllVersions(w.ctx, index.VersionList{Scopes: reader.Scopes, Order: order, After: []byte(place), Limit: 1, Keep: ready})
+			_, _, err := w.AllVersions(w.ctx, index.VersionList{Parts: index.Whole(reader.Scopes...), Order: order, After: []byte(place), Limit: 1, Keep: ready})
 			w.want(ballast.CodeInvalid, err)
 		}
 	}
@@ -257,7 +257,7 @@ func TestDamageInTheCatalog(t *testing.T) {
 			ballast.OrderName: "[acme::m::3 acme::m::1 n::1]", ballast.OrderOldest: "[acme::m::1 acme::m::3 n::1]", ballast.OrderNewest: "[n::1 acme::m::3 acme::m::1]",
 		} {
 			w.wantReported(func() {
-				got := w.allVersions(index.VersionList{Scopes: reader.Scopes, Order: order, Limit: 10, Keep: ready}, func() {})
+				got := w.allVersions(index.VersionList{Parts: index.Whole(reader.Scopes...), Order: order, Limit: 10, Keep: ready}, func() {})
 				if fmt.Sprint(got) != want {
 					t.Errorf("%s: %v, want %s", order, got, want)
 				}

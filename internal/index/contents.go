@@ -27,6 +27,8 @@ type Contents struct {
 	Children   map[string]bool                // "base child" by key text, folded
 	Aliases    map[AliasID]Alias
 	AliasOf    map[string]bool // "key alias" of versions that aliases point at
+	Tokens     map[string]Token
+	TokenUses  map[string]bool // ids of tokens whose last use is noted
 	Events     []Event         // the oldest first
 	LastEvent  int64           // number last given
 	Uploads    map[string]Upload
@@ -83,7 +85,7 @@ func (x *Index) Contents(ctx context.Context) (c Contents, err error) {
 			Production: map[NameID]Production{}, History: map[NameID][]ballast.Promotion{}, Children: map[string]bool{},
 			Aliases: map[AliasID]Alias{}, AliasOf: map[string]bool{}, Uploads: map[string]Upload{}, Verifying: map[string]bool{},
 			Imports: map[string]bool{}, Importing: map[string]bool{}, Sources: map[string]map[int]SourceFile{},
-			Releasing: map[string]bool{}, Holds: map[string]string{}, Blobs: map[BlobID]Blob{}, Pins: map[BlobID]map[string]int64{},
+			Tokens: map[string]Token{}, TokenUses: map[string]bool{}, Releasing: map[string]bool{}, Holds: map[string]string{}, Blobs: map[BlobID]Blob{}, Pins: map[BlobID]map[string]int64{},
 			OwnPins: map[BlobID]map[string]bool{}, Usage: map[ballast.Scope]ballast.Usage{},
 			PinsOf: map[string]map[digest.Digest]bool{}, References: map[BlobID]map[digest.Digest]bool{}, Queue: map[BlobID]VerifyJob{}, Reclaim: map[BlobID]bool{},
 		}
@@ -129,6 +131,13 @@ func (c *Contents) add(item Item) (err error) {
 		if err == nil {
 			c.Events = append(c.Events, e)
 		}
+		return err
+	case kindToken:
+		c.Tokens[partAfter(item.Key, []byte{kindToken})], err = decode[Token](item.Key, item.Value)
+		return err
+	case kindTokenUse:
+		_, err = decode[TokenUse](item.Key, item.Value)
+		c.TokenUses[partAfter(item.Key, []byte{kindTokenUse})] = true
 		return err
 	case kindName, kindVersion, kindCandidate, kindByDigest, kindByManifest, kindRecord, kindHold, kindByTime:
 		return c.addVersioned(item)

@@ -234,3 +234,36 @@ func TestADamagedEventHidesNoOther(t *testing.T) {
 		t.Errorf("behind it: %v", err)
 	}
 }
+
+// TestEventsBackwards: page after page they are the feed turned round, whatever the pages hold.
+func TestEventsBackwards(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		for i := range 7 {
+			w.publish(fmt.Sprintf("acme::m%d::1", i), "x")
+		}
+		feed, _ := w.events(index.EventCursor{}, 100, everything)
+		slices.Reverse(feed)
+		odd := func(e index.Event) bool { return e.Number%2 == 1 }
+		for limit := range 9 {
+			for _, see := range []func(index.Event) bool{everything, odd} {
+				var all, want []index.Event
+				for _, e := range feed {
+					if see(e) {
+						want = append(want, e)
+					}
+				}
+				for number, pages := int64(0), 0; ; pages++ {
+					page, err := w.EventsBefore(w.ctx, number, limit+1, see)
+					w.ok(err)
+					if all = append(all, page.Events...); page.Done || pages > 100 {
+						break
+					}
+					number = page.Next
+				}
+				if !slices.Equal(shown(all), shown(want)) || len(want) < 3 {
+					t.Errorf("in pages of %d: %q, want %q", limit+1, shown(all), shown(want))
+				}
+			}
+		}
+	})
+}

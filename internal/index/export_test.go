@@ -56,6 +56,21 @@ func (x *Index) PutUnknown(ctx context.Context, key []byte) error {
 	return x.store.Update(ctx, func(tx Tx) error { return tx.Put(key, []byte(`{"schema":2,"value":{}}`)) })
 }
 
+// PutRaw stores what an earlier program would.
+func (x *Index) PutRaw(ctx context.Context, key, value []byte) error {
+	return x.store.Update(ctx, func(tx Tx) error { return tx.Put(key, value) })
+}
+
+// Raw is what is stored under a key.
+func (x *Index) Raw(ctx context.Context, key []byte) (value []byte, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		b, err := tx.Get(key)
+		value = bytes.Clone(b)
+		return err
+	})
+	return value, err
+}
+
 // Keys counts the keys of a kind.
 func (x *Index) Keys(ctx context.Context, kind byte) (n int, err error) {
 	err = x.store.View(ctx, func(tx Tx) error {

@@ -279,19 +279,26 @@ func (x *Index) MovedSources(ctx context.Context, id string, gone []int, kept ma
 	return err
 }
 
-// Imports lists the imports of a scope below an id, the newest first, at most limit; "" begins at the newest. next is what
-// to pass as below for those that follow, "" at the end.
-func (x *Index) Imports(ctx context.Context, scope ballast.Scope, below string, limit int) (page []Upload, next string, err error) {
+// Imports lists the imports into a part of a scope below an id, the newest first, at most limit; "" begins at the newest.
+// next is what to pass as below for those that follow, "" at the end.
+func (x *Index) Imports(ctx context.Context, part Part, below string, limit int) (page []Upload, next string, err error) {
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		page, next = nil, ""
-		prefix, last := key(kindImport, scope.String()), ""
+		prefix, last := key(kindImport, part.Scope.String()), ""
 		var from []byte
 		if below != "" {
-			from = key(kindImport, scope.String(), below)
+			from = key(kindImport, part.Scope.String(), below)
 		}
 		for item, err := range tx.Scan(prefix, from, true) {
 			id := partAfter(item.Key, prefix)
 			if err == nil && id == below {
+				continue
+			}
+			var u Upload
+			if err == nil {
+				u, err = getUpload(tx, id)
+			}
+			if err == nil && !part.has(u.Name.Fold()) {
 				continue
 			}
 			if len(page) == limit {
@@ -299,10 +306,6 @@ func (x *Index) Imports(ctx context.Context, scope ballast.Scope, below string, 
 				break
 			}
 			last = id
-			var u Upload
-			if err == nil {
-				u, err = getUpload(tx, id)
-			}
 			if err == nil {
 				page = append(page, u)
 			} else if err := skip(item.Key, err); err != nil {

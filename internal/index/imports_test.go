@@ -221,9 +221,9 @@ func TestImportLabelsAndAttempts(t *testing.T) {
 		w.abort(u)
 		w.openImport("acme::c", false)
 
-		page, next, err := w.Imports(w.ctx, acme, "", 3)
+		page, next, err := w.Imports(w.ctx, index.Part{Scope: acme}, "", 3)
 		w.ok(err)
-		rest, end, err := w.Imports(w.ctx, acme, next, 3)
+		rest, end, err := w.Imports(w.ctx, index.Part{Scope: acme}, next, 3)
 		w.ok(err)
 		if len(page) != 3 || page[0].Name != name("c") || len(rest) != 1 || rest[0].ID != u.ID || end != "" {
 			t.Errorf("listed %d and %d, then %q", len(page), len(rest), end)

@@ -40,6 +40,7 @@ const (
 	kindReclaim     = 'g' // scope, digest → nothing: blobs in deleting or aborting
 	kindRecord      = 's' // scope, name, order → bytes of the record that a sealed version waits for
 	kindToken       = 'T' // id → Token
+	kindTokenUse    = 'x' // id → TokenUse
 	kindTask        = 'K' // task → Task: those that were added
 	kindQuota       = 'Q' // scope, or "*" → Quota
 	kindUsage       = 'B' // scope → ballast.Usage

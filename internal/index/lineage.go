@@ -64,14 +64,14 @@ func childrenOf(tx Tx, base Version, limit int) (children []ballast.Key, err err
 	return children, nil
 }
 
-// Children lists up to limit versions in some scopes whose base is a version, in the order of scope, name and version,
+// Children lists up to limit versions in some parts of scopes, of each scope one, whose base is a version, in the order of scope, name and version,
 // less those that are deleted or not ready yet. after and next are keys of children, nil at the begin and the end.
-func (x *Index) Children(ctx context.Context, base Version, scopes []ballast.Scope, after []byte, limit int) (page []Version, next []byte, err error) {
-	sorted := slices.SortedFunc(slices.Values(scopes), func(a, b ballast.Scope) int { return strings.Compare(a.String(), b.String()) })
+func (x *Index) Children(ctx context.Context, base Version, parts []Part, after []byte, limit int) (page []Version, next []byte, err error) {
+	sorted := slices.SortedFunc(slices.Values(parts), func(a, b Part) int { return strings.Compare(a.Scope.String(), b.Scope.String()) })
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		page, next = nil, nil
-		for _, scope := range slices.Compact(sorted) {
-			for v, err := range childrenIn(tx, base, scope, after, skip) {
+		for _, part := range slices.CompactFunc(sorted, func(a, b Part) bool { return a.Scope == b.Scope }) {
+			for v, err := range childrenIn(tx, base, part, after, skip) {
 				if err != nil {
 					return err
 				}
@@ -87,10 +87,11 @@ func (x *Index) Children(ctx context.Context, base Version, scopes []ballast.Sco
 	return page, next, err
 }
 
-func childrenIn(tx Tx, base Version, scope ballast.Scope, after []byte, skip skip) iter.Seq2[Version, error] {
+func childrenIn(tx Tx, base Version, part Part, after []byte, skip skip) iter.Seq2[Version, error] {
 	prefix := childPrefix(base.Key())
+	in := append(append(bytes.Clone(prefix), part.Scope.String()...), 0x00)
 	return func(yield func(Version, error) bool) {
-		for item, err := range tx.Scan(append(append(bytes.Clone(prefix), scope.String()...), 0x00), behind(after), false) {
+		for item, err := range part.scan(tx, in, "", behind(after)) {
 			var v Version
 			if err == nil {
 				v, err = get[Version](tx, append([]byte{kindVersion}, item.Key[len(prefix):]...))

@@ -16,7 +16,7 @@ func (w *world) children(base string, scopes []ballast.Scope, limit int, between
 	v, err := w.Version(w.ctx, vkey(base))
 	w.ok(err)
 	for after := []byte(nil); ; {
-		page, next, err := w.Children(w.ctx, v, scopes, after, limit)
+		page, next, err := w.Children(w.ctx, v, index.Whole(scopes...), after, limit)
 		w.ok(err)
 		if len(page) > limit {
 			w.t.Fatalf("%d children on a page of %d", len(page), limit)
@@ -71,7 +71,7 @@ func TestChildrenCursorsNameWhatWasShown(t *testing.T) {
 		w.publishOn("base::1", k, k)
 	}
 	mine := []ballast.Scope{must(ballast.ParseScope("mine")), ballast.Global}
-	page, next, err := w.Children(w.ctx, base, mine, nil, 1)
+	page, next, err := w.Children(w.ctx, base, index.Whole(mine...), nil, 1)
 	if err != nil || len(page) != 1 || next != nil {
 		t.Errorf("got %+v, then %q, %v", page, next, err)
 	}

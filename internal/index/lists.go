@@ -19,10 +19,10 @@ type Model struct {
 // Models lists names that begin with prefix (folded) and sort after `after` (folded), in the order of their folds, at
 // most limit. A name of an earlier scope shadows those of later ones; names without a ready version are left out. next
 // is what to pass as after for the following page, "" at the end.
-func (x *Index) Models(ctx context.Context, scopes []ballast.Scope, prefix, after string, limit int) (page []Model, next string, err error) {
+func (x *Index) Models(ctx context.Context, parts []Part, prefix, after string, limit int) (page []Model, next string, err error) {
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		page, next = nil, ""
-		all, more, err := visibleNames(tx, scopes, strings.ToLower(prefix), after, limit, skip)
+		all, more, err := visibleNames(tx, parts, strings.ToLower(prefix), after, limit, skip)
 		if err != nil {
 			return err
 		}
@@ -45,9 +45,9 @@ func (x *Index) Models(ctx context.Context, scopes []ballast.Scope, prefix, afte
 
 // visibleNames returns up to limit names behind `after` that no earlier scope hides, in the order of their folds. next is
 // the last one's fold when there are further ones.
-func visibleNames(tx Tx, scopes []ballast.Scope, prefix, after string, limit int, skip skip) (all []listed, next string, err error) {
-	for _, scope := range scopes {
-		some, err := namesIn(tx, scope, prefix, after, limit+1, skip)
+func visibleNames(tx Tx, parts []Part, prefix, after string, limit int, skip skip) (all []listed, next string, err error) {
+	for _, part := range parts {
+		some, err := namesIn(tx, part, prefix, after, limit+1, skip)
 		if err != nil {
 			return nil, "", err
 		}
@@ -69,14 +69,14 @@ type listed struct {
 	Model
 }
 
-// namesIn returns the names of one scope that shadow others: those that ever had a ready version.
-func namesIn(tx Tx, scope ballast.Scope, prefix, after string, limit int, skip skip) (names []listed, err error) {
-	base := key(kindName, scope.String())
+// namesIn returns the names of one part that shadow others: those that ever had a ready version.
+func namesIn(tx Tx, part Part, prefix, after string, limit int, skip skip) (names []listed, err error) {
+	base := key(kindName, part.Scope.String())
 	var from []byte
 	if after != "" {
 		from = append(append(from, base...), after+"\x00"...)
 	}
-	for item, err := range tx.Scan(append(base, prefix...), from, false) {
+	for item, err := range part.scan(tx, base, prefix, from) {
 		if len(names) == limit {
 			break
 		}
@@ -85,7 +85,7 @@ func namesIn(tx Tx, scope ballast.Scope, prefix, after string, limit int, skip s
 		}
 		var m Model
 		if err == nil {
-			m.Scope = scope
+			m.Scope = part.Scope
 			m.Name, err = decode[Name](item.Key, item.Value)
 		}
 		if err != nil {

@@ -18,7 +18,7 @@ import (
 func (w *world) models(scopes []ballast.Scope, prefix string, limit int, between func()) (shown []string) {
 	w.t.Helper()
 	for after := ""; ; {
-		page, next, err := w.Models(w.ctx, scopes, prefix, after, limit)
+		page, next, err := w.Models(w.ctx, index.Whole(scopes...), prefix, after, limit)
 		w.ok(err)
 		if len(page) > limit {
 			w.t.Fatalf("%d names on a page of %d", len(page), limit)

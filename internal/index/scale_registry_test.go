@@ -116,7 +116,7 @@ func (r *registry) open(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		r.token = token.Token
+		r.token = token.Token.Reveal()
 	}
 	r.server = httptest.NewServer(api.New(r.engine, api.Options{Logger: quiet}))
 	for c := range r.clients {

@@ -17,6 +17,7 @@ import (
 // pauses allow: whoever sends tokens with keys that do not exist makes the registry ask no more than one who sends none.
 const (
 	keysFresh   = 10 * time.Minute // then they are fetched anew beside the requests that use them
+	keysOverdue = 20 * time.Minute // then before, unless the issuer does not answer
 	keysTrusted = time.Hour        // then they are not used until they were
 	keysPause   = 10 * time.Second // between fetches
 	failedPause = 2 * time.Second  // after one that failed, while there are no keys; until then its failure is the answer
@@ -91,8 +92,9 @@ func (k *keys) look(h header) (found []crypto.PublicKey, wait <-chan struct{}, e
 		found = k.set.signedWith(h)
 	}
 	left := k.pause(age) - now.Sub(k.tried)
+	may := k.flight == nil && left <= 0 || k.flight != nil && k.failed == nil // it is worth to wait
 	switch {
-	case len(found) > 0:
+	case len(found) > 0 && (age < keysOverdue || !may):
 		if age >= keysFresh && left <= 0 {
 			k.begin()
 		}

@@ -66,6 +66,12 @@ func TestRotation(t *testing.T) {
 	if got := codeOf(t, v, old); got != ballast.CodeUnauthenticated {
 		t.Errorf("what was verified is remembered for good: %q", got)
 	}
+	third := oidctest.NewKey("three")
+	i.Publish(third)
+	clock.add(keysOverdue)
+	if got := codeOf(t, v, sign(second, "robot")); got != ballast.CodeUnauthenticated {
+		t.Errorf("the second, which went while nobody asked: %q", got)
+	}
 }
 
 // TestUnknownKeysAskOnce: who sends a thousand tokens with keys that nobody has makes the issuer be asked once in a while, and
