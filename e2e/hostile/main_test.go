@@ -82,7 +82,7 @@ func (l *lines) String() string {
 // serve starts a registry on a store and waits until it is up.
 func serve(t *testing.T, s *testenv.Store, data string, more ...string) *registry {
 	t.Helper()
-	args := append([]string{"serve", "--data", data, "--listen", "localhost:0", "--metrics-listen", "off"}, s.ServeFlags()...)
+	args := append([]string{"serve", "--data", data, "--listen", "localhost:0", "--metrics-listen", "off", "--rate-limit", "0"}, s.ServeFlags()...)
 	r := &registry{store: s, data: data, log: &lines{}, cmd: exec.CommandContext(t.Context(), testenv.Binary(t), append(args, more...)...)}
 	r.cmd.Env = []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true", "AWS_SHARED_CREDENTIALS_FILE=" + s.Credentials(t)}
 	r.cmd.Stderr = r.log
