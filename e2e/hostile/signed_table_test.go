@@ -84,10 +84,18 @@ func queriesAltered() (all []alteration) {
 	for _, more := range []string{
 		"versionId=null", "versionId=1", "uploadId=x", "uploadId=x&partNumber=1", "uploads", "acl", "tagging", "policy", "delete", "retention", "legal-hold", "torrent", "restore", "select&select-type=2", "attributes", "location", "lifecycle",
 		"response-content-type=text/html", "response-content-disposition=attachment", "response-cache-control=public", "response-content-encoding=gzip", "list-type=2&prefix=tenants/", "prefix=tenants/victim-co/", "x-amz-copy-source=/x/y", "x-amz-acl=public-read",
-		"X-Amz-Security-Token=x", "x-id=GetObject", "a=b",
+		"x-id=GetObject", "a=b",
 	} {
 		all = append(all, alteration{"another query", "with " + more[:min(len(more), 40)], nil, refused, func(l *letter, _ *scene) { l.query += "&" + more }, false})
 	}
+	all = append(all, alteration{"another query", "another session", nil, refused, func(l *letter, _ *scene) {
+		const name = "X-Amz-Security-Token="
+		before, rest, signed := strings.Cut(l.query, name)
+		_, rest, _ = strings.Cut(rest, "&")
+		if l.query = before + name + "x&" + rest; !signed { // by no session
+			l.query = before + "&" + name + "x"
+		}
+	}, false})
 	for _, twice := range []string{"X-Amz-Expires=604800", "X-Amz-Signature=" + strings.Repeat("0", 64)} { // stores take the first; what has expired has, see TestExpired
 		all = append(all, alteration{"another query", "twice " + twice[:14], nil, harmless, func(l *letter, _ *scene) { l.query += "&" + twice }, false})
 	}

@@ -270,7 +270,7 @@ func TestOneRequestIsOne(t *testing.T) {
 				}
 			}), func(s *http.Server) { s.IdleTimeout, s.ReadHeaderTimeout = 300*time.Millisecond, 300*time.Millisecond })
 			conn := dial(t, url)
-			go io.WriteString(conn, c.request) //nolint:errcheck // it may be cut
+			go io.WriteString(conn, c.request) // it may be cut
 			all := bufio.NewReader(strings.NewReader(closes(t, conn)))
 			var got []int
 			for {

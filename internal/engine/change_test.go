@@ -197,7 +197,7 @@ func TestChildrenOfTheRetired(t *testing.T) {
 	must(r.pushOn(t, engine.Principal{ID: "x", Name: "x", Grants: []ballast.Grant{{Scope: scope("other"), Role: ballast.Writer}}}, "base:1", "secret:1"))
 	_, _, err := r.Delete(t.Context(), admin, own("base:1"))
 	e := wantCode(t, err, ballast.CodeReferenced)
-	if len(e.References) != 0 || !strings.Contains(e.Detail, "scopes that you do not see") {
+	if len(e.References) != 0 || !strings.Contains(e.Detail, "where you do not see them") {
 		t.Errorf("who sees neither child is told %+v", e)
 	}
 	both := engine.Principal{ID: "b", Name: "b", Grants: []ballast.Grant{{Scope: ballast.Global, Role: ballast.Maintainer}, {Scope: acme, Role: ballast.Reader}}}
