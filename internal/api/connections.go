@@ -78,6 +78,14 @@ type boundConn struct {
 	leave func()
 }
 
+// CloseWrite is what net/http looks for so that a client hears why it is refused before its connection is reset.
+func (c *boundConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // Close implements net.Conn.
 func (c *boundConn) Close() error {
 	defer c.leave()

@@ -135,11 +135,16 @@ var (
 	volatileQuery = regexp.MustCompile(`(X-Amz-(?:Date|Signature|Expires)|uploadId)=[^&"\s]+`)
 	lengthOfBody  = regexp.MustCompile(`Content-Length: \d+\r\n`)
 	volatileField = regexp.MustCompile(`"(expires_at|renewed_at)":"[^"]*"`)
+	// lastUse is what the time of a token's last use changes in an answer.
+	lastUse = regexp.MustCompile(`(?m)^(Etag|Content-Length): [^\r\n]*\r?\n|,"last_used_at":"[^"]*"`)
 )
 
 // plain is an answer as it would read about the victim's, without what is new in each.
 func plain(of things, a Answer) string {
 	text := a.String()
+	if strings.Contains(text, `{"tokens":[`) {
+		text = lastUse.ReplaceAllString(text, "")
+	}
 	if strings.Contains(text, "uploadId=") { // of which stores make some longer than others
 		text = lengthOfBody.ReplaceAllString(text, "")
 	}
