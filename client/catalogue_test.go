@@ -208,7 +208,7 @@ func TestChangesGoWhereTheyBelong(t *testing.T) {
 		`GET /v1/models/acme::llama/tiny/production`,
 		`GET /v1/models/acme::llama/tiny/versions/1.2.0-rc.1?include=retired`,
 		`GET /v1/events?after=1-2&limit=3`,
-		`GET /v1/audit?action=bytes&limit=3&model=acme%3A%3Allama%2Ftiny&since=2026-11-22T08%3A00%3A00Z&who=ci%40acme`,
+		`GET /v1/audit?action=bytes&limit=3&model=acme%3A%3Allama%2Ftiny%3A%3A1.2.0-rc.1&since=2026-11-22T08%3A00%3A00Z&who=ci%40acme`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("asked\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
