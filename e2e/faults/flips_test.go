@@ -112,13 +112,17 @@ func TestEveryItemFlipped(t *testing.T) {
 		_ = s.Engine.Close()
 		found, err := engine.Check(t.Context(), s.index, r.store, r.key)
 		pin := bytes.ContainsAny(i.key[:1], "pPz") // of an upload that is over: removed unread by now, maybe
-		if err != nil || !pin && !slices.ContainsFunc(found, func(v engine.Violation) bool { return v.Invariant == engine.InvariantUnknown }) {
+		if i.key[0] == 'B' { // what a scope uses was counted again at the start
+			if counts["mended"]++; err != nil || len(found) > 0 {
+				t.Errorf("%q: not mended: the checker finds %v, %v", i.key, found, err)
+			}
+		} else if err != nil || !pin && !slices.ContainsFunc(found, func(v engine.Violation) bool { return v.Invariant == engine.InvariantUnknown }) {
 			t.Errorf("%q: the checker finds %v, %v", i.key, found, err)
 		}
 		_ = s.index.Close()
 	}
 	t.Logf("%v", counts)
-	for _, outcome := range []string{"refused to start", "integrity", "integrity, and reported", "unharmed"} {
+	for _, outcome := range []string{"refused to start", "integrity", "integrity, and reported", "unharmed", "mended"} {
 		if counts[outcome] == 0 {
 			t.Errorf("no item's damage was ever %s", outcome)
 		}
