@@ -112,7 +112,7 @@ func TestEveryItemFlipped(t *testing.T) {
 		_ = s.Engine.Close()
 		found, err := engine.Check(t.Context(), s.index, r.store, r.key)
 		pin := bytes.ContainsAny(i.key[:1], "pPz") // of an upload that is over: removed unread by now, maybe
-		if i.key[0] == 'B' { // what a scope uses was counted again at the start
+		if i.key[0] == 'B' {                       // what a scope uses was counted again at the start
 			if counts["mended"]++; err != nil || len(found) > 0 {
 				t.Errorf("%q: not mended: the checker finds %v, %v", i.key, found, err)
 			}
