@@ -72,7 +72,7 @@ func (l *logoutCmd) Run(a *app) error {
 		fmt.Fprintln(a.stdout, "nothing was remembered")
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "forgotten: %s and its token, in %s; the token is still good: to end it too, `ballast token revoke`\n", cmp.Or(saved.URL, "the registry"), path)
+	fmt.Fprintf(a.stdout, "forgotten: %s and its token, in %s; where it came from it may still be good: an admin ends it with `ballast token revoke ID`\n", cmp.Or(saved.URL, "the registry"), path)
 	return nil
 }
 

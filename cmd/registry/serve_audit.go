@@ -34,13 +34,13 @@ func (f auditFlags) check() error {
 
 // bounds reads the flags. Errors: invalid.
 func (f auditFlags) bounds() (b audit.Bounds, err error) {
-	for flag, size := range map[string]struct {
-		text string
-		to   *int64
-	}{"--audit-file-size": {f.FileSize, &b.File}, "--audit-total-size": {f.TotalSize, &b.Total}} {
+	for _, size := range []struct {
+		flag, text string
+		to         *int64
+	}{{"--audit-file-size", f.FileSize, &b.File}, {"--audit-total-size", f.TotalSize, &b.Total}} {
 		n, err := humanize.ParseBytes(size.text)
 		if err != nil || n < 64<<10 || n > 1<<50 {
-			return b, ballast.Errorf(ballast.CodeInvalid, "%s %q: write a size from 64KiB, as in 64MiB", flag, size.text)
+			return b, ballast.Errorf(ballast.CodeInvalid, "%s %q: write a size from 64KiB to 1PiB, as in 64MiB", size.flag, size.text)
 		}
 		*size.to = int64(n)
 	}
@@ -53,7 +53,7 @@ func (f auditFlags) bounds() (b audit.Bounds, err error) {
 	return b, nil
 }
 
-// folder is where the files are; "" when there are none.
+// auditFolder is where the files are; "" when there are none.
 func (s *serving) auditFolder() string {
 	switch to := s.cmd.Audit.Log; to {
 	case auditOff, auditStdout:

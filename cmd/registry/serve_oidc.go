@@ -73,7 +73,7 @@ func (identity) IsToken(token ballast.Secret) bool { return oidc.IsToken(token.R
 // Authenticate implements api.Identity.
 func (i identity) Authenticate(ctx context.Context, token ballast.Secret) (engine.Principal, error) {
 	h, err := i.Verifier.Authenticate(ctx, token.Reveal())
-	return engine.Principal{ID: h.ID, Name: h.Name, Grants: h.Grants}, err
+	return engine.Principal{ID: h.ID, Name: h.Name, Grants: h.Grants, ExpiresAt: ballast.At(h.Expires)}, err
 }
 
 // openIdentity reads the rules and begins to fetch the issuers' keys. An issuer that does not answer is no reason not to

@@ -149,7 +149,7 @@ func (t *tokenShowCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	id, err := tokenInUse(ctx, c, t.ID)
+	id, err := tokenInUse(ctx, c, idOfToken(t.ID))
 	if err != nil {
 		return err
 	}
@@ -162,6 +162,14 @@ func (t *tokenShowCmd) Run(ctx context.Context, a *app) error {
 	}
 	return a.pairs("token", info.ID, "name", info.Name, "grants", joinTexts(info.Grants), "expires", expires(info.ExpiresAt), "last used", lastUsed(info),
 		"created", when(info.CreatedAt)+" by "+info.CreatedBy, "rotated", sometimes(info.RotatedAt), "the secret before it is good until", sometimes(info.OverlapUntil))
+}
+
+// idOfToken is the id in a whole token, which is what people have at hand and not to be sent or shown; or what was given.
+func idOfToken(given string) string {
+	if rest, whole := strings.CutPrefix(strings.TrimPrefix(given, "hf_"), "bal_"); whole {
+		given, _, _ = strings.Cut(rest, "_")
+	}
+	return given
 }
 
 // tokenInUse is the id that was given, else that of the token in use.
@@ -201,7 +209,7 @@ func (t *tokenRotateCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	id, err := tokenInUse(ctx, c, t.ID)
+	id, err := tokenInUse(ctx, c, idOfToken(t.ID))
 	if err != nil {
 		return err
 	}
@@ -235,12 +243,13 @@ func (t *tokenRevokeCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := c.RevokeToken(ctx, t.ID); err != nil {
+	id := idOfToken(t.ID)
+	if err := c.RevokeToken(ctx, id); err != nil {
 		return err
 	}
 	if t.JSON {
-		return a.json(map[string]string{"revoked": t.ID})
+		return a.json(map[string]string{"revoked": id})
 	}
-	fmt.Fprintln(a.stdout, "revoked", t.ID)
+	fmt.Fprintln(a.stdout, "revoked", id)
 	return nil
 }

@@ -92,7 +92,7 @@ func TestSlowClientsAreCut(t *testing.T) {
 		closes(t, dial(t, listen(t, face, func(s *http.Server) { s.ReadHeaderTimeout = 200 * time.Millisecond })))
 	})
 	t.Run("body", func(t *testing.T) {
-		conn := dial(t, listen(t, face, func(s *http.Server) { s.ReadTimeout = 300 * time.Millisecond }))
+		conn := dial(t, listen(t, face, func(s *http.Server) { s.ReadTimeout = time.Second }))
 		fmt.Fprintf(conn, "POST /v1/uploads HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n", goodToken)
 		drip(t, conn, ' ')
 		if said := closes(t, conn); !strings.Contains(said, "the body did not arrive in time") {
@@ -100,7 +100,7 @@ func TestSlowClientsAreCut(t *testing.T) {
 		}
 	})
 	t.Run("body that nobody reads", func(t *testing.T) {
-		conn := dial(t, listen(t, face, func(s *http.Server) { s.ReadTimeout = 300 * time.Millisecond }))
+		conn := dial(t, listen(t, face, func(s *http.Server) { s.ReadTimeout = time.Second }))
 		fmt.Fprint(conn, "POST /v1/uploads HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n") // without a token
 		drip(t, conn, ' ')
 		if said := closes(t, conn); !strings.HasPrefix(said, "HTTP/1.1 401 ") {
@@ -108,7 +108,7 @@ func TestSlowClientsAreCut(t *testing.T) {
 		}
 	})
 	t.Run("idle", func(t *testing.T) {
-		conn := dial(t, listen(t, face, func(s *http.Server) { s.IdleTimeout = 200 * time.Millisecond }))
+		conn := dial(t, listen(t, face, func(s *http.Server) { s.IdleTimeout = time.Second }))
 		fmt.Fprint(conn, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
 		if said := closes(t, conn); !strings.HasPrefix(said, "HTTP/1.1 200 ") {
 			t.Errorf("said %.300q", said)
@@ -257,6 +257,7 @@ func TestOneRequestIsOne(t *testing.T) {
 		"a body behind an upgrade": {"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", []int{200}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var read atomic.Value
 			read.Store("")
 			url := listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -268,7 +269,7 @@ func TestOneRequestIsOne(t *testing.T) {
 				if r.URL.Path != "/hidden" {
 					read.Store(string(body))
 				}
-			}), func(s *http.Server) { s.IdleTimeout, s.ReadHeaderTimeout = 300*time.Millisecond, 300*time.Millisecond })
+			}), func(s *http.Server) { s.IdleTimeout, s.ReadHeaderTimeout = 2*time.Second, 2*time.Second })
 			conn := dial(t, url)
 			go io.WriteString(conn, c.request) // it may be cut
 			all := bufio.NewReader(strings.NewReader(closes(t, conn)))

@@ -276,7 +276,7 @@ func (s *server) readLongBody(c echo.Context, p engine.Principal, upload string,
 	if size < 0 || size > ballast.MaxBodyBytes {
 		size = ballast.MaxBodyBytes
 	}
-	read, err := s.bodies.Take(ctx, p.Home(), size)
+	read, err := s.bodies.Take(ctx, p.Turn(), size)
 	if err != nil {
 		return err
 	}
@@ -285,7 +285,7 @@ func (s *server) readLongBody(c echo.Context, p engine.Principal, upload string,
 	if err != nil {
 		return err
 	}
-	decoded, err := s.decoding.Take(ctx, p.Home(), 1)
+	decoded, err := s.decoding.Take(ctx, p.Turn(), 1)
 	if err != nil {
 		return err
 	}

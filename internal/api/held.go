@@ -70,7 +70,7 @@ const (
 // long is a handler whose answers may be long: so many are made and sent at once, and so many of one scope.
 func (s *server) long(h handler) handler {
 	return func(c echo.Context, p engine.Principal) error {
-		leave, err := s.answers.Take(c.Request().Context(), p.Home(), 1)
+		leave, err := s.answers.Take(c.Request().Context(), p.Turn(), 1)
 		if err != nil {
 			return err
 		}

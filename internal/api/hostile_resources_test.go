@@ -58,7 +58,7 @@ func (w *crowd) untilDone(done <-chan struct{}) (opened int) {
 			return opened
 		case <-deadline:
 			w.t.Fatal("acme was never served")
-		case <-time.After(100 * time.Millisecond): // acme is served now, or waits for somebody
+		case <-time.After(2 * time.Second): // acme is served now, or waits for somebody
 			select {
 			case w.gate <- struct{}{}:
 				opened++

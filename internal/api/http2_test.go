@@ -174,7 +174,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		}
 	})
 	t.Run("headers without end", func(t *testing.T) {
-		f, _ := listenTLS(t, &busy{}, func(s *http.Server) { s.IdleTimeout = 300 * time.Millisecond })
+		f, _ := listenTLS(t, &busy{}, func(s *http.Server) { s.IdleTimeout = 2 * time.Second })
 		f.head.Reset()
 		_ = f.enc.WriteField(hpack.HeaderField{Name: ":method", Value: "GET"})
 		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: f.head.Bytes()}); err != nil {
@@ -197,13 +197,13 @@ func TestStreamsAreBounded(t *testing.T) {
 		f.ends(t)
 	})
 	t.Run("idle", func(t *testing.T) {
-		f, _ := listenTLS(t, &busy{}, func(s *http.Server) { s.IdleTimeout = 300 * time.Millisecond })
+		f, _ := listenTLS(t, &busy{}, func(s *http.Server) { s.IdleTimeout = 2 * time.Second })
 		f.ends(t)
 	})
 	t.Run("a peer that is gone", func(t *testing.T) {
 		b := &busy{release: make(chan struct{})}
 		f, _ := listenTLS(t, b, func(s *http.Server) {
-			s.HTTP2.SendPingTimeout, s.HTTP2.PingTimeout = 200*time.Millisecond, 200*time.Millisecond
+			s.HTTP2.SendPingTimeout, s.HTTP2.PingTimeout = time.Second, time.Second
 		})
 		defer close(b.release)
 		if err := f.ask(1); err != nil {

@@ -137,7 +137,7 @@ func (s *server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if wait := s.limiter.principals.take(payerOf(c), costOf(c.Request().Method)); wait > 0 {
 			s.metrics.limited.WithLabelValues(limitRequests).Inc()
-			return errLimited(wait, "this token asks more than one may; a change counts as 10 requests, and 10 signed requests in an answer as one. The operator of the registry sets how many there are: ballast serve --rate-limit")
+			return errLimited(wait, "this token, or without one this address, asks more than one may; a change counts as 10 requests, and 10 signed requests in an answer as one. The operator of the registry sets how many there are: ballast serve --rate-limit")
 		}
 		return next(c)
 	}

@@ -81,7 +81,7 @@ func (s *server) routes() []route {
 		{get, "/v1/whoami", s.whoami},
 		{get, "/v1/store", s.where},
 		{get, "/v1/events", s.listEvents},
-		{get, "/v1/audit", s.listAudit},
+		{get, "/v1/audit", s.long(s.listAudit)},
 
 		{get, healthPath, s.health},
 		{get, readyPath, s.ready},

@@ -68,7 +68,7 @@ func (s *server) blobs(c echo.Context, p engine.Principal) error {
 	if err := s.readLongBody(c, p, id, &req); err != nil {
 		return err
 	}
-	leave, err := s.answers.Take(c.Request().Context(), p.Home(), 1)
+	leave, err := s.answers.Take(c.Request().Context(), p.Turn(), 1)
 	if err != nil {
 		return err
 	}

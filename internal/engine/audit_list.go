@@ -114,7 +114,7 @@ func (l ListAudit) admits(a ballast.AuditEntry) bool {
 }
 
 func isBy(a ballast.AuditEntry, who string) bool {
-	name, _, _ := strings.Cut(a.By, "@")
+	name := a.By[:max(strings.LastIndexByte(a.By, '@'), 0)] // which may hold one itself
 	return who == a.By || who == name || who == a.Principal
 }
 

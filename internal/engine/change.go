@@ -22,6 +22,7 @@ type Own struct {
 // own returns the key of the version that a change is about. It lies in the scope that the reference names, else in the
 // principal's own, and never in another by fallback. Retired versions are found by their label.
 func (e *Engine) own(ctx context.Context, p Principal, ref ballast.Ref, role ballast.Role) (ballast.Key, error) {
+	p.asks(ctx, ref)
 	scope, err := e.changeable(p, ref.Scope, ref.Name, role)
 	if err != nil {
 		return ballast.Key{}, err
@@ -103,6 +104,7 @@ func (e *Engine) Rollback(ctx context.Context, p Principal, scope ballast.Scope,
 	if err := checkReason(reason, true); err != nil {
 		return ballast.VersionInfo{}, err
 	}
+	p.asks(ctx, ballast.Ref{Scope: scope, Name: name})
 	scope, err := e.changeable(p, scope, name, ballast.Maintainer)
 	if err != nil {
 		return ballast.VersionInfo{}, err

@@ -24,6 +24,14 @@ func (p Principal) Home() ballast.Scope {
 	return p.Grants[0].Scope
 }
 
+// Turn is whose turn a principal takes of what goes round by scope. Who has a token for global does not wait for those without.
+func (p Principal) Turn() ballast.Scope {
+	if p.IsAnonymous() {
+		return ballast.Scope{}
+	}
+	return p.Home()
+}
+
 // Role is the principal's role in a scope as a whole: the strongest granted for all of its names. Everybody reads global.
 func (p Principal) Role(scope ballast.Scope) ballast.Role { return p.RoleOf(scope, ballast.Name{}) }
 

@@ -88,7 +88,7 @@ func (e *Engine) SetQuota(ctx context.Context, p Principal, scope ballast.Scope,
 	if err := e.index.SetQuota(ctx, scope, q, p.By()); err != nil {
 		return ballast.QuotaInfo{}, err
 	}
-	e.changed.notify()
+	e.quotaChanged(scope)
 	return e.quota(ctx, scope)
 }
 
@@ -99,9 +99,14 @@ func (e *Engine) UnsetQuota(ctx context.Context, p Principal, scope ballast.Scop
 		return err
 	}
 	err := e.index.UnsetQuota(ctx, scope, p.By())
-	e.changed.notify()
+	if err == nil {
+		e.quotaChanged(scope)
+	}
 	return err
 }
+
+// quotaChanged tells those who hear of a scope's quota; that of every tenant is told of in global.
+func (e *Engine) quotaChanged(scope ballast.Scope) { e.changed.notify(cmp.Or(scope, ballast.Global)) }
 
 func (e *Engine) maySetQuotas(p Principal) error {
 	if !p.administersGlobal() {

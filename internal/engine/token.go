@@ -250,7 +250,7 @@ func (e *Engine) RotateToken(ctx context.Context, p Principal, id string, req ba
 	if err != nil {
 		return ballast.TokenInfo{}, err
 	}
-	e.changed.notify()
+	e.tokenChanged(t)
 	info := e.tokenInfo(t)
 	info.Token = ballast.Secret(secret)
 	return info, nil

@@ -27,6 +27,7 @@ func (e *Engine) CreateUpload(ctx context.Context, p Principal, req ballast.Crea
 	if req.Size < 0 || req.Size > ballast.MaxFiles*ballast.MaxFileSize {
 		return ballast.Upload{}, false, ballast.Errorf(ballast.CodeInvalid, "size: %d; it is the bytes of all files together, or 0 when they are not known", req.Size)
 	}
+	p.asks(ctx, ballast.Ref{Scope: req.Scope, Name: req.Name})
 	scope, err := e.writable(p, req.Scope, req.Name)
 	if err != nil {
 		return ballast.Upload{}, false, err

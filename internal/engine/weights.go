@@ -97,7 +97,7 @@ func (e *Engine) Tensors(ctx context.Context, p Principal, ref ballast.Ref, l Li
 	if err != nil {
 		return ballast.TensorsPage{}, err
 	}
-	h, err := e.header(ctx, p.Home(), v, f)
+	h, err := e.header(ctx, p.Turn(), v, f)
 	if err != nil {
 		return ballast.TensorsPage{}, err
 	}

@@ -60,11 +60,7 @@ func isInline(f ballast.File) bool {
 }
 
 func (h *Hub) serveInline(w http.ResponseWriter, r *request, s engine.Snapshot, f ballast.File, etag string) error {
-	taker := r.principal.Home()
-	if r.principal.IsAnonymous() {
-		taker = ballast.Scope{} // who has a token for global does not wait for those without
-	}
-	leave, err := h.inline.Take(r.Context(), taker, f.Size)
+	leave, err := h.inline.Take(r.Context(), r.principal.Turn(), f.Size)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func routes() []route {
 // long is an operation whose answers may be long: so many are made and sent at once, and so many of one scope.
 func long(serve func(*Hub, http.ResponseWriter, *request) error) func(*Hub, http.ResponseWriter, *request) error {
 	return func(h *Hub, w http.ResponseWriter, r *request) error {
-		leave, err := h.answers.Take(r.Context(), r.principal.Home(), 1)
+		leave, err := h.answers.Take(r.Context(), r.principal.Turn(), 1)
 		if err != nil {
 			return err
 		}

@@ -95,21 +95,24 @@ func (a *account) sealable(tx Tx, u Upload) error {
 
 // exceeded says which bound would be passed, b.Used being what it would come to with needed.
 func exceeded(scope ballast.Scope, bound int, b ballast.QuotaBound, needed int64) error {
-	const raise = "or have an admin of global raise the quota with `ballast quota set`"
+	const raise = "have an admin of global raise the quota with `ballast quota set`"
 	limit, used := b.Most(), max(b.Used-needed, 0)
 	switch bound {
 	case ballast.BoundVersions:
 		return ballast.Errorf(ballast.CodeQuotaExceeded, "scope %s may have %d versions: it has %d, with those that open uploads will make, and this needs %d more; "+
-			"delete versions that nobody needs, "+raise, scope, limit, used, needed)
+			"delete versions that nobody needs, or "+raise, scope, limit, used, needed)
 	case ballast.BoundUploads:
-		return ballast.Errorf(ballast.CodeQuotaExceeded, "scope %s may have %d open uploads: it has %d, and this needs %d more; wait for one to end or abort one, "+raise,
+		return ballast.Errorf(ballast.CodeQuotaExceeded, "scope %s may have %d open uploads: it has %d, and this needs %d more; wait for one to end or abort one, or "+raise,
 			scope, limit, used, needed)
 	case ballast.BoundUploadBytes:
+		if needed > limit {
+			return ballast.Errorf(ballast.CodeQuotaExceeded, "open uploads of scope %s may have %d bytes on their way, and this alone needs %d; "+raise, scope, limit, needed)
+		}
 		return ballast.Errorf(ballast.CodeQuotaExceeded, "open uploads of scope %s may have %d bytes on their way: they have %d, and this needs %d more; "+
-			"wait for one to end or abort one, "+raise, scope, limit, used, needed)
+			"wait for one to end or abort one, or "+raise, scope, limit, used, needed)
 	}
 	return ballast.Errorf(ballast.CodeQuotaExceeded, "scope %s may hold %d bytes of files: it holds %d, with those that open uploads will send, and this needs %d more; "+
-		"delete versions that nobody needs, "+raise, scope, limit, used, needed)
+		raise+"; bytes of versions that are deleted still count", scope, limit, used, needed)
 }
 
 // SetQuota sets the quota of a scope; a zero scope is every tenant without its own. One that is below what is used removes

@@ -28,7 +28,7 @@ func (i *issuer) holder(c claims) (Holder, error) {
 	case len(grants) > maxGrants:
 		return Holder{}, bad("the rules of this registry give the token's holder more than %d grants: an operator makes them fewer", maxGrants)
 	}
-	return Holder{ID: idOf(i.URL, c.text("sub")), Name: "oidc:" + i.nameOf(c), Grants: grants}, nil
+	return Holder{ID: idOf(i.URL, c.text("sub")), Name: "oidc:" + i.nameOf(c), Grants: grants, Expires: c.expiry}, nil
 }
 
 // idOf is one text for an issuer and a subject: issuers hold no "#". A subject that is long, or not plain, stands as its

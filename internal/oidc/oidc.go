@@ -42,6 +42,8 @@ type Holder struct {
 	Name string
 	// Grants are what the rules give, in their order, each once.
 	Grants []ballast.Grant
+	// Expires is the end of the token.
+	Expires time.Time
 }
 
 // Options of a Verifier. The zero value works.
