@@ -45,6 +45,18 @@ func TestChangesWakeOnlyWhomTheyConcern(t *testing.T) {
 			}
 		}
 	}
+	rotates := func(t *testing.T, r *rig, n int) {
+		token := must(r.CreateToken(t.Context(), admin, ballast.CreateToken{Grants: []ballast.Grant{must(ballast.ParseGrant("other=reader"))}}))
+		if _, err := r.RotateToken(t.Context(), admin, token.ID, ballast.RotateToken{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bounds := func(t *testing.T, r *rig, n int) {
+		most := int64(1000 + n)
+		if _, err := r.SetQuota(t.Context(), admin, scope("other"), ballast.Quota{Versions: &most}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	events := func(p engine.Principal) func(*testing.T, *rig, string) {
 		return func(t *testing.T, r *rig, _ string) {
 			_, _ = r.Events(t.Context(), p, engine.NewestEvent, 10, time.Minute)
@@ -58,6 +70,8 @@ func TestChangesWakeOnlyWhomTheyConcern(t *testing.T) {
 	}{
 		"events of another tenant":              {events(reader), moves(other), false},
 		"events of tokens of another tenant":    {events(chief), mints("other=reader"), false},
+		"events of a token that is rotated":     {events(chief), rotates, false},
+		"events of another tenant's quota":      {events(chief), bounds, false},
 		"an upload, others' aliases":            {uploads, moves(other), false},
 		"control: events of one's own":          {events(reader), moves(writer), true},
 		"control: events of global":             {events(reader), moves(admin), true},
