@@ -49,7 +49,7 @@ type AuditEntry struct {
 	At        Time          `json:"at"`
 	Action    AuditAction   `json:"action"`
 	By        string        `json:"by,omitempty"`         // name@scope; left out when nobody was let in
-	Principal string        `json:"principal,omitempty"`  // id of the token
+	Principal string        `json:"principal,omitempty"`  // id of the token, or of whom another issuer names; a change has none
 	Scope     Scope         `json:"scope,omitzero"`       // where what was asked for is; if nothing was found, the caller's own
 	Key       string        `json:"key,omitempty"`        // of the version that the reference meant
 	Name      Name          `json:"name,omitzero"`        // of the model that was asked for, where no version was found

@@ -246,8 +246,8 @@ func (e *Engine) Children(ctx context.Context, p Principal, ref ballast.Ref, lim
 	return page, nil
 }
 
-// hears reports whether an event is for the principal: the readers of a name hear of its versions and aliases, admins of
-// the scope of tokens.
+// hears reports whether an event is for the principal: the readers of a name hear of its versions and aliases, those of the
+// scope of its quota, admins of the scope of tokens.
 func (p Principal) hears(e index.Event) bool {
 	if e.Token != "" {
 		return p.mayGrant(e.Scope)
