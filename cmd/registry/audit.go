@@ -16,7 +16,7 @@ import (
 type auditCmd struct {
 	Model  string `placeholder:"NAME[:VERSION]" help:"Only what is about this model, deleted or not; acme::… of one scope."`
 	Since  string `default:"30d" placeholder:"TIME" help:"Only what happened since: 30d, 12h, or a time as 2026-11-22T08:00:00Z."`
-	Who    string `placeholder:"NAME" help:"Only what this token did, by its name, its name@scope or its id."`
+	Who    string `placeholder:"NAME" help:"Only what this token did, by its name, its name@scope or its id; changes are known by the first two alone."`
 	Action string `placeholder:"ACTION" help:"Only this action, or those that begin with this word, as in bytes or bytes.read."`
 	Scope  string `help:"Only what is about this scope."`
 	Limit  int    `short:"n" placeholder:"N" help:"End after as many entries."`
