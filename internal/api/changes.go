@@ -154,7 +154,7 @@ func (s *server) listEvents(c echo.Context, p engine.Principal) error {
 	wait, leave := s.hold(c, asked)
 	defer leave()
 	page, err := s.service.Events(c.Request().Context(), p, after, limit, wait)
-	if err != nil {
+	if err = cmp.Or(err, s.still(c, wait)); err != nil {
 		return err
 	}
 	page.Events = list(page.Events)

@@ -58,6 +58,15 @@ func (s *server) hold(c echo.Context, asked time.Duration) (wait time.Duration, 
 	return asked, leave
 }
 
+// still refuses who is no longer let in, behind an answer that was held: a token may have ended meanwhile.
+func (s *server) still(c echo.Context, waited time.Duration) error {
+	if waited <= 0 {
+		return nil
+	}
+	_, err := s.principal(c.Request())
+	return err
+}
+
 // Bounds of what is in memory for requests, all together and of one scope. Whoever sends or reads slowly keeps nobody
 // waiting but its own scope.
 const (

@@ -51,7 +51,7 @@ func (s *server) getImport(c echo.Context, p engine.Principal) error {
 	wait, leave := s.hold(c, asked)
 	defer leave()
 	m, err := s.service.Import(c.Request().Context(), p, id, wait)
-	if err != nil {
+	if err = cmp.Or(err, s.still(c, wait)); err != nil {
 		return err
 	}
 	return writeRead(c, m)

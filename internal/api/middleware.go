@@ -141,7 +141,7 @@ func (s *server) logAccess(c echo.Context, route string, err error, took time.Du
 	attrs := append(make([]slog.Attr, 0, maxAttrs),
 		slog.String(attrMethod, r.Method),
 		slog.String(attrRoute, route),
-		slog.String(attrPath, audit.Redact(r.URL.Path)),
+		slog.String(attrPath, short(audit.Redact(r.URL.Path))),
 		slog.Int(attrStatus, w.Status),
 		slog.Int64(attrBytes, w.Size),
 		slog.Duration(attrTook, took),
@@ -152,6 +152,15 @@ func (s *server) logAccess(c echo.Context, route string, err error, took time.Du
 		attrs = append(attrs, slog.String(attrPrincipal, p.ID))
 	}
 	s.log.LogAttrs(r.Context(), accessLevel(c, err), "request", append(attrs, errorAttrs(err)...)...)
+}
+
+// short keeps a line of the log to a line.
+func short(path string) string {
+	const most = 1024
+	if len(path) > most {
+		return strings.ToValidUTF8(path[:most], "") + "…"
+	}
+	return path
 }
 
 func accessLevel(c echo.Context, err error) slog.Level {

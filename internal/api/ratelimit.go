@@ -102,7 +102,7 @@ func (s *server) limitStrangers(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		err := next(c)
 		switch {
-		case isStranger(c) && (err == nil || problemOf(err).Code == ballast.CodeUnauthenticated):
+		case isStranger(c) && (err == nil || problemOf(err).Code == ballast.CodeUnauthenticated || problemOf(err).Code == ballast.CodeUnavailable):
 			s.limiter.strangers.charge(from, 1)
 			s.limiter.forget(from, r)
 		case !isStranger(c) && guilty:
@@ -114,7 +114,7 @@ func (s *server) limitStrangers(next echo.HandlerFunc) echo.HandlerFunc {
 
 // credentialsOf stand for what a request says who it is, and where it comes from.
 func credentialsOf(from netip.Prefix, r *http.Request) [sha256.Size]byte {
-	return sha256.Sum256([]byte(from.String() + " " + r.Header.Get(echo.HeaderAuthorization)))
+	return sha256.Sum256([]byte(from.String() + " " + tokenOf(r).Reveal())) // and not the user name beside it, of which there are many
 }
 
 func (l *limiter) isKnown(from netip.Prefix, r *http.Request) bool {

@@ -41,7 +41,7 @@ func (s *server) getUpload(c echo.Context, p engine.Principal) error {
 	wait, leave := s.hold(c, asked)
 	defer leave()
 	u, err := s.service.Upload(c.Request().Context(), p, id, wait)
-	if err != nil {
+	if err = cmp.Or(err, s.still(c, wait)); err != nil {
 		return err
 	}
 	return writeRead(c, u)

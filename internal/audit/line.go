@@ -14,6 +14,7 @@ import (
 type Request struct {
 	Method, Path string // without the query, which may be a signature
 	Principal    string // id; empty when nobody was let in
+	Anonymous    bool   // anybody may be who was let in
 	Name         string // of the principal
 	Home         ballast.Scope
 	Status       int
@@ -55,7 +56,7 @@ func actionOf(n noted, r Request) ballast.AuditAction {
 
 // crowds says of which lines anybody may make as many as the network carries: those have a rate.
 func crowds(action ballast.AuditAction, r Request) bool {
-	return action == ballast.AuditAuth || r.Code == ballast.CodeRateLimited
+	return action == ballast.AuditAuth || r.Code == ballast.CodeRateLimited || r.Anonymous && r.Code != ""
 }
 
 // appendLine appends a line as encoding/json writes a ballast.AuditEntry, which takes far longer: every byte request of
@@ -75,11 +76,11 @@ func appendLine(b []byte, at time.Time, action ballast.AuditAction, n noted, r R
 		n.scope = r.Home
 	}
 	b = appendField(b, "scope", n.scope.String())
-	b = appendField(b, "key", n.key)
+	b = appendField(b, "key", Redact(n.key))
 	if n.key == "" {
-		b = appendField(b, "name", n.name.String())
+		b = appendField(b, "name", Redact(n.name.String()))
 	}
-	b = appendField(b, "path", Redact(n.path))
+	b = appendField(b, "path", cut(Redact(n.path), maxPath))
 	b = appendField(b, "digest", n.digest.String())
 	if r.Status < http.StatusBadRequest && r.Status != http.StatusNotModified {
 		b = appendNumber(b, "urls", int64(n.urls))

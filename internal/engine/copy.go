@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -38,6 +39,13 @@ func (e *Engine) Copy(ctx context.Context, p Principal, from ballast.Ref, req ba
 	if err != nil {
 		return ballast.Upload{}, err
 	}
+	// Who reads a version out of its scope has a line there, like one who pulls it.
+	defer func() {
+		a := audit.Of(ctx)
+		a.Asks(ballast.AuditRead)
+		a.Found(v.Scope, v.Key().String())
+		a.Hands(v.Size)
+	}()
 	if err := baseSeen(v, scope); err != nil {
 		return ballast.Upload{}, err
 	}

@@ -41,7 +41,7 @@ type Options struct {
 	PublicURL string
 }
 
-// Bounds of the bytes of files that are on their way to clients through the service. Who reads slowly keeps nobody waiting
+// Bounds of the bytes of files that are on their way to clients through the service, and of bodies on their way to it. Who reads or sends slowly keeps nobody waiting
 // but its own scope.
 const (
 	maxInline        = 64 << 20
@@ -57,6 +57,7 @@ type Hub struct {
 	public  string
 	inline  *engine.Turns // in bytes
 	answers *engine.Turns // long ones
+	bodies  *engine.Turns // in bytes
 }
 
 // New returns the face of a service.
@@ -64,6 +65,7 @@ func New(service Service, opt Options) *Hub {
 	return &Hub{
 		service: service, public: strings.TrimRight(opt.PublicURL, "/"),
 		inline: engine.NewTurns(maxInline, maxInlineOfScope), answers: engine.NewTurns(maxAnswers, maxAnswersOfScope),
+		bodies: engine.NewTurns(maxInline, maxInlineOfScope),
 	}
 }
 

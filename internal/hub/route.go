@@ -33,7 +33,7 @@ func routes() []route {
 		{get, model + "/revision/{rev}", long((*Hub).modelInfo)},
 		{get, model + "/tree/{rev}", long((*Hub).tree)},
 		{get, model + "/tree/{rev}/{path}", long((*Hub).tree)},
-		{post, model + "/paths-info/{rev}", long((*Hub).pathsInfo)},
+		{post, model + "/paths-info/{rev}", (*Hub).pathsInfo},
 		{get, model + "/commits/{rev}", long((*Hub).commits)},
 		{get, model + "/refs", long((*Hub).refs)},
 		{get, model + "/auth-check", (*Hub).authCheck},

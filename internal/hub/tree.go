@@ -149,10 +149,14 @@ const maxPathsBytes = 4 << 20
 
 // pathsInfo answers what is at some paths; those where nothing is it leaves out.
 func (h *Hub) pathsInfo(w http.ResponseWriter, r *request) error {
-	asked, err := readPaths(w, r)
+	asked, err := h.readPaths(w, r)
 	if err != nil {
 		return err
 	}
+	return long(func(h *Hub, w http.ResponseWriter, r *request) error { return h.whatIsAt(w, r, asked) })(h, w, r)
+}
+
+func (h *Hub) whatIsAt(w http.ResponseWriter, r *request, asked paths) error {
 	s, err := h.snapshot(w, r)
 	if err != nil {
 		return err
@@ -224,7 +228,17 @@ func parseForm(body []byte) (asked paths, err error) {
 	return asked, nil
 }
 
-func readPaths(w http.ResponseWriter, r *request) (asked paths, err error) {
+// readPaths reads the body. Whoever sends it slowly keeps waiting who of its own scope sends one, and nobody's answers.
+func (h *Hub) readPaths(w http.ResponseWriter, r *request) (asked paths, err error) {
+	size := r.ContentLength
+	if size < 0 || size > maxPathsBytes {
+		size = maxPathsBytes
+	}
+	leave, err := h.bodies.Take(r.Context(), r.principal.Turn(), size)
+	if err != nil {
+		return asked, err
+	}
+	defer leave()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPathsBytes))
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && kind == "application/json" {
 		err = json.Unmarshal(body, &asked)

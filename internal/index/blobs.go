@@ -164,10 +164,9 @@ func (x *Index) ask(tx Tx, account *account, u *Upload, w Want, signedUntil time
 	return a, declareParts(tx, u.ID, w)
 }
 
-// takesChain reports whether a declared chain is kept: the first one, of bytes that nobody re-reads.
-func (b Blob) takesChain() bool {
-	return b.LinkSize == 0 && (b.State == BlobUploading && b.Method == ballast.MethodPut || b.State == BlobVerified && b.Assurance == ballast.AssuranceStore)
-}
+// takesChain reports whether a declared chain is kept: the last one before the bytes arrive, which nobody re-reads. Later ones
+// are not: whoever knows the digest could spoil what is there.
+func (b Blob) takesChain() bool { return b.State == BlobUploading && b.Method == ballast.MethodPut }
 
 // pinnedBy tells whether an upload pins a blob, and whether others do.
 func pinnedBy(tx Tx, scope ballast.Scope, d digest.Digest, upload string) (own, others bool, err error) {

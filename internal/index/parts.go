@@ -118,7 +118,10 @@ func (x *Index) Chain(ctx context.Context, id BlobID, b Blob) (states [][32]byte
 		states, err = readParts(tx, blobKey(kindChain, id.Scope, id.Digest), b.LinkSize, ballast.PartCount(b.Size, b.LinkSize)-1)
 		return err
 	})
-	return states, err
+	if err != nil || slices.Contains(states, [32]byte{}) { // declared for another size
+		return nil, err
+	}
+	return states, nil
 }
 
 // putChain saves a chain in as many pages as it needs.

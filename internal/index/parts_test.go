@@ -192,7 +192,7 @@ func TestAnObjectThatWasThereHasNoKnownParts(t *testing.T) {
 	})
 }
 
-// A declared chain is kept for a PUT, the first one, until others begin anew.
+// A declared chain is kept for a PUT, the last one until its bytes are there.
 func TestADeclaredChainIsKept(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		u, id := w.open("acme::m"), blobID("x")
@@ -222,7 +222,8 @@ func TestADeclaredChainIsKept(t *testing.T) {
 		w.ask(u, chained(ballast.MethodPut, 1, 2))
 		kept(1, 2)
 		w.ask(w.open("acme::other"), chained(ballast.MethodPut, 3, 4))
-		kept(1, 2)
+		kept(3, 4)
+		w.ask(u, chained(ballast.MethodPut, 1, 2))
 		w.ok(w.StoredByPut(w.ctx, id.Scope, []index.Found{{Digest: id.Digest, Size: 3 * partSize}}))
 		w.wantState(id, index.BlobVerified)
 		kept(1, 2)
@@ -234,12 +235,21 @@ func TestADeclaredChainIsKept(t *testing.T) {
 		w.ask(alone, chained(ballast.MethodMultipart, 5, 6))
 		kept()
 
-		// Who sent a blob without one, or long ago, may have it declared later.
+		// Nobody declares one for bytes that are there.
 		id = blobID("z")
 		w.ask(alone, index.Want{Digest: id.Digest, Size: 3 * partSize, Method: ballast.MethodPut})
 		w.ok(w.StoredByPut(w.ctx, id.Scope, []index.Found{{Digest: id.Digest, Size: 3 * partSize}}))
 		w.ask(alone, chained(ballast.MethodPut, 1, 2))
-		kept(1, 2)
+		kept()
+
+		// One that was declared for another size is none.
+		id = blobID("w")
+		w.ask(alone, chained(ballast.MethodPut, 1, 2))
+		w.ok(w.StoredByPut(w.ctx, id.Scope, []index.Found{{Digest: id.Digest, Size: 9 * partSize}}))
+		b := w.wantState(id, index.BlobVerified)
+		if got, err := w.Chain(w.ctx, id, b); got != nil || err != nil {
+			t.Errorf("of another size: %d states, %v", len(got), err)
+		}
 	})
 }
 
