@@ -342,3 +342,32 @@ func BenchmarkWrite(b *testing.B) {
 type nowhere struct{}
 
 func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+
+// TestLinesAreShortAndSilent: whatever a client writes into a path or a name, a line stays short and holds no token of it.
+func TestLinesAreShortAndSilent(t *testing.T) {
+	const secret = "bal_0123456789_0123456789012345678901234567890123456789abcdef"
+	s := &sink{}
+	l := audit.New(s, audit.Options{Every: time.Hour})
+	_, rec := audit.Begin(context.Background())
+	rec.Asks(ballast.AuditRead)
+	rec.Names(acme, must(ballast.ParseName(secret+"/x")))
+	rec.File(strings.Repeat("<", 60_000) + `"`)
+	refused := good
+	refused.Status, refused.Code = 404, ballast.CodeNotFound
+	l.Write(rec, refused)
+	_, rec = audit.Begin(context.Background())
+	rec.Asks(ballast.AuditRead)
+	rec.Found(acme, "acme::m::1.0.0-"+strings.ReplaceAll(secret, "_", "_"))
+	l.Write(rec, good)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(s.kept.String()) {
+		if len(line) > 10_000 || strings.Contains(line, "_01234567890123456789") {
+			t.Errorf("%d bytes: %.300s", len(line), line)
+		}
+	}
+	if n := strings.Count(s.kept.String(), "\n"); n != 2 {
+		t.Errorf("%d lines", n)
+	}
+}
