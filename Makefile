@@ -7,7 +7,7 @@ TOOLS   := go run ./testenv/cmd/tools
 RACE    := $(if $(shell command -v $$(go env CC)),-race,)
 RACED   := ./client/... ./internal/audit/... ./internal/engine/... ./internal/index/... ./internal/objstore/... ./internal/oidc/... ./internal/s3dev/...
 # Tables of one request after the other, thousands of them: with the race detector they take ten minutes and find nothing more.
-TABLES  := Fuzz|Tenancy|HostileTenant|BadInput|NamesConfine|NoBytesWithoutALine
+TABLES  := Fuzz|Tenancy|HostileTenant|BadInput|NamesConfine|NoBytesWithoutALine|AbsentTakesAsLong
 TIMEOUT ?= 20m
 SOAK    ?= 100000x
 

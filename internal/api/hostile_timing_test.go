@@ -134,7 +134,7 @@ func (w *stopwatch) once(token, path string) effort {
 }
 
 // slack is by how many objects two refusals may differ: what the runtime keeps for later use is not the same each time.
-const slack = 3
+const slack = 6
 
 // compare reports where the absent, another's and another's with many versions take different effort to refuse.
 func (w *stopwatch) compare(token string, rounds int, report func(string, ...any)) {
