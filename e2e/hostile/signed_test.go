@@ -48,7 +48,7 @@ func (l *letter) send(ctx context.Context) (status int, text string) {
 	req.URL.Opaque, req.URL.RawQuery = l.path, l.query
 	req.Header = l.header
 	req.Header.Del("Content-Length") // which comes from the body
-	one := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
+	one := &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: time.Minute}
 	res, err := one.RoundTrip(req)
 	if err != nil {
 		return 0, err.Error()
