@@ -43,6 +43,9 @@ func (r *Role) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// MaxGrants is how many grants a token may have, whoever issued it.
+const MaxGrants = 64
+
 // Grant gives a role in a scope, for all names of it or for some. Its text form is scope=role or scope::names=role.
 type Grant struct {
 	Scope Scope `json:"scope"`
@@ -131,12 +134,13 @@ func (n Names) Prefix() (prefix string, exact bool) {
 
 // Has reports whether a name is one of these. The zero Name is so of all names alone.
 func (n Names) Has(name Name) bool {
-	if n.IsZero() {
-		return true
-	}
+	return n.IsZero() || n.HasFolded(name.Fold())
+}
+
+// HasFolded is Has for a name that is folded already.
+func (n Names) HasFolded(fold string) bool {
 	prefix, exact := n.Prefix()
-	fold := name.Fold()
-	return fold == prefix && exact || !exact && strings.HasPrefix(fold, prefix)
+	return fold == prefix || !exact && strings.HasPrefix(fold, prefix)
 }
 
 // MarshalText implements encoding.TextMarshaler.

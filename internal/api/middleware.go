@@ -141,7 +141,7 @@ func (s *server) logAccess(c echo.Context, route string, err error, took time.Du
 	attrs := append(make([]slog.Attr, 0, maxAttrs),
 		slog.String(attrMethod, r.Method),
 		slog.String(attrRoute, route),
-		slog.String(attrPath, short(audit.Redact(r.URL.Path))),
+		slog.String(attrPath, audit.Cut(audit.Redact(r.URL.Path), maxLoggedPath)),
 		slog.Int(attrStatus, w.Status),
 		slog.Int64(attrBytes, w.Size),
 		slog.Duration(attrTook, took),
@@ -154,14 +154,8 @@ func (s *server) logAccess(c echo.Context, route string, err error, took time.Du
 	s.log.LogAttrs(r.Context(), accessLevel(c, err), "request", append(attrs, errorAttrs(err)...)...)
 }
 
-// short keeps a line of the log to a line.
-func short(path string) string {
-	const most = 1024
-	if len(path) > most {
-		return strings.ToValidUTF8(path[:most], "") + "…"
-	}
-	return path
-}
+// maxLoggedPath keeps a line of the log to a line, in bytes.
+const maxLoggedPath = 1024
 
 func accessLevel(c echo.Context, err error) slog.Level {
 	switch {

@@ -80,18 +80,18 @@ func appendLine(b []byte, at time.Time, action ballast.AuditAction, n noted, r R
 	if n.key == "" {
 		b = appendField(b, "name", Redact(n.name.String()))
 	}
-	b = appendField(b, "path", cut(Redact(n.path), maxPath))
+	b = appendField(b, "path", Cut(Redact(n.path), maxPath))
 	b = appendField(b, "digest", n.digest.String())
 	if r.Status < http.StatusBadRequest && r.Status != http.StatusNotModified {
 		b = appendNumber(b, "urls", int64(n.urls))
 		b = appendNumber(b, "bytes", n.bytes)
 	}
-	b = appendField(b, "request", cut(Redact(r.Method+" "+r.Path), maxPath))
+	b = appendField(b, "request", Cut(Redact(r.Method+" "+r.Path), maxPath))
 	b = appendNumber(b, "status", int64(r.Status))
 	b = appendField(b, "code", string(r.Code))
 	b = appendField(b, "remote", r.Remote)
 	b = appendField(b, "request_id", r.ID)
-	b = appendField(b, "agent", cut(Redact(r.Agent), maxAgent))
+	b = appendField(b, "agent", Cut(Redact(r.Agent), maxAgent))
 	b = appendNumber(b, "more", more)
 	return append(b, "}\n"...)
 }
@@ -134,8 +134,8 @@ func appendText(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// cut shortens a text to at most n bytes.
-func cut(s string, n int) string {
+// Cut shortens a text to at most n bytes.
+func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}

@@ -66,7 +66,7 @@ func (e *Engine) Audit(ctx context.Context, p Principal, l ListAudit) (ballast.A
 		}
 	}
 	page := ballast.AuditPage{Requests: e.audit != nil}
-	if p.Role(ballast.Global) >= ballast.Admin {
+	if p.administersGlobal() {
 		page.Unreadable = lines.Unreadable
 	}
 	page.Entries, at = p.merge(lines, changes, at, l.Limit)
@@ -97,7 +97,7 @@ func (p Principal) mayAudit(l ListAudit) error {
 
 // audits says whether lines about a scope are the principal's to see. Lines about none are for an admin of global.
 func (p Principal) audits(scope ballast.Scope) bool {
-	return p.Role(ballast.Global) >= ballast.Admin || !scope.IsZero() && p.Role(scope) >= ballast.Admin
+	return p.administersGlobal() || !scope.IsZero() && p.Role(scope) >= ballast.Admin
 }
 
 // admits says whether an entry is among what is asked for.

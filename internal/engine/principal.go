@@ -50,6 +50,8 @@ func (p Principal) RoleOf(scope ballast.Scope, name ballast.Name) ballast.Role {
 	return role
 }
 
+func (p Principal) administersGlobal() bool { return p.Role(ballast.Global) >= ballast.Admin }
+
 // sees reports whether a name of a scope is there for the principal.
 func (p Principal) sees(scope ballast.Scope, name ballast.Name) bool {
 	return p.RoleOf(scope, name) >= ballast.Reader

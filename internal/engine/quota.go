@@ -31,8 +31,6 @@ func showQuota(q index.ScopeQuota) ballast.QuotaInfo {
 	return info
 }
 
-func (p Principal) administersGlobal() bool { return p.Role(ballast.Global) >= ballast.Admin }
-
 // seesQuota lets an admin of global see all, and readers the scopes that they read: all of a scope, whose usage tells of
 // every name.
 func (p Principal) seesQuota(scope ballast.Scope) error {
@@ -54,7 +52,7 @@ func (e *Engine) Quotas(ctx context.Context, p Principal, limit int, cursor stri
 		return page, err
 	}
 	if !p.administersGlobal() {
-		var seen []ballast.Scope // at most maxGrants, on one page
+		var seen []ballast.Scope // at most ballast.MaxGrants, on one page
 		for _, g := range p.Grants {
 			if slices.Contains(seen, g.Scope) || p.Role(g.Scope) < ballast.Reader {
 				continue

@@ -84,16 +84,14 @@ func (e *Engine) EnsureAdmin(ctx context.Context, save func(token string) error)
 
 // mayGrant says whether p administers a scope: an admin of global any, an admin of a tenant its own.
 func (p Principal) mayGrant(scope ballast.Scope) bool {
-	return p.Role(ballast.Global) >= ballast.Admin || p.Role(scope) >= ballast.Admin
+	return p.administersGlobal() || p.Role(scope) >= ballast.Admin
 }
-
-const maxGrants = 64
 
 // CreateToken mints a token. Its secret is in the answer and never again. Errors: denied for a scope that the
 // principal does not administer; invalid.
 func (e *Engine) CreateToken(ctx context.Context, p Principal, req ballast.CreateToken) (ballast.TokenInfo, error) {
-	if len(req.Grants) == 0 || len(req.Grants) > maxGrants {
-		return ballast.TokenInfo{}, ballast.Errorf(ballast.CodeInvalid, "grants: give 1 to %d, as in acme=writer", maxGrants)
+	if len(req.Grants) == 0 || len(req.Grants) > ballast.MaxGrants {
+		return ballast.TokenInfo{}, ballast.Errorf(ballast.CodeInvalid, "grants: give 1 to %d, as in acme=writer", ballast.MaxGrants)
 	}
 	for _, g := range req.Grants {
 		if err := g.Check(); err != nil {

@@ -36,10 +36,7 @@ func scopesWith(parts []Part, name ballast.Name) (scopes []ballast.Scope) {
 
 // has reports whether a folded name is in the part.
 func (p Part) has(fold string) bool {
-	return p.Names == nil || slices.ContainsFunc(p.Names, func(n ballast.Names) bool {
-		prefix, exact := n.Prefix()
-		return fold == prefix || !exact && strings.HasPrefix(fold, prefix)
-	})
+	return p.Names == nil || slices.ContainsFunc(p.Names, func(n ballast.Names) bool { return n.HasFolded(fold) })
 }
 
 // beginnings are what the keys begin with, behind the scope, of the names in the part that begin with prefix: in the order

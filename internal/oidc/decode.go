@@ -142,7 +142,7 @@ func readRule(n *yaml.Node) (r Rule, err error) {
 	var texts []string
 	f := fields{
 		"match":  func(n *yaml.Node) error { return r.readMatch(n, nil) },
-		"grants": textsIn(&texts, maxGrants),
+		"grants": textsIn(&texts, ballast.MaxGrants),
 	}
 	if err := f.read(n); err != nil {
 		return r, err

@@ -9,9 +9,6 @@ import (
 	"github.com/ballast-registry/ballast"
 )
 
-// maxGrants is what a token of the registry's own may have too.
-const maxGrants = 64
-
 // holder is whom claims of the issuer stand for. Errors: unauthenticated when the rules give it nothing.
 func (i *issuer) holder(c claims) (Holder, error) {
 	var grants []ballast.Grant
@@ -25,8 +22,8 @@ func (i *issuer) holder(c claims) (Holder, error) {
 	switch {
 	case len(grants) == 0:
 		return Holder{}, bad("the token is good, and no rule of this registry gives its holder anything; it has the claims %s: an operator adds a rule on some of them to the file of --oidc-rules", c.names())
-	case len(grants) > maxGrants:
-		return Holder{}, bad("the rules of this registry give the token's holder more than %d grants: an operator makes them fewer", maxGrants)
+	case len(grants) > ballast.MaxGrants:
+		return Holder{}, bad("the rules of this registry give the token's holder more than %d grants: an operator makes them fewer", ballast.MaxGrants)
 	}
 	return Holder{ID: idOf(i.URL, c.text("sub")), Name: "oidc:" + i.nameOf(c), Grants: grants, Expires: c.expiry}, nil
 }

@@ -126,14 +126,14 @@ func TestGrants(t *testing.T) {
 		}
 	}
 	var many []string
-	for n := range maxGrants + 1 {
+	for n := range ballast.MaxGrants + 1 {
 		many = append(many, fmt.Sprintf("{match: {sub: s}, grants: [t%d=reader]}", n))
 	}
-	if got := given(t, "rules: ["+strings.Join(many[:maxGrants], ",")+"]", `{"sub":"s"}`); strings.Count(got, "=") != maxGrants {
-		t.Errorf("%d grants: %q", maxGrants, got)
+	if got := given(t, "rules: ["+strings.Join(many[:ballast.MaxGrants], ",")+"]", `{"sub":"s"}`); strings.Count(got, "=") != ballast.MaxGrants {
+		t.Errorf("%d grants: %q", ballast.MaxGrants, got)
 	}
 	if got := given(t, "rules: ["+strings.Join(many, ",")+"]", `{"sub":"s"}`); got != "" {
-		t.Errorf("more than %d grants: %q", maxGrants, got)
+		t.Errorf("more than %d grants: %q", ballast.MaxGrants, got)
 	}
 }
 
@@ -276,7 +276,7 @@ func FuzzParse(f *testing.F) {
 				if err != nil {
 					continue
 				}
-				if len(h.Grants) == 0 || len(h.Grants) > maxGrants || !isPlain(h.ID) || len(h.ID) > maxPlainID || !isPlain(h.Name) || len(h.Name) > maxName+5 {
+				if len(h.Grants) == 0 || len(h.Grants) > ballast.MaxGrants || !isPlain(h.ID) || len(h.ID) > maxPlainID || !isPlain(h.Name) || len(h.Name) > maxName+5 {
 					t.Errorf("%q and %q: %+v", file, payload, h)
 				}
 				for _, g := range h.Grants {
