@@ -2,17 +2,20 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/ballast-registry/ballast/internal/api"
 )
 
 // limitFlags are what clients may ask of the service.
 type limitFlags struct {
-	RateLimit  float64      `env:"BALLAST_RATE_LIMIT" default:"1000" placeholder:"N" help:"Requests a second that each principal may send for ever; a change counts as 10, and 10 signed requests in an answer as one more. Over it the answer is 429 with Retry-After. 0 for no limit."`
-	RateBurst  int          `env:"BALLAST_RATE_BURST" placeholder:"N" help:"Requests that a principal may send at once after a rest (default: what --rate-limit allows in 100 seconds)."`
-	CORSOrigin []api.Origin `name:"cors-origin" env:"BALLAST_CORS_ORIGIN" placeholder:"ORIGIN" help:"Let pages of this origin, as https://models.example, call the API from a browser. Repeatable, or separated by commas. Without it no page may."`
+	RateLimit  float64       `env:"BALLAST_RATE_LIMIT" default:"1000" placeholder:"N" help:"Requests a second that each principal may send for ever; a change counts as 10, and 10 signed requests in an answer as one more. Over it the answer is 429 with Retry-After. 0 for no limit."`
+	RateBurst  int           `env:"BALLAST_RATE_BURST" placeholder:"N" help:"Requests that a principal may send at once after a rest (default: what --rate-limit allows in 100 seconds)."`
+	URLLife    time.Duration `name:"url-life" env:"BALLAST_URL_LIFE" default:"1h" placeholder:"DURATION" help:"How long a signed request to the store is good, at most 23h. Clients ask for new ones; a shorter life does less harm when a URL leaks, a longer one is easier on tools that are given URLs."`
+	CORSOrigin []api.Origin  `name:"cors-origin" env:"BALLAST_CORS_ORIGIN" placeholder:"ORIGIN" help:"Let pages of this origin, as https://models.example, call the API from a browser. Repeatable, or separated by commas. Without it no page may."`
 }
 
 // check refuses numbers that are none.
@@ -22,6 +25,8 @@ func (f limitFlags) check() error {
 		return errors.New("--rate-limit: write requests a second, as in 1000, or 0 for no limit")
 	case f.RateBurst < 0 || f.RateBurst > 0 && f.RateLimit == 0:
 		return errors.New("--rate-burst: write a number of requests, beside a --rate-limit that is not 0")
+	case f.URLLife < time.Second || f.URLLife > maxURLLife:
+		return fmt.Errorf("--url-life: write a time of 1s to %s, as in 15m", maxURLLife)
 	}
 	return nil
 }
@@ -37,11 +42,20 @@ func (f limitFlags) line() (line []string) {
 	if f.RateBurst != 0 {
 		line = append(line, "--rate-burst", strconv.Itoa(f.RateBurst))
 	}
+	if f.URLLife != defaultURLLife {
+		line = append(line, "--url-life", f.URLLife.String())
+	}
 	for _, o := range f.CORSOrigin {
 		line = append(line, "--cors-origin", shellQuote(o.String()))
 	}
 	return line
 }
 
-// defaultRateLimit is that of the flag.
-const defaultRateLimit = 1000
+// Defaults are those of the flags.
+const (
+	defaultRateLimit = 1000
+	defaultURLLife   = time.Hour
+)
+
+// maxURLLife leaves the grace of the engine's limits longer than a URL and a clock offset together.
+const maxURLLife = 23 * time.Hour

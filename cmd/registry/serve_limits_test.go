@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLimitFlags(t *testing.T) {
@@ -13,14 +14,16 @@ func TestLimitFlags(t *testing.T) {
 		flags   limitFlags
 		refused bool
 	}{
-		{limitFlags{}, false},
-		{limitFlags{RateLimit: 1000}, false},
-		{limitFlags{RateLimit: 0.5, RateBurst: 1}, false},
-		{limitFlags{RateLimit: -1}, true},
-		{limitFlags{RateLimit: math.NaN()}, true},
-		{limitFlags{RateLimit: math.Inf(1)}, true},
-		{limitFlags{RateLimit: 1, RateBurst: -1}, true},
-		{limitFlags{RateBurst: 10}, true},
+		{limitFlags{URLLife: time.Hour}, false},
+		{limitFlags{URLLife: time.Second, RateLimit: 1000}, false},
+		{limitFlags{URLLife: maxURLLife, RateLimit: 0.5, RateBurst: 1}, false},
+		{limitFlags{URLLife: time.Hour, RateLimit: -1}, true},
+		{limitFlags{URLLife: time.Hour, RateLimit: math.NaN()}, true},
+		{limitFlags{URLLife: time.Hour, RateLimit: math.Inf(1)}, true},
+		{limitFlags{URLLife: time.Hour, RateLimit: 1, RateBurst: -1}, true},
+		{limitFlags{URLLife: time.Hour, RateBurst: 10}, true},
+		{limitFlags{}, true},
+		{limitFlags{URLLife: maxURLLife + 1}, true},
 	} {
 		if err := c.flags.check(); (err != nil) != c.refused {
 			t.Errorf("%+v: %v", c.flags, err)
@@ -30,7 +33,7 @@ func TestLimitFlags(t *testing.T) {
 	if c.Limits.RateLimit != defaultRateLimit || len(c.Limits.line()) != 0 || c.Limits.limits().Rate != defaultRateLimit {
 		t.Errorf("%+v", c.Limits)
 	}
-	args := strings.Fields("--rate-limit 2.5 --rate-burst 7 --cors-origin https://a.example --cors-origin http://localhost:3000")
+	args := strings.Fields("--rate-limit 2.5 --rate-burst 7 --url-life 15m0s --cors-origin https://a.example --cors-origin http://localhost:3000")
 	c = parseServe(t, args...)
 	if got := c.Limits.line(); !slices.Equal(got, args) {
 		t.Errorf("line %q, want %q", got, args)

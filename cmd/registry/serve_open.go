@@ -203,6 +203,7 @@ func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.Rec
 	}
 	s.lookAtOrigins(ctx, origins)
 	opt := engine.Options{Index: x, Bucket: timed(store), Home: homeOf(s.store.Bucket, s.store.Prefix), Origins: origins, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log, Audit: s.auditReader()}
+	opt.Limits.PutURLLife, opt.Limits.GetURLLife = s.cmd.Limits.URLLife, s.cmd.Limits.URLLife
 	if s.embedded != nil {
 		opt.Sync, opt.Room = s.embedded.Sync, s.room
 	}
