@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
+	"github.com/ballast-registry/ballast/internal/hub/hubtest"
 	"github.com/ballast-registry/ballast/testenv"
 )
 
@@ -87,11 +89,12 @@ type site struct {
 	user     user
 }
 
-func newSite(t *testing.T, s *testenv.Store) *site {
+// newSite starts both; more are flags of the first.
+func newSite(t *testing.T, s *testenv.Store, more ...string) *site {
 	t.Helper()
 	beside := s.Beside(t)
 	proxy := testenv.NewProxy(t, s.Endpoint)
-	p := &site{at: &toll{}, from: serve(t, beside, t.TempDir(), "--s3-public-endpoint", proxy.URL), to: serve(t, s, t.TempDir())}
+	p := &site{at: &toll{}, from: serve(t, beside, t.TempDir(), append(more, "--s3-public-endpoint", proxy.URL)...), to: serve(t, s, t.TempDir())}
 	proxy.Add(func(r *http.Request) bool { return r.Method == http.MethodGet }, -1, p.at.serve)
 	p.through = count(t, p.to.direct(t))
 	p.user = p.to.user(t, p.to.token(t, "acme=writer"))
@@ -273,6 +276,61 @@ func TestImportGoesOn(t *testing.T) {
 		}
 		check(t, pull(t, p.to.as(t, "acme=writer"), "m:1", files))
 		p.user.leavesNothing(t)
+	})
+}
+
+// TestDownloadsOutliveTheirURL: the source's connection breaks at 30 % of a file when the URL has ended, which the store then
+// says itself. An import and the Python client's way of going on both ask for another one, and fetch the rest alone.
+func TestDownloadsOutliveTheirURL(t *testing.T) {
+	const life = 2 * time.Second
+	eachStore(t, func(t *testing.T, s *testenv.Store) {
+		p := newSite(t, s, "--url-life", life.String())
+		body := random(20 << 20)
+		v := p.publish(t, "org/tiny:1", map[string][]byte{"a.safetensors": body})
+		python := &hubtest.Python{Endpoint: p.from.direct(t), Token: "hf_" + string(p.from.token(t, "acme=reader"))}
+		for who, fetch := range map[string]func(t *testing.T){
+			"import": func(t *testing.T) {
+				if r, _ := p.imports(t, 0, "hf://org/tiny", "m:1", "--parallel", "1"); r.Version.Digest != v.Digest {
+					t.Errorf("%+v", r)
+				}
+			},
+			"python": func(t *testing.T) {
+				got, _, err := python.Download(t.Context(), "org/tiny", "main", "a.safetensors")
+				check(t, err)
+				if !bytes.Equal(got, body) {
+					t.Errorf("%d other bytes", len(got))
+				}
+			},
+		} {
+			t.Run(who, func(t *testing.T) {
+				var mu sync.Mutex
+				var asked []*url.URL
+				p.at.passed.Store(0)
+				p.at.hurt(func(r *http.Request) testenv.Fault {
+					mu.Lock()
+					defer mu.Unlock()
+					if asked = append(asked, r.URL); len(asked) > 1 {
+						return nil
+					}
+					return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+						defer time.Sleep(life + 2*time.Second) // past the end, of which both clocks are sure
+						testenv.CutDownload(6<<20)(w, r, next)
+					}
+				})
+				fetch(t)
+				if passed := p.at.passed.Load(); passed < int64(len(body)) || passed > int64(len(body))+1<<20 {
+					t.Errorf("%d bytes of %d came from the store", passed, len(body))
+				}
+				if len(asked) != 2 {
+					t.Fatalf("%d requests", len(asked))
+				}
+				first := must[*http.Response](t)(http.Get(s.Endpoint + asked[0].RequestURI()))
+				first.Body.Close()
+				if first.StatusCode != http.StatusForbidden {
+					t.Errorf("the first URL is good for longer than %s: %s", life, first.Status)
+				}
+			})
+		}
 	})
 }
 

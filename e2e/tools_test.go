@@ -22,6 +22,7 @@ var programs = map[string][]string{
 	"node":    {"node", "--version"},
 	"npm":     {"npm", "--version"},
 	"openssl": {"openssl", "version"},
+	"python3": {"python3", "--version"},
 }
 
 // need skips the test unless the programs are there.
