@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -43,7 +44,11 @@ type spooledDigest struct {
 	Digest  digest.Digest `json:"digest"`
 }
 
-// openSpool opens the folder of an import below dir. Errors: conflict while another import has it.
+// spoolLife is how long an import that was given up keeps what it fetched.
+const spoolLife = 14 * 24 * time.Hour
+
+// openSpool opens the folder of an import below dir, and removes those of imports that nobody went on with. Errors: conflict
+// while another import has it.
 func openSpool(dir, registry string, from Origin, target ballast.Ref) (*spool, error) {
 	if dir == "" {
 		cache, err := os.UserCacheDir()
@@ -60,6 +65,7 @@ func openSpool(dir, registry string, from Origin, target ballast.Ref) (*spool, e
 	if err := s.take(); err != nil {
 		return nil, err
 	}
+	sweepSpools(dir, time.Now().Add(-spoolLife))
 	if err := s.readNotes(); err != nil {
 		s.close()
 		return nil, s.trouble("", 0, err)
@@ -77,6 +83,43 @@ func (s *spool) take() (err error) {
 		return ballast.Errorf(ballast.CodeConflict, "another import from the same place to the same target runs on this machine, with the folder %s; wait for it, or end it", s.dir)
 	}
 	return nil
+}
+
+// sweepSpools removes the folders of imports in which nothing happened since a time. Where there are no locks nobody could tell
+// whether one runs, and all stay.
+func sweepSpools(dir string, since time.Time) {
+	found, _ := filepath.Glob(filepath.Join(dir, strings.Repeat("[0-9a-f]", 32), "lock"))
+	for _, lock := range found {
+		if old := (&spool{dir: filepath.Dir(lock)}); !old.touched(since) {
+			old.sweep(since)
+		}
+	}
+}
+
+func (s *spool) sweep(since time.Time) {
+	lock, err := os.OpenFile(s.path("lock"), os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	s.lock = lock
+	defer s.close()
+	if held, err := tryLock(lock); err == nil && held && !s.touched(since) {
+		_ = os.RemoveAll(s.dir) // what stays is in nobody's way
+	}
+}
+
+// touched reports whether a file of the folder was written since a time, or may have been.
+func (s *spool) touched(since time.Time) bool {
+	files, err := os.ReadDir(s.dir)
+	if err != nil {
+		return true
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || !info.ModTime().Before(since) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *spool) path(name string) string { return filepath.Join(s.dir, name) }
