@@ -53,6 +53,7 @@ type commands struct {
 	Rm         rmCmd                     `cmd:"" help:"Delete a version for good."`
 	Events     eventsCmd                 `cmd:"" help:"Show what happened, or follow it."`
 	Audit      auditCmd                  `cmd:"" help:"Show who asked for bytes, who was refused, and what changed."`
+	Rebuild    rebuildCmd                `cmd:"" help:"Make the index anew from the bucket, when it is lost."`
 	Alias      aliasCmd                  `cmd:"" help:"Set, remove and list aliases."`
 	Task       taskCmd                   `cmd:"" help:"List the tasks that versions can be for, and add others."`
 	Quota      quotaCmd                  `cmd:"" help:"Show what scopes may use and what they do, and set it."`

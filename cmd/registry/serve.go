@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // serveCmd runs the registry. Help is its manual.
@@ -30,6 +31,9 @@ type serveCmd struct {
 	S3               storeFlags `embed:"" prefix:"s3-" envprefix:"BALLAST_S3_" group:"Object store"`
 	AllowUnsafeStore bool       `env:"BALLAST_ALLOW_UNSAFE_STORE" group:"Object store" help:"Start on a store that accepts a signature of zeros (CVE-2026-40344). Waives nothing else."`
 	TakeOver         bool       `group:"Object store" help:"Make this index the owner of the prefix. The former owner stops writing; this one waits a minute for it."`
+
+	SnapshotInterval time.Duration `env:"BALLAST_SNAPSHOT_INTERVAL" default:"1h" placeholder:"TIME" help:"Copy the index to the bucket this often, when it changed, and at the end: what a rebuild cannot read from version records it takes from there. 0 for never."`
+	SnapshotKeep     int           `env:"BALLAST_SNAPSHOT_KEEP" default:"24" placeholder:"N" help:"Copies of the index that stay in the bucket."`
 
 	Audit auditFlags `embed:"" prefix:"audit-" envprefix:"BALLAST_AUDIT_" group:"Audit"`
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-registry/ballast/internal/api"
+	"github.com/ballast-registry/ballast/internal/engine"
 )
 
 // limitFlags are what clients may ask of the service.
@@ -49,6 +50,37 @@ func (f limitFlags) line() (line []string) {
 		line = append(line, "--cors-origin", shellQuote(o.String()))
 	}
 	return line
+}
+
+// checkSnapshots refuses numbers of snapshots that are none.
+func (c *serveCmd) checkSnapshots() error {
+	switch {
+	case c.SnapshotInterval < 0:
+		return errors.New("--snapshot-interval: write a time, as in 1h, or 0 for never")
+	case c.SnapshotKeep < 1:
+		return errors.New("--snapshot-keep: write a number from 1 on")
+	}
+	return nil
+}
+
+// snapshotLine has the flags of snapshots again, as they would be typed.
+func (c *serveCmd) snapshotLine() (line []string) {
+	if d := engine.DefaultLimits().SnapshotInterval; c.SnapshotInterval != d {
+		line = append(line, "--snapshot-interval", c.SnapshotInterval.String())
+	}
+	if d := engine.DefaultLimits().SnapshotKeep; c.SnapshotKeep != d {
+		line = append(line, "--snapshot-keep", strconv.Itoa(c.SnapshotKeep))
+	}
+	return line
+}
+
+// engineLimits are those of the engine that have a flag.
+func (c *serveCmd) engineLimits() engine.Limits {
+	l := engine.Limits{PutURLLife: c.Limits.URLLife, GetURLLife: c.Limits.URLLife, SnapshotInterval: c.SnapshotInterval, SnapshotKeep: c.SnapshotKeep}
+	if l.SnapshotInterval == 0 {
+		l.SnapshotInterval = -1
+	}
+	return l
 }
 
 // Defaults are those of the flags.

@@ -103,6 +103,10 @@ func (c *checker) versions(ctx context.Context) {
 		if _, pending := c.Records[id]; ready && pending || v.Status == ballast.StatusSealed && !pending || (v.Due != nil) != (pending && v.Status != ballast.StatusSealed) {
 			c.report(InvariantOrder, "%s is %s and pending record is %t, event %t", v.Key(), v.Status, pending, v.Due != nil)
 		}
+		c.rebuilt(v)
+		if v.Refused != "" {
+			continue
+		}
 		found := id + " " + v.Digest.Encoded()
 		if v.Status == ballast.StatusDeleted && (!c.ByDigest[found] || c.ByManifest[found]) {
 			c.report(InvariantGate, "%s is deleted and remembered by its digest %t, still using its manifest %t", v.Key(), c.ByDigest[found], c.ByManifest[found])
@@ -117,7 +121,9 @@ func (c *checker) versions(ctx context.Context) {
 		if !c.ByDigest[found] || !c.ByManifest[found] {
 			c.report(InvariantGate, "%s is %s and found by digest %t, by manifest %t", v.Key(), v.Status, c.ByDigest[found], c.ByManifest[found])
 		}
-		c.bytes(ctx, v)
+		if !v.Missing { // what is missing, fsck names
+			c.bytes(ctx, v)
+		}
 	}
 	for id := range c.Candidates {
 		if _, ok := c.Versions[id]; !ok {
@@ -128,6 +134,14 @@ func (c *checker) versions(ctx context.Context) {
 		if _, ok := c.Versions[id]; !ok {
 			c.report(InvariantGate, "%s is listed by time and does not exist", id)
 		}
+	}
+}
+
+// rebuilt checks that a version is lost for one of the two reasons that there are.
+func (c *checker) rebuilt(v index.Version) {
+	lost := v.Status == ballast.StatusLost
+	if lost != (v.Missing && v.Status != ballast.StatusRetired && v.Status != ballast.StatusDeleted || v.Refused != "") || (v.Refused != "") != (v.Digest == "") {
+		c.report(InvariantRebuild, "%s is %s, bytes missing %t, refused %q, digest %q", v.Key(), v.Status, v.Missing, v.Refused, v.Digest)
 	}
 }
 

@@ -17,7 +17,7 @@ func (c *checker) production() {
 		if found != (v.Stage == ballast.StageProduction) {
 			c.report(InvariantGate, "%s is %s and found as production: %t", v.Key(), v.Stage, found)
 		}
-		if v.Stage == ballast.StageProduction && v.Status != ballast.StatusReady {
+		if v.Stage == ballast.StageProduction && v.Status != ballast.StatusReady && v.Status != ballast.StatusLost {
 			c.report(InvariantGate, "%s is in production and %s", v.Key(), v.Status)
 		}
 	}

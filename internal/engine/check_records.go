@@ -34,14 +34,16 @@ func (c *checker) records(ctx context.Context) {
 		}
 	}
 	for id, objects := range chains {
-		if v, known := c.Versions[id]; known {
+		if v, known := c.Versions[id]; known && v.Refused != "" {
+			continue
+		} else if known {
 			c.chain(ctx, v, objects)
 		} else {
 			c.report(InvariantOwner, "the bucket has a record of %s, which the index does not know", keys[id])
 		}
 	}
 	for id, v := range c.Versions {
-		if len(chains[id]) < v.Records {
+		if len(chains[id]) < v.Records && v.Refused == "" {
 			c.report(InvariantRebuild, "%s is %s and the bucket has %d of its %d records", v.Key(), v.Status, len(chains[id]), v.Records)
 		}
 	}
@@ -51,19 +53,15 @@ func (c *checker) records(ctx context.Context) {
 func (c *checker) chain(ctx context.Context, v index.Version, objects []string) {
 	k := v.Key()
 	pending, waits := c.Records[index.VersionID(v.Scope, v.Name, v.Version)]
-	mac, last := "", RecordKind("")
+	o, last := openedChain{}, RecordKind("")
 	add := func(n int, body []byte) bool {
-		r, next, err := c.key.openRecord(recordPath(k, n), k, n, body, mac)
-		switch {
-		case err != nil:
-			c.report(InvariantRebuild, "%s: %v", k, err)
+		if err := o.add(c.key, recordPath(k, n), k, n, body, o.mac()); err != nil {
+			c.report(InvariantRebuild, "%s: %s", k, chainWords(err))
 			return false
-		case !slices.Contains(followers(last), r.Kind):
-			c.report(InvariantRebuild, "%s: record %d says %s after %q", k, n, r.Kind, last)
-		case !rebuilds(r, v):
+		}
+		if last = o.state.kind; !rebuilds(o.head().Record, v) {
 			c.report(InvariantRebuild, "%s: its record %d would rebuild another version", k, n)
 		}
-		mac, last = next, r.Kind
 		return true
 	}
 	for i, object := range objects {
@@ -83,12 +81,12 @@ func (c *checker) chain(ctx context.Context, v index.Version, objects []string) 
 	if waits && len(objects) == v.Records && !add(v.Records+1, pending) {
 		return
 	}
-	if mac != v.RecordMAC || !slices.Contains(statuses(last), v.Status) {
+	if o.mac() != v.RecordMAC || !o.vouched || !slices.Contains(statuses(last), v.Status) {
 		c.report(InvariantRebuild, "%s is %s and the last of its records says %s", k, v.Status, last)
 	}
 }
 
-// statuses are those of a version whose chain ends with a kind of record.
+// statuses are those of a version whose chain stands at a kind of record.
 func statuses(kind RecordKind) []ballast.Status {
 	switch kind {
 	case RecordReady:
@@ -97,21 +95,6 @@ func statuses(kind RecordKind) []ballast.Status {
 		return []ballast.Status{ballast.StatusRetired}
 	case RecordDeleted:
 		return []ballast.Status{ballast.StatusDeleted}
-	}
-	return nil
-}
-
-// followers are the kinds that may stand behind a kind in a chain; behind "" stands the first.
-func followers(kind RecordKind) []RecordKind {
-	switch kind {
-	case "":
-		return []RecordKind{RecordReady}
-	case RecordReady, RecordRestored:
-		return []RecordKind{RecordRetired, RecordDeleted}
-	case RecordRetired:
-		return []RecordKind{RecordDeleted}
-	case RecordDeleted:
-		return []RecordKind{RecordRestored}
 	}
 	return nil
 }

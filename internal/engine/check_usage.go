@@ -14,7 +14,7 @@ func (c *checker) quotas() {
 		counted[scope] = u
 	}
 	for _, v := range c.Versions {
-		if v.Status != ballast.StatusDeleted {
+		if v.Status != ballast.StatusDeleted && v.Refused == "" {
 			count(v.Scope, func(u *ballast.Usage) { u.Versions++ })
 		}
 	}

@@ -17,12 +17,13 @@ import (
 var (
 	errForeign = errors.New("another index owns this prefix of the bucket")
 	errBehind  = errors.New("the bucket holds more than this index knows")
+	errHalf    = errors.New("this index is half-built: a rebuild of it has begun and not ended; run ballast rebuild again, which begins anew")
 	errNoOwner = errors.New("the bucket's prefix has lost its owner marker")
 )
 
 const choices = `choose one:
   * start the service that owns the prefix, with its data folder, or put back a copy of its index.db
-  * ballast rebuild            make a new index from the bucket (in a later release; not in this one)
+  * ballast rebuild            make a new index from the bucket, in an empty data folder
   * ballast serve --take-over  make this index the owner (only when it knows every version in the bucket)
   * ballast serve --s3-prefix  use another prefix, or another bucket`
 
@@ -68,6 +69,15 @@ func (o *owner) claim(ctx context.Context, takeOver bool, wait time.Duration, lo
 		return o.refuse(ctx, mine, mark)
 	}
 	return o.takeOver(ctx, mine, mark, objstore.Condition{IfMatch: etag}, wait, log)
+}
+
+// notHalf refuses an index that a rebuild was cut off from.
+func notHalf(ctx context.Context, x *index.Index) error {
+	half, err := x.Rebuilding(ctx)
+	if err == nil && half {
+		err = errHalf
+	}
+	return err
 }
 
 func (o *owner) refuse(ctx context.Context, mine index.Owner, mark ownerMark) error {

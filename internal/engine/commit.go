@@ -101,6 +101,9 @@ func (e *Engine) accept(ctx context.Context, p Principal, u index.Upload, req ba
 	}
 	_, err := e.index.Accept(ctx, u.ID, index.Accepted{Manifest: d, ManifestSize: int64(len(manifest)), Files: len(req.Files), Size: size, Metadata: req.Metadata})
 	e.changed.notify(u.Scope)
+	if ballast.CodeOf(err) == ballast.CodeAlreadyExists { // the label is that of a version whose bytes are missing, and whose files are others
+		return errors.Join(ballast.AsError(err), e.settle(ctx, u, ballast.UploadFailed, ballast.AsError(err)))
+	}
 	return err
 }
 

@@ -138,7 +138,7 @@ func (c *crashTable) print(t *testing.T) {
 func stepFails(w *walk, r row) func(context.Context) error {
 	return func(context.Context) error {
 		switch r.step {
-		case failpoint.PutOwner, failpoint.PutBlob, failpoint.PutRecord, failpoint.CreateMultipart, failpoint.CompleteMultipart, failpoint.AbortMultipart, failpoint.CopyObject, failpoint.DeleteObject, failpoint.DeleteSource:
+		case failpoint.PutOwner, failpoint.PutBlob, failpoint.PutRecord, failpoint.CreateMultipart, failpoint.CompleteMultipart, failpoint.AbortMultipart, failpoint.CopyObject, failpoint.DeleteObject, failpoint.DeleteSource, failpoint.PutSnapshot:
 			return fmt.Errorf("%w: at %s", objstore.ErrUnavailable, r)
 		}
 		return fmt.Errorf("made to fail at %s", r)

@@ -39,6 +39,8 @@ type Options struct {
 	Origins []Origin
 	// Audit reads what the face wrote of requests. Nil: none is kept.
 	Audit *audit.Reader
+	// Snapshots is a folder for the copies of the index that go to the bucket. Empty: none do.
+	Snapshots string
 	// TakeOver lets this index claim a prefix that another one owns.
 	TakeOver bool
 	Now      func() time.Time // default time.Now
@@ -64,6 +66,7 @@ type Engine struct {
 	audit     *audit.Reader
 	cursors   cipher.AEAD // of the audit
 	uses      uses        // of tokens
+	snapshots snapshots
 
 	blobs                                          keyLocks                                   // one at a time for a blob's multipart
 	changed                                        broadcast                                  // something moved that an upload may wait for
@@ -95,7 +98,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room, home: opt.Home, origins: opt.Origins,
 		audit: opt.Audit, cursors: newCursorCipher(), now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(),
 		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(),
-		surveyed: make(chan struct{}),
+		surveyed: make(chan struct{}), snapshots: snapshots{dir: opt.Snapshots},
 	}
 	if e.now == nil {
 		e.now = time.Now
@@ -126,7 +129,10 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e.hurry, e.rush = context.WithCancel(e.ctx)
 	e.owner = &owner{bucket: opt.Bucket, index: opt.Index, sync: e.sync, now: e.now, maxAge: e.limits.FenceAge, onStop: func() { e.changed.notify() }, life: e.ctx}
 	e.bucket, e.signer = fencedBucket{opt.Bucket, e.owner}, auditedSigner{fencedSigner{opt.Signer, e.owner}}
-	err := e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log)
+	err := notHalf(ctx, opt.Index)
+	if err == nil {
+		err = e.owner.claim(ctx, opt.TakeOver, e.limits.TakeOverWait, e.log)
+	}
 	if err == nil {
 		err = e.resume(ctx)
 	}
@@ -163,6 +169,7 @@ func (e *Engine) start() {
 	e.loop("reap", e.limits.Lease/10, e.reapBell, e.reap)
 	e.loop("release", time.Minute, e.releaseBell, e.release)
 	e.loop("events", time.Hour, nil, e.dropEvents)
+	e.loop("snapshots", e.snapshotLook(), nil, e.snapshot)
 	e.loop("uses", e.limits.UseInterval, nil, e.storeUses)
 	e.loop("reclaim", e.limits.ReclaimRetry, e.reclaimBell, e.reclaim)
 	for range e.limits.VerifyWorkers {
@@ -193,9 +200,10 @@ func (e *Engine) loop(name string, every time.Duration, bell bell, task func(con
 // to stop.
 func (e *Engine) Hurry() { e.rush() }
 
-// Close stops the background work and waits for it. What it leaves unfinished is finished by the next start. The index
+// Close takes the last snapshot, stops the background work and waits for it. What it leaves unfinished is finished by the next start. The index
 // stays open.
 func (e *Engine) Close() error {
+	e.lastSnapshot()
 	e.stop()
 	e.work.Wait()
 	e.lastUses()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -22,6 +23,17 @@ func (f fencedBucket) Put(ctx context.Context, key string, body []byte, cond obj
 		return objstore.Object{}, err
 	}
 	return f.Bucket.Put(ctx, key, body, cond)
+}
+
+func (f fencedBucket) PutFile(ctx context.Context, key string, file io.ReadSeeker, size int64, sum digest.Digest) (o objstore.Object, err error) {
+	if err := f.owner.check(ctx); err != nil {
+		return objstore.Object{}, err
+	}
+	err = failpoint.Do(ctx, failpoint.PutSnapshot, func(ctx context.Context) (err error) {
+		o, err = f.Bucket.PutFile(ctx, key, file, size, sum)
+		return err
+	})
+	return o, err
 }
 
 func (f fencedBucket) Delete(ctx context.Context, key string) error {

@@ -27,6 +27,9 @@ type Limits struct {
 	EventLife     time.Duration // how long events are kept
 	UseInterval   time.Duration // between two looks at which tokens were used, to write it down
 
+	SnapshotInterval time.Duration // between two snapshots of the index, when something changed; below 0: none
+	SnapshotKeep     int           // snapshots that stay in the bucket
+
 	SourceMemory   int64 // bytes of the ranges that imports read ahead, all together; at least one VerifyRange
 	Imports        int   // imports that list and hash at once
 	ImportsOfScope int   // of these, imports into one scope
@@ -42,6 +45,7 @@ func DefaultLimits() Limits {
 		FenceAge: 15 * time.Second, TakeOverWait: 60 * time.Second, RecordTimeout: 30 * time.Second,
 		CommitWait: 10 * time.Second, VerifyLease: time.Minute, VerifyRetry: 10 * time.Second, ReclaimRetry: 2 * time.Second,
 		VerifyWorkers: 4, VerifyRanges: 4, VerifyRange: 4 << 20, VerifyMemory: 32 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour, UseInterval: time.Minute,
+		SnapshotInterval: time.Hour, SnapshotKeep: 24,
 		SourceMemory: 32 << 20, Imports: 8, ImportsOfScope: 2, OpenImports: 32, Copies: 16, CopiesOfScope: 8,
 	}
 }
@@ -56,6 +60,7 @@ func (l Limits) withDefaults() Limits {
 		VerifyRetry: cmp.Or(l.VerifyRetry, d.VerifyRetry), ReclaimRetry: cmp.Or(l.ReclaimRetry, d.ReclaimRetry),
 		VerifyWorkers: cmp.Or(l.VerifyWorkers, d.VerifyWorkers), VerifyRanges: cmp.Or(l.VerifyRanges, d.VerifyRanges),
 		VerifyRange: cmp.Or(l.VerifyRange, d.VerifyRange), VerifyMemory: cmp.Or(l.VerifyMemory, d.VerifyMemory), ManifestCache: cmp.Or(l.ManifestCache, d.ManifestCache),
+		SnapshotInterval: cmp.Or(l.SnapshotInterval, d.SnapshotInterval), SnapshotKeep: cmp.Or(l.SnapshotKeep, d.SnapshotKeep),
 		EventLife: cmp.Or(l.EventLife, d.EventLife), UseInterval: cmp.Or(l.UseInterval, d.UseInterval), SourceMemory: cmp.Or(l.SourceMemory, d.SourceMemory), Imports: cmp.Or(l.Imports, d.Imports),
 		ImportsOfScope: cmp.Or(l.ImportsOfScope, d.ImportsOfScope), OpenImports: cmp.Or(l.OpenImports, d.OpenImports), Copies: cmp.Or(l.Copies, d.Copies),
 		CopiesOfScope: cmp.Or(l.CopiesOfScope, d.CopiesOfScope),

@@ -49,7 +49,7 @@ func (e *Engine) begin(ctx context.Context, p Principal, kind string, l ListVers
 		f.base = base.Key().String()
 	}
 	f.keep = func(v index.Version) bool {
-		return l.Filter.Matches(v.Status, v.Stage, v.CreatedBy, v.Metadata) && (f.base == "" || v.Metadata.BaseModel == f.base)
+		return v.Refused == "" && l.Filter.Matches(v.Status, v.Stage, v.CreatedBy, v.Metadata) && (f.base == "" || v.Metadata.BaseModel == f.base)
 	}
 	text, err := decodeCursor(l.Cursor)
 	if err != nil || text == "" {

@@ -93,10 +93,12 @@ func parseRecordPath(scope ballast.Scope, key string) (k ballast.Key, n int, ok 
 	return k, n, recordPath(k, n) == key
 }
 
-// RecordKey signs records, so that what somebody else wrote into the bucket is told from what the registry wrote.
+// RecordKey signs records, so that what somebody else wrote into the bucket is told from what the registry wrote. It may
+// know keys that were replaced: they verify what they signed, and sign nothing more.
 type RecordKey struct {
-	ID     string
-	secret []byte
+	ID       string
+	secret   []byte
+	replaced []RecordKey
 }
 
 const recordKeyComment = `# Ballast signs the version records in the bucket with this key. Keep a copy somewhere safe.
@@ -104,8 +106,8 @@ const recordKeyComment = `# Ballast signs the version records in the bucket with
 # Leaked, somebody who can also write to the bucket can forge versions: replace it.
 `
 
-// LoadRecordKey reads the key from a file of one line, 64 hex digits, comments with #. With create it makes a missing
-// file, mode 0600.
+// LoadRecordKey reads a file with a key in each line, 64 hex digits, comments with #. The first one signs; those after it
+// were replaced, and verify. With create it makes a missing file with one key, mode 0600.
 func LoadRecordKey(path string, create bool) (RecordKey, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && create {
@@ -114,6 +116,7 @@ func LoadRecordKey(path string, create bool) (RecordKey, error) {
 	if err != nil {
 		return RecordKey{}, fmt.Errorf("record key: %w", err)
 	}
+	var keys []RecordKey
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
@@ -121,11 +124,33 @@ func LoadRecordKey(path string, create bool) (RecordKey, error) {
 		}
 		secret, err := hex.DecodeString(line)
 		if err != nil || len(secret) != sha256.Size {
-			break
+			return RecordKey{}, fmt.Errorf("record key %s: a line is no key, which has 64 hex digits", path)
 		}
-		return NewRecordKey(secret), nil
+		keys = append(keys, NewRecordKey(secret))
 	}
-	return RecordKey{}, fmt.Errorf("record key %s: no line of 64 hex digits", path)
+	if len(keys) == 0 {
+		return RecordKey{}, fmt.Errorf("record key %s: no line of 64 hex digits", path)
+	}
+	return keys[0].Replacing(keys[1:]...), nil
+}
+
+// Replacing returns the key as one that also verifies what others have signed.
+func (k RecordKey) Replacing(old ...RecordKey) RecordKey {
+	k.replaced = append(append([]RecordKey(nil), k.replaced...), old...)
+	return k
+}
+
+// byID finds the key that signs or has signed under an id.
+func (k RecordKey) byID(id string) (RecordKey, bool) {
+	if k.ID == id {
+		return k, true
+	}
+	for _, old := range k.replaced {
+		if old.ID == id {
+			return old, true
+		}
+	}
+	return RecordKey{}, false
 }
 
 func createRecordKey(path string) (RecordKey, error) {
@@ -194,25 +219,49 @@ var errRecord = errors.New("engine: not a record of this version")
 // first. Errors wrap errRecord: an unknown key id, a wrong HMAC, a schema or kind that is not known, or a body that
 // disagrees with the path.
 func (k RecordKey) openRecord(path string, want ballast.Key, n int, b []byte, previous string) (r Record, mac string, err error) {
+	read, err := k.read(path, want, n, b, previous)
+	if err == nil && !read.known {
+		err = fmt.Errorf("%w: signed with the unknown key %q", errRecord, read.keyID)
+	}
+	if err != nil {
+		return r, "", err
+	}
+	return read.Record, read.mac, nil
+}
+
+// read is openRecord that leaves it to its caller what a record with an unknown key is worth.
+func (k RecordKey) read(path string, want ballast.Key, n int, b []byte, previous string) (r readRecord, err error) {
 	var s sealedRecord
 	if err := ballast.StrictUnmarshal(b, &s); err != nil {
-		return r, "", fmt.Errorf("%w: %w", errRecord, err)
+		return r, fmt.Errorf("%w: %w", errRecord, err)
 	}
-	if s.KeyID != k.ID {
-		return r, "", fmt.Errorf("%w: signed with the unknown key %q", errRecord, s.KeyID)
+	r.keyID, r.mac = s.KeyID, s.HMAC
+	signer, known := k.byID(s.KeyID)
+	if known && !hmac.Equal([]byte(signer.mac(path, s.Body, previous)), []byte(s.HMAC)) {
+		return r, fmt.Errorf("%w: its HMAC is wrong", errRecord)
 	}
-	mac = k.mac(path, s.Body, previous)
-	if !hmac.Equal([]byte(mac), []byte(s.HMAC)) {
-		return r, "", fmt.Errorf("%w: its HMAC is wrong", errRecord)
-	}
-	if err := json.Unmarshal(s.Body, &r); err != nil {
-		return r, "", fmt.Errorf("%w: %w", errRecord, err)
+	r.known = known
+	if err := json.Unmarshal(s.Body, &r.Record); err != nil {
+		return r, fmt.Errorf("%w: %w", errRecord, err)
 	}
 	if r.Schema != recordSchema || r.Kind != RecordReady && r.Kind != RecordRetired && r.Kind != RecordDeleted && r.Kind != RecordRestored {
-		return r, "", fmt.Errorf("%w: schema %d and kind %q are not known here; a newer program may have written it", errRecord, r.Schema, r.Kind)
+		return r, fmt.Errorf("%w: schema %d and kind %q are not known here; a newer program may have written it", errRecord, r.Schema, r.Kind)
 	}
 	if r.Number != n || r.Scope != want.Scope || r.Name.Fold() != want.Name.Fold() || r.Version.Fold() != want.Version.Fold() {
-		return r, "", fmt.Errorf("%w: it speaks of %s record %d", errRecord, ballast.Key{Scope: r.Scope, Name: r.Name, Version: r.Version}, r.Number)
+		return r, fmt.Errorf("%w: it speaks of %s record %d", errRecord, ballast.Key{Scope: r.Scope, Name: r.Name, Version: r.Version}, r.Number)
 	}
-	return r, mac, nil
+	return r, nil
+}
+
+// again makes the head of a chain once more, as record n signed with this key: it vouches for a chain whose key is lost.
+func (k RecordKey) again(head readRecord) (n int, bytes []byte, mac string, err error) {
+	r := head.Record
+	r.Number++
+	body, err := json.Marshal(r)
+	if err != nil {
+		return 0, nil, "", err
+	}
+	mac = k.mac(recordPath(ballast.Key{Scope: r.Scope, Name: r.Name, Version: r.Version}, r.Number), body, head.mac)
+	bytes, err = json.Marshal(sealedRecord{KeyID: k.ID, HMAC: mac, Body: body})
+	return r.Number, bytes, mac, err
 }

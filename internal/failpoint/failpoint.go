@@ -75,6 +75,14 @@ const (
 	RemoveTask
 	SetQuota
 	UnsetQuota
+	BeginRebuild
+	RebuildFiles
+	RebuildVersion
+	RebuildBlobs
+	RebuildFill
+	RebuildReady
+	EndRebuild
+	SavedSnapshot
 
 	// Writes to the bucket, each one request.
 
@@ -87,6 +95,7 @@ const (
 	CopyObject
 	DeleteObject
 	DeleteSource
+	PutSnapshot
 
 	// What makes the store's acknowledged writes durable.
 
@@ -121,9 +130,11 @@ func names() [steps]string {
 		Lied: "lied", Inspect: "inspect", Reference: "reference", Seal: "seal", Ready: "ready", Recorded: "recorded",
 		Patch: "patch", Promote: "promote", Rollback: "rollback", Retire: "retire", Delete: "delete", DropEvents: "drop-events", Reopen: "reopen", Settle: "settle",
 		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
-		DeleteAlias: "delete-alias", PutToken: "put-token", RotateToken: "rotate-token", UsedTokens: "used-tokens", DeleteToken: "delete-token", AddTask: "add-task", RemoveTask: "remove-task", SetQuota: "set-quota", UnsetQuota: "unset-quota", PutOwner: "put-owner",
+		DeleteAlias: "delete-alias", PutToken: "put-token", RotateToken: "rotate-token", UsedTokens: "used-tokens", DeleteToken: "delete-token", AddTask: "add-task", RemoveTask: "remove-task", SetQuota: "set-quota", UnsetQuota: "unset-quota",
+		BeginRebuild: "begin-rebuild", RebuildFiles: "rebuild-files", RebuildVersion: "rebuild-version", RebuildBlobs: "rebuild-blobs",
+		RebuildFill: "rebuild-fill", RebuildReady: "rebuild-ready", EndRebuild: "end-rebuild", SavedSnapshot: "saved-snapshot", PutOwner: "put-owner",
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",
-		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", CopyObject: "copy-object", DeleteObject: "delete-object", DeleteSource: "delete-source",
+		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", CopyObject: "copy-object", DeleteObject: "delete-object", DeleteSource: "delete-source", PutSnapshot: "put-snapshot",
 		SyncOwner: "sync-owner", SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",
 	}
 }

@@ -35,7 +35,7 @@ func stepless(file *ast.File) (found []string) {
 
 func writesBucket(on, method string) bool {
 	switch {
-	case on == "e.index" || !slices.Contains([]string{"Put", "Delete", "DeleteMatch", "Copy", "CreateMultipart", "CompleteMultipart", "AbortMultipart"}, method):
+	case on == "e.index" || !slices.Contains([]string{"Put", "PutFile", "Delete", "DeleteMatch", "Copy", "CreateMultipart", "CompleteMultipart", "AbortMultipart"}, method):
 		return false
 	case on == "e.bucket" || on == "at.bucket": // both are fenced
 		return method == "Put"

@@ -34,6 +34,9 @@ func changeable(tx Tx, k ballast.Key, c Change) (Version, error) {
 	if err != nil {
 		return v, err
 	}
+	if v.Refused != "" {
+		return v, errRefused(v)
+	}
 	return v, c.check(v)
 }
 

@@ -77,7 +77,7 @@ var statuses = map[byte]ballast.Status{
 // head is the status, the digest's 32 bytes, and the base.
 func (v Version) head() []byte {
 	h, err := headOf(v)
-	if err != nil {
+	if err != nil || h.Digest == "" {
 		return nil
 	}
 	sum, err := hex.DecodeString(h.Digest.Encoded())

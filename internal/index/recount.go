@@ -134,7 +134,7 @@ func recount(tx Tx, scope ballast.Scope, skip skip) (u ballast.Usage, err error)
 			}
 			continue
 		}
-		if v.Status != ballast.StatusDeleted {
+		if v.Status != ballast.StatusDeleted && !v.refused() {
 			u.Versions++
 		}
 	}

@@ -87,6 +87,9 @@ func (x *Index) Delete(ctx context.Context, k ballast.Key, c Change, record reco
 		if err != nil || v.Status == ballast.StatusDeleted {
 			return err
 		}
+		if v.Refused != "" {
+			return errRefused(v)
+		}
 		if err := c.check(v); err != nil {
 			return err
 		}

@@ -156,7 +156,10 @@ func exact(tx Tx, l Lookup, key []byte, scope ballast.Scope, ref ballast.Ref) (f
 		if err != nil {
 			return f, err
 		}
-		return f, ballast.Errorf(ballast.CodeIntegrity, "%s: bytes of it are missing from the bucket; push the same files again to heal it", v.Key())
+		if v.Refused != "" {
+			return f, errRefused(v)
+		}
+		return f, errLost(v)
 	case ballast.StatusSealed:
 		if l.SeesSealed != nil && l.SeesSealed(scope) {
 			return f, nil
@@ -164,6 +167,13 @@ func exact(tx Tx, l Lookup, key []byte, scope ballast.Scope, ref ballast.Ref) (f
 	}
 	return f, NotFound(ref)
 }
+
+func errLost(v Version) *ballast.Error {
+	return ballast.Errorf(ballast.CodeIntegrity, "%s: bytes of it are missing from the bucket; push the same files again to heal it", v.Key())
+}
+
+// refused reports whether nothing is believed of a version: it may have been retired.
+func (f found) refused() bool { return f.Status == ballast.StatusLost && f.Digest == "" }
 
 // retired refuses a version by its name.
 func (f found) retired() error {
@@ -196,6 +206,12 @@ func byDigest(tx Tx, l Lookup, scope ballast.Scope, ref ballast.Ref) (found, err
 			known = &f
 		}
 		switch {
+		case f.Status == ballast.StatusLost:
+			v, err := f.version()
+			if err != nil {
+				return f, err
+			}
+			refused = errLost(v)
 		case f.Status == ballast.StatusReady:
 			if err := servable(tx, f); err != nil {
 				refused = err
@@ -266,7 +282,7 @@ func servable(tx Tx, f found) error {
 // retiredBase finds the first retired version among a base, as a head names it, and those behind it.
 func retiredBase(tx Tx, base []byte) (v Version, ok bool, err error) {
 	err = lineage(tx, base, func(f found) (err error) {
-		if f.Status == ballast.StatusRetired && !ok {
+		if (f.Status == ballast.StatusRetired || f.refused()) && !ok {
 			v, err = f.version()
 			ok = err == nil
 		}
@@ -276,6 +292,9 @@ func retiredBase(tx Tx, base []byte) (v Version, ok bool, err error) {
 }
 
 func baseRetired(v, base Version) error {
+	if base.Refused != "" {
+		return ballast.Errorf(ballast.CodeIntegrity, "%s is not served: its base is not either, and may have been retired; %s", v.Key(), errRefused(base).Detail)
+	}
 	return ballast.Errorf(ballast.CodeRetired, "%s is not served any more: its base %s was retired", v.Key(), base.Key())
 }
 

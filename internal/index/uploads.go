@@ -176,11 +176,13 @@ func holdLabel(tx Tx, u Upload) error {
 // labelFree refuses a label that the name has, or ever had.
 func labelFree(tx Tx, scope ballast.Scope, name ballast.Name, v ballast.Version) error {
 	has, ok, err := lookup[Version](tx, versionKey(kindVersion, scope, name, v))
-	if err != nil || !ok {
+	if err != nil || !ok || has.healedBy(v) {
 		return err
 	}
 	var e *ballast.Error
 	switch {
+	case has.Refused != "":
+		e = ballast.Errorf(ballast.CodeAlreadyExists, "%s; choose another version", errRefused(has).Detail)
 	case has.Status == ballast.StatusDeleted:
 		e = ballast.Errorf(ballast.CodeAlreadyExists, "%s was deleted and its label is never used again; choose another version", has.Key())
 	case has.Status == ballast.StatusRetired:
@@ -192,6 +194,29 @@ func labelFree(tx Tx, scope ballast.Scope, name ballast.Name, v ballast.Version)
 		e.Expected = has.Digest
 	}
 	return e
+}
+
+// healedBy reports whether a label is that of a version whose bytes are missing, and whose files may be published again.
+func (v Version) healedBy(label ballast.Version) bool {
+	return v.Status == ballast.StatusLost && v.Refused == "" && v.Version.Fold() == label.Fold()
+}
+
+// heals finds the version that an upload brings the missing bytes of; ok is false when it publishes another. Errors:
+// already_exists when the files are others.
+func heals(tx Tx, u Upload) (v Version, ok bool, err error) {
+	if u.Version.IsZero() {
+		return v, false, nil
+	}
+	v, there, err := lookup[Version](tx, versionKey(kindVersion, u.Scope, u.Name, u.Version))
+	if err != nil || !there || !v.healedBy(u.Version) {
+		return v, false, err
+	}
+	if u.Accepted != nil && u.Accepted.Manifest != v.Digest {
+		e := ballast.Errorf(ballast.CodeAlreadyExists, "%s exists with digest %s, though bytes of it are missing; push the same files again to heal it, or choose another version", v.Key(), v.Digest)
+		e.Expected, e.Actual = v.Digest, u.Accepted.Manifest
+		return v, false, e
+	}
+	return v, true, nil
 }
 
 // Upload returns an upload. Errors: not_found.
@@ -274,6 +299,9 @@ func (x *Index) Accept(ctx context.Context, id string, a Accepted) (Upload, erro
 			u.Import = &own
 		}
 		u.Status, u.Accepted = ballast.UploadVerifying, &a
+		if _, _, err := heals(tx, *u); err != nil {
+			return err
+		}
 		return errors.Join(tx.Put(key(kindVerifying, id), nil), withAccount(tx, u.Scope, func(account *account) error {
 			account.spend(u, u.Held.Bytes) // all that it needs is pinned
 			return nil

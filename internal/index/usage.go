@@ -212,7 +212,11 @@ func opens(tx Tx, u *Upload) error {
 			return err
 		}
 	}
-	if makes := !u.Version.IsZero() && (u.Import == nil || u.Import.Expect == ""); makes && !u.Held.Version {
+	_, healing, err := heals(tx, *u)
+	if err != nil {
+		return err
+	}
+	if makes := !healing && !u.Version.IsZero() && (u.Import == nil || u.Import.Expect == ""); makes && !u.Held.Version {
 		withVersion := *a // a label that is free can only become a new version's
 		withVersion.now.ReservedVersions++
 		if err := withVersion.check(tx); err != nil {

@@ -51,6 +51,12 @@ type Version struct {
 	DeletedAt    ballast.Time      `json:"deleted_at,omitzero"`
 	RecordMAC    string            `json:"record_mac"`
 	Due          *Event            `json:"due,omitempty"` // of its end, to be written once the pending record is in the bucket
+
+	// Missing says that a rebuild did not find all of its bytes in the bucket. A version that would be ready is lost then.
+	Missing bool `json:"missing,omitempty"`
+	// Refused is why a rebuild believes nothing of what the bucket says of this version: it is lost, has no digest, and its
+	// label stays used.
+	Refused string `json:"refused,omitempty"`
 }
 
 // Key returns the version's key.
@@ -120,6 +126,9 @@ func (x *Index) Reference(ctx context.Context, id string, blobs []digest.Digest,
 // sealed or done answers its version again.
 //
 // An upload without a label whose files are those of latest publishes nothing: it is done with that version.
+//
+// An upload with the label and the files of a version whose bytes were missing makes that version ready again.
+//
 // Errors: precondition when the base is no longer ready; retired when the only versions with this digest are retired;
 // quota_exceeded when the scope may have no other version, or holds more than it may and the upload added to that.
 func (x *Index) Seal(ctx context.Context, id string, record func(Version) (body []byte, mac string, err error)) (v Version, err error) {
@@ -145,12 +154,47 @@ func (x *Index) Seal(ctx context.Context, id string, record func(Version) (body 
 			}
 			return putUpload(tx, &old, u)
 		}
-		if v, err = x.seal(tx, &u, record); err != nil {
+		lost, healing, err := heals(tx, u)
+		if err != nil {
+			return err
+		}
+		if healing {
+			v, err = x.heal(tx, lost, &u)
+		} else {
+			v, err = x.seal(tx, &u, record)
+		}
+		if err != nil {
 			return err
 		}
 		return putUpload(tx, &old, u)
 	})
 	return v, err
+}
+
+// heal makes a version ready whose bytes were missing and are all there again. Its record has been in the bucket all the
+// time. The upload is done.
+func (x *Index) heal(tx Tx, v Version, u *Upload) (Version, error) {
+	manifest, _, err := lookup[Blob](tx, blobKey(kindBlob, u.Scope, v.Digest))
+	if err != nil {
+		return v, err
+	}
+	if manifest.State != BlobVerified {
+		return v, fmt.Errorf("%w: manifest %s", ErrUnverified, v.Digest)
+	}
+	name, err := get[Name](tx, scopedName(kindName, v.Scope, v.Name))
+	if err != nil {
+		return v, err
+	}
+	name.Ready++
+	if err := put(tx, scopedName(kindName, v.Scope, v.Name), name); err != nil {
+		return v, err
+	}
+	at, before := ballast.At(x.now()), v.Revision
+	v.Status, v.Missing, u.Version = ballast.StatusReady, false, v.Version
+	return v, errors.Join(
+		setStage(tx, &v, v.Stage), touch(tx, &v, at), x.settle(tx, u, ballast.UploadDone),
+		x.emit(tx, Event{At: at, By: u.CreatedBy, Kind: ballast.EventChanged, Scope: v.Scope, Name: v.Name, Version: v.Version, Before: before, After: v.Revision, Fields: []string{"status"}}),
+	)
 }
 
 // unchanged finds the version that latest answers when it has the files of an upload without a label.

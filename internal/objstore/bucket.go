@@ -118,6 +118,9 @@ type Bucket interface {
 	// Put writes a small object with its SHA-256, which the store checks. Sizes over MaxPut are refused.
 	// Errors: ErrPrecondition when cond does not hold.
 	Put(ctx context.Context, key string, body []byte, cond Condition) (Object, error)
+	// PutFile writes an object of up to ballast.MaxPutSize bytes from a file, with its SHA-256, which the store checks. It
+	// replaces what is there.
+	PutFile(ctx context.Context, key string, file io.ReadSeeker, size int64, sum digest.Digest) (Object, error)
 	// Get opens an object; the caller closes the reader. A body that ends early is an error of Read, never io.EOF.
 	Get(ctx context.Context, key string, opt ReadOptions) (io.ReadCloser, Object, error)
 	// Head asks in checksum mode and fills every field of Object.

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -57,6 +58,13 @@ func (t *timed) Put(ctx context.Context, key string, body []byte, cond Condition
 	start := time.Now()
 	o, err := t.next.Put(ctx, key, body, cond)
 	t.observe("put", start, err)
+	return o, err
+}
+
+func (t *timed) PutFile(ctx context.Context, key string, file io.ReadSeeker, size int64, sum digest.Digest) (Object, error) {
+	start := time.Now()
+	o, err := t.next.PutFile(ctx, key, file, size, sum)
+	t.observe("put_file", start, err)
 	return o, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/cache"
@@ -192,6 +193,24 @@ func (s *S3) Put(ctx context.Context, key string, body []byte, cond Condition) (
 	return Object{
 		Key: key, Size: int64(len(body)), ETag: aws.ToString(out.ETag), VersionID: version(out.VersionId), SHA256: sum,
 	}, nil
+}
+
+// PutFile implements Bucket.
+func (s *S3) PutFile(ctx context.Context, key string, file io.ReadSeeker, size int64, sum digest.Digest) (Object, error) {
+	if err := s.check(key); err != nil {
+		return Object{}, err
+	}
+	if size > ballast.MaxPutSize {
+		return Object{}, fmt.Errorf("objstore: put %q: %d bytes are over the limit of %d", key, size, int64(ballast.MaxPutSize))
+	}
+	out, err := s.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: s.full(key), Body: file, ContentLength: aws.Int64(size),
+		ChecksumSHA256: aws.String(ballast.ChecksumHeader(sum)), ContentType: contentType(key),
+	})
+	if err != nil {
+		return Object{}, s.wrap("put", key, classify(ctx, err))
+	}
+	return Object{Key: key, Size: size, ETag: aws.ToString(out.ETag), VersionID: version(out.VersionId), SHA256: sum}, nil
 }
 
 // conditional: a store may say of If-Match on an absent key that the key is absent.

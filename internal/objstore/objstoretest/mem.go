@@ -160,6 +160,22 @@ func (m *Mem) Put(ctx context.Context, key string, body []byte, cond objstore.Co
 	return only(o, err)
 }
 
+// PutFile implements objstore.Bucket.
+func (m *Mem) PutFile(ctx context.Context, key string, file io.ReadSeeker, size int64, sum digest.Digest) (o objstore.Object, err error) {
+	err = m.call(ctx, OpPut, key, func() error {
+		body, err := io.ReadAll(file)
+		if err != nil {
+			return err
+		}
+		if int64(len(body)) != size || ballast.DigestOf(body) != sum {
+			return fmt.Errorf("the body has %d bytes and is %s", len(body), ballast.DigestOf(body))
+		}
+		o = m.store(key, body, quoteMD5(body), sum)
+		return nil
+	})
+	return only(o, err)
+}
+
 // Get implements objstore.Bucket.
 func (m *Mem) Get(ctx context.Context, key string, opt objstore.ReadOptions) (r io.ReadCloser, o objstore.Object, err error) {
 	err = m.call(ctx, OpGet, key, func() error {
