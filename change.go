@@ -230,6 +230,7 @@ const (
 	EventRolledBack   EventKind = "version.rolled_back"
 	EventRetired      EventKind = "version.retired"
 	EventDeleted      EventKind = "version.deleted"
+	EventRestored     EventKind = "version.restored"
 	EventAliasSet     EventKind = "alias.set"
 	EventAliasGone    EventKind = "alias.deleted"
 	EventTokenMinted  EventKind = "token.created"
@@ -243,7 +244,7 @@ const (
 // EventKinds returns every kind.
 func EventKinds() []EventKind {
 	return []EventKind{
-		EventReady, EventChanged, EventPromoted, EventRolledBack, EventRetired, EventDeleted, EventAliasSet, EventAliasGone,
+		EventReady, EventChanged, EventPromoted, EventRolledBack, EventRetired, EventDeleted, EventRestored, EventAliasSet, EventAliasGone,
 		EventTokenMinted, EventTokenRotated, EventTokenGone, EventTaskAdded, EventTaskGone, EventQuota,
 	}
 }

@@ -65,6 +65,18 @@ func (c *Client) Retire(ctx context.Context, ref ballast.Ref, revision int64) (v
 	return v, a.status == http.StatusOK, err
 }
 
+// Restore takes the deletion of a version back. recorded is false while the bucket does not say so yet; until then the version
+// is not found. Errors: gone once bytes of it are being removed; precondition for what was never deleted, or whose base
+// was deleted since.
+func (c *Client) Restore(ctx context.Context, ref ballast.Ref, revision int64) (v ballast.VersionInfo, recorded bool, err error) {
+	a, err := c.do(ctx, call{method: http.MethodPost, path: versionPath(ref) + "/restore", header: ifMatch(revision), once: revision > 0 || moves(ref)})
+	if err != nil {
+		return v, false, err
+	}
+	v, err = decode[ballast.VersionInfo](c, a)
+	return v, a.status == http.StatusOK, err
+}
+
 // DeleteOptions say when Delete deletes.
 type DeleteOptions struct {
 	Revision int64 // > 0: only from that revision

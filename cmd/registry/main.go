@@ -8,7 +8,8 @@
 //	ballast ls, show, children         look
 //	ballast set, stage, alias          say what a version is
 //	ballast promote, rollback, production
-//	ballast retire, rm                 take versions away
+//	ballast retire, rm, restore        take versions away, and back
+//	ballast gc                         remove what nobody uses
 //	ballast events                     what happened
 //	ballast token                      who may do what
 //	ballast task                       what versions can be for

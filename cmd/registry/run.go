@@ -50,13 +50,15 @@ type commands struct {
 	Rollback   rollbackCmd               `cmd:"" help:"Put the version that was in production before back."`
 	Production productionCmd             `cmd:"" help:"Show what is in production, and how that came about."`
 	Retire     retireCmd                 `cmd:"" help:"Take a version out of service for good."`
-	Rm         rmCmd                     `cmd:"" help:"Delete a version for good."`
+	Rm         rmCmd                     `cmd:"" help:"Delete a version; restore takes it back for a day."`
+	Restore    restoreCmd                `cmd:"" help:"Take the deletion of a version back."`
 	Events     eventsCmd                 `cmd:"" help:"Show what happened, or follow it."`
 	Audit      auditCmd                  `cmd:"" help:"Show who asked for bytes, who was refused, and what changed."`
 	Rebuild    rebuildCmd                `cmd:"" help:"Make the index anew from the bucket, when it is lost."`
 	Alias      aliasCmd                  `cmd:"" help:"Set, remove and list aliases."`
 	Task       taskCmd                   `cmd:"" help:"List the tasks that versions can be for, and add others."`
 	Quota      quotaCmd                  `cmd:"" help:"Show what scopes may use and what they do, and set it."`
+	Gc         gcCmd                     `cmd:"" help:"Remove bytes that nobody uses any more."`
 	Token      tokenCmd                  `cmd:"" help:"Create, list, rotate and revoke tokens."`
 	Health     healthCmd                 `cmd:"" help:"Ask whether a registry answers; exit 0 or 1."`
 	Version    versionCmd                `cmd:"" help:"Show the version of this program."`

@@ -23,6 +23,8 @@ type serveCmd struct {
 
 	Limits limitFlags `embed:"" group:"Limits"`
 
+	GC gcFlags `embed:"" prefix:"gc-" group:"Garbage"`
+
 	TLS tlsFlags `embed:"" prefix:"tls-" group:"TLS"`
 
 	OIDC          oidcFlags `embed:"" prefix:"oidc-" group:"Identity"`

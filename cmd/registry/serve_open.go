@@ -71,7 +71,7 @@ type serving struct {
 // open brings up everything but the answering of requests. Whatever can be refused without touching the store is
 // refused before it is touched, and a taken port before the prefix is claimed.
 func (s *serving) open(ctx context.Context) error {
-	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.OIDC.check(), s.cmd.Audit.check(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check(), s.cmd.checkSnapshots()); err != nil {
+	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.OIDC.check(), s.cmd.Audit.check(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check(), s.cmd.checkSnapshots(), s.cmd.GC.check()); err != nil {
 		return err
 	}
 	var err error
@@ -204,6 +204,7 @@ func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.Rec
 	s.lookAtOrigins(ctx, origins)
 	opt := engine.Options{Index: x, Bucket: timed(store), Home: homeOf(s.store.Bucket, s.store.Prefix), Origins: origins, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log, Audit: s.auditReader(),
 		Snapshots: s.data, Limits: s.cmd.engineLimits()}
+	s.cmd.GC.limits(&opt.Limits)
 	if s.embedded != nil {
 		opt.Sync, opt.Room = s.embedded.Sync, s.room
 	}
@@ -211,6 +212,7 @@ func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.Rec
 		return err
 	}
 	s.onClose(s.engine.Close)
+	countFreed(s.registry, s.engine)
 	_, err = s.engine.EnsureAdmin(ctx, s.saveAdminToken)
 	return err
 }

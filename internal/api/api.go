@@ -68,6 +68,7 @@ type Service interface {
 	Production(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name, limit int, cursor string) (ballast.ProductionPage, error)
 	// Retire and Delete hold from their return on; recorded is false while the bucket does not say so yet.
 	Retire(ctx context.Context, p engine.Principal, own engine.Own) (v ballast.VersionInfo, recorded bool, err error)
+	Restore(ctx context.Context, p engine.Principal, own engine.Own) (v ballast.VersionInfo, recorded bool, err error)
 	Delete(ctx context.Context, p engine.Principal, own engine.Own) (v ballast.VersionInfo, recorded bool, err error)
 
 	Aliases(ctx context.Context, p engine.Principal, scope ballast.Scope, name ballast.Name) (ballast.AliasesPage, error)
@@ -91,6 +92,10 @@ type Service interface {
 	Quotas(ctx context.Context, p engine.Principal, limit int, cursor string) (ballast.QuotasPage, error)
 	SetQuota(ctx context.Context, p engine.Principal, scope ballast.Scope, q ballast.Quota) (ballast.QuotaInfo, error)
 	UnsetQuota(ctx context.Context, p engine.Principal, scope ballast.Scope) error
+
+	// StartGC starts a run of gc or answers the one under way; GC answers it, after at most wait while it runs.
+	StartGC(ctx context.Context, p engine.Principal, req ballast.GCRequest) (ballast.GCRun, error)
+	GC(ctx context.Context, p engine.Principal, wait time.Duration) (ballast.GCRun, error)
 
 	// Events returns what happened after a cursor, after at most wait while there is nothing.
 	Events(ctx context.Context, p engine.Principal, after string, limit int, wait time.Duration) (ballast.EventsPage, error)

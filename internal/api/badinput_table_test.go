@@ -267,7 +267,7 @@ func badForms() map[string]badRequest {
 		"POST /v1/uploads": createBody("name", `"fresh"`), "POST /v1/imports": `{"source":"inbox:m/","name":"imported"}`, "POST /v1/uploads/{u}/blobs": blobsBody(blob("form")), "POST /v1/uploads/{u}/commit": commitBody(file(`"a"`, offered)),
 		"PUT /v1/models/m/aliases/champion": `{"version":"1"}`, "POST /v1/tokens": tokenBody(`"ci"`),
 		"PATCH /v1/models/m/versions/1": patchBody("backend", `"vllm"`), "POST /v1/models/m/rollback": `{"reason":"worse"}`,
-		"POST /v1/tokens/u1/rotate": `{"overlap":1}`, "POST /v1/models/m/versions/1/promote": `{"reason":"better"}`, "POST /v1/models/m/versions/1/retire": `{}`,
+		"POST /v1/tokens/u1/rotate": `{"overlap":1}`, "POST /v1/models/m/versions/1/promote": `{"reason":"better"}`, "POST /v1/models/m/versions/1/retire": `{}`, "POST /v1/models/m/versions/1/restore": `{}`, "POST /v1/admin/gc": `{"dry_run":true}`,
 	} {
 		method, path, _ := strings.Cut(operation, " ")
 		for name, bad := range map[string]string{
@@ -276,7 +276,7 @@ func badForms() map[string]badRequest {
 			"every field twice": body[:len(body)-1] + "," + body[1:], "a field in capitals": strings.ToUpper(body[:min(4, len(body))]) + body[min(4, len(body)):],
 			"deep": strings.Repeat(`{"name":`, 20_000), "not UTF-8": strings.Replace(body, "{", "{\"\xff\":1,", 1),
 		} {
-			if (name == "empty" || name == "null") && (strings.HasSuffix(path, "/promote") || strings.HasSuffix(path, "/rotate") || strings.HasSuffix(path, "/retire")) {
+			if (name == "empty" || name == "null") && (strings.HasSuffix(path, "/promote") || strings.HasSuffix(path, "/rotate") || strings.HasSuffix(path, "/retire") || strings.HasSuffix(path, "/restore") || strings.HasSuffix(path, "/gc")) {
 				continue // they do without a body
 			}
 			if bad == body {

@@ -112,6 +112,25 @@ func (s *server) retire(c echo.Context, p engine.Principal) error {
 	return writeChanged(c, http.StatusAccepted, v)
 }
 
+// restore answers 202 while the bucket does not hold the record yet. Until it does the version is not found.
+func (s *server) restore(c echo.Context, p engine.Principal) error {
+	own, err := ownParam(c)
+	if err != nil {
+		return err
+	}
+	if err := readAnyBody(c, &struct{}{}); err != nil {
+		return err
+	}
+	v, recorded, err := s.service.Restore(c.Request().Context(), p, own)
+	switch {
+	case err != nil:
+		return err
+	case recorded:
+		return writeChanged(c, http.StatusOK, v)
+	}
+	return writeChanged(c, http.StatusAccepted, v)
+}
+
 // deleteVersion answers 202 with the version while the bucket does not hold the record yet.
 func (s *server) deleteVersion(c echo.Context, p engine.Principal) error {
 	own, err := ownParam(c)

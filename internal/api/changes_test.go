@@ -36,6 +36,7 @@ func TestChangesReachTheService(t *testing.T) {
 		"rollback elsewhere": {"POST", "/v1/models/acme::llama/tiny/rollback", `{"reason":"worse"}`, nil, []any{acme, tiny, "worse"}, 200, 200},
 		"retire":             {"POST", at + "/retire", "", nil, []any{engine.Own{Ref: exact}}, 200, 202},
 		"retire with a body": {"POST", at + "/retire", "{}", []string{"If-Match", `"3"`}, []any{engine.Own{Ref: exact, IfMatch: &three}}, 200, 202},
+		"restore":            {"POST", at + "/restore", "{}", []string{"If-Match", `"3"`}, []any{engine.Own{Ref: exact, IfMatch: &three}}, 200, 202},
 		"delete":             {"DELETE", at, "", nil, []any{engine.Own{Ref: exact}}, 204, 202},
 		"delete if exists":   {"DELETE", at + "?if_exists=true", "", []string{"If-Match", `"3"`}, []any{engine.Own{Ref: exact, IfMatch: &three, IfExists: true}}, 204, 202},
 	} {

@@ -261,6 +261,8 @@ func (p *play) body(a *actor, operation string) any {
 			o["size"] = p.pick(200)
 		}
 		return o
+	case "POST /v1/admin/gc":
+		return object{"dry_run": p.pick(2) == 0}
 	case "PUT /v1/admin/quotas/{scope}":
 		return object{choose(p.tape, []string{"bytes", "versions", "uploads", "upload_bytes"}): p.pick(64)}
 	case "POST /v1/imports":

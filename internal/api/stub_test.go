@@ -255,6 +255,23 @@ func (s *stub) Retire(_ context.Context, _ engine.Principal, own engine.Own) (ba
 	return s.retired(), !s.pending, s.call(own)
 }
 
+func (s *stub) Restore(_ context.Context, _ engine.Principal, own engine.Own) (ballast.VersionInfo, bool, error) {
+	return sampleVersion, !s.pending, s.call(own)
+}
+
+func (s *stub) StartGC(_ context.Context, _ engine.Principal, req ballast.GCRequest) (ballast.GCRun, error) {
+	return s.gc(), s.call(req)
+}
+
+func (s *stub) GC(_ context.Context, _ engine.Principal, wait time.Duration) (ballast.GCRun, error) {
+	return s.gc(), s.call(wait)
+}
+
+func (s *stub) gc() ballast.GCRun {
+	scopes := some(s, ballast.GCScope{Scope: acme, Removed: ballast.GCCounts{Blobs: 1, Bytes: 4096}})
+	return ballast.GCRun{State: ballast.GCRunning, By: "ops", StartedAt: sampleVersion.CreatedAt, Scopes: scopes, GraceSeconds: 86400}
+}
+
 func (s *stub) Delete(_ context.Context, _ engine.Principal, own engine.Own) (ballast.VersionInfo, bool, error) {
 	v := sampleVersion
 	v.Status = ballast.StatusDeleted
@@ -371,6 +388,7 @@ var bodies = map[string]string{
 	"POST /v1/imports":                      `{"source":"inbox:tiny/","name":"llama/tiny","version":"1","metadata":{"task":"ner"},"move":true}`,
 	"PUT /v1/models/{name}/aliases/{alias}": `{"version":"1"}`,
 	"PUT /v1/admin/quotas/{scope}":          `{"bytes":10995116277760}`,
+	"POST /v1/admin/gc":                     `{"dry_run":true}`,
 
 	"POST /v1/models/{name}/versions/{ref}/copy": `{"scope":"global","name":"llama/tiny","version":"1"}`,
 	"POST /v1/tokens":                  `{"name":"ci","grants":[{"scope":"acme","role":"writer","names":"llama-*"}],"expires_in":60}`,

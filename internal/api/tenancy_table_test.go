@@ -85,6 +85,7 @@ func tenancyRows() []tenancyRow {
 		{route: "POST " + model + "/rollback", least: ballast.Maintainer, body: text(`{"reason":"worse"}`)},
 		{route: "POST " + version + "/retire", least: ballast.Maintainer, body: text(`{}`)},
 		{route: "DELETE " + version, least: ballast.Maintainer},
+		{route: "POST " + version + "/restore", least: ballast.Maintainer, body: text(`{}`)},
 		{route: "DELETE " + version, least: ballast.Maintainer, query: "?if_exists=true"},
 
 		{route: "GET /v1/tokens", names: oneself, least: ballast.Admin},
@@ -101,6 +102,8 @@ func tenancyRows() []tenancyRow {
 		{route: "GET /v1/admin/quotas/{scope}", names: aQuota, least: ballast.Reader},
 		{route: "PUT /v1/admin/quotas/{scope}", names: theRegistry, least: ballast.Admin, body: text(`{"versions":100000}`)},
 		{route: "DELETE /v1/admin/quotas/{scope}", names: theRegistry, least: ballast.Admin},
+		{route: "POST /v1/admin/gc", names: theRegistry, least: ballast.Admin, body: text(`{"dry_run":true}`)},
+		{route: "GET /v1/admin/gc", names: theRegistry, least: ballast.Admin},
 		{route: "GET /v1/whoami", names: oneself},
 		{route: "GET /v1/store", names: oneself},
 		{route: "GET /v1/events", names: oneself},

@@ -164,12 +164,20 @@ func (p Principal) visible(refused *ballast.Error) error {
 	return &shown
 }
 
+// Restore takes the deletion of a version back: it is what it was, under the same label and with the same files. recorded is
+// as for Retire; until then it is not found. Restoring what was restored and is there changes nothing. Errors: not_found,
+// denied; precondition for another revision, for what was never deleted, and without its base; gone once its bytes are
+// being removed; quota_exceeded.
+func (e *Engine) Restore(ctx context.Context, p Principal, own Own) (info ballast.VersionInfo, recorded bool, err error) {
+	return e.end(ctx, p, own, e.index.Undelete)
+}
+
 type ending func(context.Context, ballast.Key, index.Change, func(index.Version) ([]byte, string, error)) (index.Version, error)
 
 // endTries bounds how often an ending waits for an earlier record of the version.
 const endTries = 3
 
-// end retires or deletes: the index says so first, then the bucket. From the first on it only goes forward; a start takes
+// end retires, deletes or restores: the index says so first, then the bucket. From the first on it only goes forward; a start takes
 // up what was left.
 func (e *Engine) end(ctx context.Context, p Principal, own Own, do ending) (info ballast.VersionInfo, recorded bool, err error) {
 	k, err := e.own(ctx, p, own.Ref, ballast.Maintainer)
@@ -195,6 +203,11 @@ func (e *Engine) end(ctx context.Context, p Principal, own Own, do ending) (info
 	}
 	if recorded, err = e.record(ctx, v.Key()); err != nil {
 		return info, false, err
+	}
+	if recorded && v.Due != nil { // what was restored is there only now
+		if v, err = e.index.Version(ctx, v.Key()); err != nil {
+			return info, false, err
+		}
 	}
 	info, err = e.changedVersion(ctx, v, nil)
 	return info, recorded, err

@@ -108,12 +108,16 @@ func (c *checker) versions(ctx context.Context) {
 			continue
 		}
 		found := id + " " + v.Digest.Encoded()
-		if v.Status == ballast.StatusDeleted && (!c.ByDigest[found] || c.ByManifest[found]) {
+		restoring := v.Status == ballast.StatusDeleted && v.Due != nil && v.Due.Kind == ballast.EventRestored
+		if v.Status == ballast.StatusDeleted && (!c.ByDigest[found] || c.ByManifest[found] != restoring) {
 			c.report(InvariantGate, "%s is deleted and remembered by its digest %t, still using its manifest %t", v.Key(), c.ByDigest[found], c.ByManifest[found])
 		}
 		gone := v.Status == ballast.StatusSealed || v.Status == ballast.StatusDeleted
 		if c.ByTime[id] == gone {
 			c.report(InvariantGate, "%s is %s and listed by time: %t", v.Key(), v.Status, c.ByTime[id])
+		}
+		if restoring {
+			c.bytes(ctx, v)
 		}
 		if gone {
 			continue
@@ -333,6 +337,7 @@ func (c *checker) settledError(u index.Upload) {
 
 // blobs checks pins, tombstones and queues.
 func (c *checker) blobs(ctx context.Context) {
+	manifests := c.manifests()
 	for id, b := range c.Blobs {
 		if (b.State == index.BlobDeleting || b.State == index.BlobAborting) != c.Reclaim[id] {
 			c.report(InvariantKept, "blob %s is %q and listed for reclaim: %t", id.Digest, b.State, c.Reclaim[id])
@@ -340,8 +345,14 @@ func (c *checker) blobs(ctx context.Context) {
 		if _, queued := c.Queue[id]; (b.State == index.BlobStored) != queued {
 			c.report(InvariantOrder, "blob %s is %q and queued for the verifier: %t", id.Digest, b.State, queued)
 		}
-		if !b.Tombstone.IsZero() && (len(c.Pins[id]) > 0 || len(c.References[id]) > 0) {
+		used := len(c.Pins[id]) > 0 || len(c.References[id]) > 0 || manifests[id]
+		switch settled := b.State != index.BlobDeleting && b.State != index.BlobAborting; {
+		case !b.Tombstone.IsZero() && used && settled:
 			c.report(InvariantKept, "blob %s is used and marked as unused", id.Digest)
+		case b.Tombstone.IsZero() && !used && settled:
+			c.report(InvariantKept, "blob %s is unused and not marked so: it would stay for good", id.Digest)
+		case b.State == index.BlobDeleting && (len(c.References[id]) > 0 || manifests[id]):
+			c.report(InvariantKept, "blob %s is used and being deleted", id.Digest)
 		}
 		if b.State == index.BlobVerified && len(c.References[id]) == 0 && len(c.Pins[id]) > 0 {
 			if err := c.hash(ctx, id, b); errors.Is(err, objstore.ErrNotFound) {
@@ -351,7 +362,7 @@ func (c *checker) blobs(ctx context.Context) {
 	}
 	for id, manifests := range c.References {
 		for m := range manifests {
-			if _, ok := c.Blobs[index.BlobID{Scope: id.Scope, Digest: m}]; !ok {
+			if _, ok := c.Blobs[index.BlobID{Scope: id.Scope, Digest: m}]; !ok && c.elsewhere(id.Scope, m) {
 				c.report(InvariantScopedDigest, "blob %s of %s is used by a manifest that this scope does not have", id.Digest, id.Scope)
 			}
 		}

@@ -44,7 +44,8 @@ func (c *checker) production() {
 func (c *checker) lineage() {
 	edges := 0
 	for id, v := range c.Versions {
-		if v.Metadata.BaseModel == "" || v.Status == ballast.StatusDeleted {
+		restoring := v.Due != nil && v.Due.Kind == ballast.EventRestored
+		if v.Metadata.BaseModel == "" || v.Status == ballast.StatusDeleted && !restoring {
 			continue
 		}
 		k, err := ballast.ParseKey(v.Metadata.BaseModel)

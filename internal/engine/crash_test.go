@@ -41,7 +41,7 @@ func (r row) name() string {
 
 func (r row) String() string { return r.name() + "/" + string(r.moment) }
 
-// rows are each step, and once more the steps that end a version: from the first of them on it only goes forward.
+// rows are each step, and once more the steps that end a version or bring it back: from the first of them on it only goes forward.
 func rows() (all []row) {
 	add := func(s, behind failpoint.Step) {
 		all = append(all, row{s, failpoint.Before, behind}, row{s, failpoint.After, behind})
@@ -49,7 +49,7 @@ func rows() (all []row) {
 	for _, s := range failpoint.Steps() {
 		add(s, failpoint.Migrate)
 	}
-	for _, end := range []failpoint.Step{failpoint.Retire, failpoint.Delete} {
+	for _, end := range []failpoint.Step{failpoint.Retire, failpoint.Delete, failpoint.Undelete} {
 		for _, s := range []failpoint.Step{failpoint.PutRecord, failpoint.SyncRecord, failpoint.Recorded} {
 			add(s, end)
 		}

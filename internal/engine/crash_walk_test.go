@@ -130,7 +130,7 @@ func (w *walk) open() (err error) {
 	w.Engine, err = engine.Open(w.ctx, engine.Options{
 		Index: w.index, Bucket: &troubled{w.store.Bucket, w}, Home: w.store.home, Signer: w.store.Signer, RecordKey: engine.NewRecordKey(secret), Now: w.clock.now, Sync: w.sync,
 		Logger: canary.Log(w.t, slog.LevelError),
-		Limits: engine.Limits{ReclaimRetry: 20 * time.Millisecond, VerifyRetry: 20 * time.Millisecond, VerifyLease: 300 * time.Millisecond, UseInterval: 20 * time.Millisecond},
+		Limits: engine.Limits{ReclaimRetry: 20 * time.Millisecond, VerifyRetry: 20 * time.Millisecond, VerifyLease: 300 * time.Millisecond, UseInterval: 20 * time.Millisecond, GCInterval: -1},
 	})
 	if err != nil {
 		w.Engine = nil
@@ -191,7 +191,7 @@ func (w *walk) all() error {
 	}{
 		{"open", w.open}, {"plain", w.plain}, {"parts", w.parts}, {"copied", w.copied}, {"imported", w.imported}, {"unchanged", w.unchanged}, {"abandoned", w.abandon},
 		{"lying", w.lie}, {"odd", w.oddly}, {"lost", w.lose}, {"vanished", w.vanished}, {"expired", w.expire}, {"forgotten", w.forget},
-		{"changed", w.change}, {"retired", w.retire}, {"deleted", w.delete}, {"rebuilt", w.rebuild}, {"dropped", w.drop},
+		{"changed", w.change}, {"retired", w.retire}, {"deleted", w.delete}, {"restored", w.restore}, {"rebuilt", w.rebuild}, {"dropped", w.drop}, {"collected", w.collect},
 	} {
 		if err := w.retry(part.do); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
@@ -205,7 +205,7 @@ func published() map[string]folder {
 	return map[string]folder{
 		"plain:1": withWeights("plain"), "parts:1": inParts("parts"), "auto:1": small("auto"), "odd:1": small("odd"),
 		"lost:1": inParts("lost"), "imported:1": withWeights("imported"), "vanished:1": inParts("vanished"), "expired:1": small("expired"),
-		"changed:1": small("changed-1"), "changed:2": small("changed-2"),
+		"restored:1": small("restored"), "changed:1": small("changed-1"), "changed:2": small("changed-2"),
 	}
 }
 

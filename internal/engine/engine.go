@@ -81,6 +81,8 @@ type Engine struct {
 	buffers                                        buffers                                    // of ranges in flight
 	turns                                          *Turns                                     // of imports
 	reapBell, releaseBell, reclaimBell, verifyBell bell
+	gc                                             gcRuns
+	freed                                          freed
 
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -172,6 +174,9 @@ func (e *Engine) start() {
 	e.loop("snapshots", e.snapshotLook(), nil, e.snapshot)
 	e.loop("uses", e.limits.UseInterval, nil, e.storeUses)
 	e.loop("reclaim", e.limits.ReclaimRetry, e.reclaimBell, e.reclaim)
+	if e.limits.GCInterval > 0 {
+		e.loop("gc", e.limits.GCInterval, nil, e.gcByClock)
+	}
 	for range e.limits.VerifyWorkers {
 		e.loop("verify", e.limits.VerifyRetry, e.verifyBell, e.verify)
 	}

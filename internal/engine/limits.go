@@ -19,6 +19,9 @@ type Limits struct {
 	VerifyLease   time.Duration // of one job of the verify queue, renewed while the worker lives
 	VerifyRetry   time.Duration // pause after a failed re-read
 	ReclaimRetry  time.Duration // pause between tries to remove an object
+	GCInterval    time.Duration // between two runs of gc; negative: it runs by hand only
+	ClockSlack    time.Duration // clock offset between service and store that the other times allow for
+	RecordLife    time.Duration // between the end of the last signed URL of an absent blob and the end of its record
 	VerifyWorkers int           // objects re-read side by side
 	VerifyRanges  int           // ranges of one object in flight
 	VerifyRange   int64         // bytes of one range
@@ -44,6 +47,7 @@ func DefaultLimits() Limits {
 		PutURLLife: time.Hour, GetURLLife: time.Hour, Lease: 15 * time.Minute, Grace: 24 * time.Hour,
 		FenceAge: 15 * time.Second, TakeOverWait: 60 * time.Second, RecordTimeout: 30 * time.Second,
 		CommitWait: 10 * time.Second, VerifyLease: time.Minute, VerifyRetry: 10 * time.Second, ReclaimRetry: 2 * time.Second,
+		GCInterval: time.Hour, ClockSlack: 15 * time.Minute, RecordLife: 24 * time.Hour,
 		VerifyWorkers: 4, VerifyRanges: 4, VerifyRange: 4 << 20, VerifyMemory: 32 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour, UseInterval: time.Minute,
 		SnapshotInterval: time.Hour, SnapshotKeep: 24,
 		SourceMemory: 32 << 20, Imports: 8, ImportsOfScope: 2, OpenImports: 32, Copies: 16, CopiesOfScope: 8,
@@ -58,6 +62,7 @@ func (l Limits) withDefaults() Limits {
 		TakeOverWait: cmp.Or(l.TakeOverWait, d.TakeOverWait), RecordTimeout: cmp.Or(l.RecordTimeout, d.RecordTimeout),
 		CommitWait: cmp.Or(l.CommitWait, d.CommitWait), VerifyLease: cmp.Or(l.VerifyLease, d.VerifyLease),
 		VerifyRetry: cmp.Or(l.VerifyRetry, d.VerifyRetry), ReclaimRetry: cmp.Or(l.ReclaimRetry, d.ReclaimRetry),
+		GCInterval: cmp.Or(l.GCInterval, d.GCInterval), ClockSlack: cmp.Or(l.ClockSlack, d.ClockSlack), RecordLife: cmp.Or(l.RecordLife, d.RecordLife),
 		VerifyWorkers: cmp.Or(l.VerifyWorkers, d.VerifyWorkers), VerifyRanges: cmp.Or(l.VerifyRanges, d.VerifyRanges),
 		VerifyRange: cmp.Or(l.VerifyRange, d.VerifyRange), VerifyMemory: cmp.Or(l.VerifyMemory, d.VerifyMemory), ManifestCache: cmp.Or(l.ManifestCache, d.ManifestCache),
 		SnapshotInterval: cmp.Or(l.SnapshotInterval, d.SnapshotInterval), SnapshotKeep: cmp.Or(l.SnapshotKeep, d.SnapshotKeep),
@@ -67,14 +72,16 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
-// clockSlack is the clock offset between service and store that the limits allow for.
-const clockSlack = 15 * time.Minute
-
 // check refuses limits under which something pinned, signed for or owned by another could be deleted.
 func (l Limits) check() error {
 	switch {
-	case l.Grace <= max(l.PutURLLife, l.GetURLLife)+clockSlack:
-		return fmt.Errorf("engine: the grace %s must be longer than the life of a URL and a clock offset of %s together", l.Grace, clockSlack)
+	case l.Grace <= max(l.PutURLLife, l.GetURLLife)+l.ClockSlack:
+		return fmt.Errorf("engine: the grace %s must be longer than the life of a URL and a clock offset of %s together: set --gc-grace above %s, or a shorter life of URLs",
+			l.Grace, l.ClockSlack, max(l.PutURLLife, l.GetURLLife)+l.ClockSlack)
+	case l.RecordLife <= l.ClockSlack:
+		return fmt.Errorf("engine: the record of a blob must outlive its last signed URL by more than a clock offset of %s", l.ClockSlack)
+	case l.ClockSlack < 0:
+		return fmt.Errorf("engine: a clock offset of %s is none", l.ClockSlack)
 	case l.TakeOverWait <= l.FenceAge+l.RecordTimeout:
 		return fmt.Errorf("engine: a take-over must wait longer than %s, the fence's age and a record's time-out together", l.FenceAge+l.RecordTimeout)
 	case l.SourceMemory < l.VerifyRange:

@@ -93,6 +93,8 @@ func (m *machine) deleted(p engine.Principal, own engine.Own, v *modelVersion) b
 	switch {
 	case v == nil || v.status == ballast.StatusSealed:
 		return ballast.CodeNotFound
+	case v.restoring():
+		return ballast.CodeUnavailable // the record before cannot be written
 	case v.status == ballast.StatusDeleted:
 		return ""
 	case own.IfMatch != nil && *own.IfMatch != v.revision:
@@ -102,6 +104,7 @@ func (m *machine) deleted(p engine.Principal, own engine.Own, v *modelVersion) b
 	case v.due != nil:
 		return ballast.CodeUnavailable // the record before cannot be written
 	}
+	v.before = v.status
 	m.over(v, ballast.StatusDeleted, modelEvent{kind: ballast.EventDeleted, fields: []string{"status"}, by: p.By()})
 	return ""
 }
@@ -136,7 +139,7 @@ func (m *machine) references(p engine.Principal, v *modelVersion) (refs []ballas
 // childrenOf are the versions with a base, less the deleted ones.
 func (m *machine) childrenOf(base *modelVersion) []*modelVersion {
 	children := slices.DeleteFunc(m.all(), func(v *modelVersion) bool {
-		return v.base != base.key.String() || v.status == ballast.StatusDeleted
+		return v.base != base.key.String() || v.status == ballast.StatusDeleted && !v.restoring()
 	})
 	slices.SortFunc(children, byKey)
 	return children
@@ -179,7 +182,7 @@ func (m *machine) drawChildren() step {
 				return code
 			}
 			for _, c := range m.childrenOf(v) {
-				if c.status != ballast.StatusSealed && roleIn(p, c.key.Scope) >= ballast.Reader {
+				if c.status != ballast.StatusSealed && c.status != ballast.StatusDeleted && roleIn(p, c.key.Scope) >= ballast.Reader {
 					expected = append(expected, fmt.Sprint(c.key, c.status, c.stage))
 				}
 			}

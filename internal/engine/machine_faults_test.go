@@ -217,6 +217,9 @@ func (m *machine) endOutage() {
 			}
 			if v.due != nil {
 				m.say(*v.due)
+				if v.restoring() {
+					v.status = v.before
+				}
 				v.due = nil
 			}
 		}

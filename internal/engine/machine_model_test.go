@@ -97,7 +97,9 @@ type modelVersion struct {
 	stage    ballast.Stage
 	revision int64
 	said     map[string]string // of the metadata, as JSON, by field
-	due      *modelEvent       // of its end, while the record is not written
+	due      *modelEvent       // of its end or its restoration, while the record is not written
+	before   ballast.Status    // its deletion
+	restored bool              // ever
 }
 
 type modelAlias struct {

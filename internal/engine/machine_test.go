@@ -107,7 +107,7 @@ func newMachine(t *rapid.T, bodies []body, seen tally) *machine {
 		// Long times between the rounds of background work, so that days pass quickly.
 		Limits: engine.Limits{
 			Lease: machineLease, FenceAge: time.Hour, TakeOverWait: 2 * time.Hour, CommitWait: time.Millisecond,
-			VerifyRetry: time.Minute, ReclaimRetry: time.Minute, VerifyWorkers: 1,
+			VerifyRetry: time.Minute, ReclaimRetry: time.Minute, VerifyWorkers: 1, GCInterval: -1,
 		},
 	}}
 	m.restart()
@@ -151,6 +151,8 @@ func operations() map[string]operation {
 		"production":    {1, (*machine).drawProduction},
 		"retire":        {2, (*machine).drawRetire},
 		"delete":        {4, (*machine).drawDelete},
+		"restore":       {4, (*machine).drawRestore},
+		"gc":            {2, (*machine).drawGC},
 		"children":      {2, (*machine).drawChildren},
 		"events":        {2, (*machine).drawEvents},
 		"wait":          {3, (*machine).drawWait},

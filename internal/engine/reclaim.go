@@ -12,17 +12,23 @@ import (
 const reclaimBatch = 100
 
 // reclaim removes what is in deleting or aborting. Meanwhile the digest is busy and nothing is signed for it, because a
-// store cannot fence a delete. A restart repeats what was cut off.
+// store cannot fence a delete. A restart repeats what was cut off, once it is certain that this index is no old copy: an
+// old one may have in deleting what has been published since.
 func (e *Engine) reclaim(ctx context.Context) error {
+	if !e.isSurveyed() {
+		return nil
+	}
 	var failed failures
 	var last index.BlobID
 	for more := true; more && ctx.Err() == nil; {
 		ids, err := e.index.Reclaiming(ctx, last, reclaimBatch)
 		failed.add(err)
-		for _, id := range ids {
-			failed.add(e.reclaimOne(ctx, id))
-			e.changed.notify(id.Scope)
-			last = id
+		if len(ids) > 0 {
+			if err := e.owner.lookNow(ctx); err != nil {
+				return err
+			}
+			failed.add(e.reclaimAll(ctx, ids, func(index.BlobID) {}))
+			last = ids[len(ids)-1]
 		}
 		more = len(ids) == reclaimBatch
 	}
@@ -50,7 +56,16 @@ func (e *Engine) reclaimOne(ctx context.Context, id index.BlobID) error {
 	if err != nil || !gone {
 		return storeError(err)
 	}
-	return e.index.Reclaimed(ctx, id)
+	if err := e.index.Reclaimed(ctx, id); err != nil {
+		return err
+	}
+	if b.State == index.BlobDeleting {
+		e.freed.blobs.Add(1)
+		e.freed.bytes.Add(b.Size)
+	} else {
+		e.freed.multiparts.Add(1)
+	}
+	return nil
 }
 
 // abortedForCertain aborts the blob's multipart and any other of its key, and reports whether the store says that they

@@ -197,6 +197,9 @@ func (k RecordKey) nextRecord(v index.Version) (bytes []byte, mac string, err er
 		r.Kind, r.By, r.At = RecordRetired, v.RetiredBy, v.RetiredAt
 	case ballast.StatusDeleted:
 		r.Kind, r.By, r.At = RecordDeleted, v.DeletedBy, v.DeletedAt
+		if v.Due != nil && v.Due.Kind == ballast.EventRestored {
+			r.Kind, r.By, r.At = RecordRestored, v.RestoredBy, v.RestoredAt
+		}
 	default:
 		return nil, "", fmt.Errorf("engine: a version that is %s adds no record", v.Status)
 	}

@@ -12,12 +12,14 @@ import (
 
 // survey looks once, after the start, whether the index knows every version record of the bucket, and stops all writes
 // if not. The epoch tells an old index apart only when another start came between; a copy taken while the service ran
-// bears the same one. No record is written before, so that such a copy adds nothing to a bucket that it does not know.
+// bears the same one. No record is written and nothing is
+// removed before, so that such a copy changes nothing in a bucket that it does not know.
 func (e *Engine) survey() {
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
 		err := e.owner.knowsAll(e.ctx)
 		if err == nil {
 			close(e.surveyed)
+			e.reclaimBell.ring()
 			return
 		}
 		if e.ctx.Err() != nil {
@@ -34,6 +36,16 @@ func (e *Engine) survey() {
 			return
 		case <-time.After(pause):
 		}
+	}
+}
+
+// isSurveyed reports whether the survey has found every version record of the bucket in the index.
+func (e *Engine) isSurveyed() bool {
+	select {
+	case <-e.surveyed:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -228,18 +228,24 @@ func (e *Engine) reapOne(ctx context.Context, u index.Upload) error {
 	if u.Status.Settled() {
 		return e.index.Forget(ctx, u.ID)
 	}
+	_, err := e.expireOne(ctx, u)
+	return err
+}
+
+// expireOne ends an upload whose lease is over, unless parts still arrive.
+func (e *Engine) expireOne(ctx context.Context, u index.Upload) (expired bool, err error) {
 	active, err := e.partsArrive(ctx, u)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if active {
-		return e.index.Renew(ctx, u.ID, e.limits.Lease)
+		return false, e.index.Renew(ctx, u.ID, e.limits.Lease)
 	}
 	u, err = e.index.Expire(ctx, u.ID)
-	if err == nil && u.Status == ballast.UploadExpired {
+	if expired = err == nil && u.Status == ballast.UploadExpired; expired {
 		e.settled(u.Scope)
 	}
-	return err
+	return expired, err
 }
 
 // partsArrive reports whether the store took a part that this upload declared since its lease was renewed: a client

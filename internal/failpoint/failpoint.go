@@ -58,6 +58,11 @@ const (
 	Rollback
 	Retire
 	Delete
+	Undelete
+	Condemn
+	Unreference
+	MultipartsGone
+	DropBlobs
 	DropEvents
 	Reopen
 	Settle
@@ -128,7 +133,8 @@ func names() [steps]string {
 		StoredByMultipart: "stored-by-multipart", Tainted: "tainted", Accept: "accept", Completing: "completing", BeginCopy: "begin-copy",
 		LeaseVerify: "lease-verify", RenewVerify: "renew-verify", ReturnVerify: "return-verify", Verified: "verified",
 		Lied: "lied", Inspect: "inspect", Reference: "reference", Seal: "seal", Ready: "ready", Recorded: "recorded",
-		Patch: "patch", Promote: "promote", Rollback: "rollback", Retire: "retire", Delete: "delete", DropEvents: "drop-events", Reopen: "reopen", Settle: "settle",
+		Patch: "patch", Promote: "promote", Rollback: "rollback", Retire: "retire", Delete: "delete", Undelete: "undelete", Condemn: "condemn", Unreference: "unreference",
+		MultipartsGone: "multiparts-gone", DropBlobs: "drop-blobs", DropEvents: "drop-events", Reopen: "reopen", Settle: "settle",
 		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
 		DeleteAlias: "delete-alias", PutToken: "put-token", RotateToken: "rotate-token", UsedTokens: "used-tokens", DeleteToken: "delete-token", AddTask: "add-task", RemoveTask: "remove-task", SetQuota: "set-quota", UnsetQuota: "unset-quota",
 		BeginRebuild: "begin-rebuild", RebuildFiles: "rebuild-files", RebuildVersion: "rebuild-version", RebuildBlobs: "rebuild-blobs",

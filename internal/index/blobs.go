@@ -42,6 +42,10 @@ type Blob struct {
 	Assurance   ballast.Assurance `json:"assurance,omitempty"`
 	SignedUntil ballast.Time      `json:"signed_until,omitzero"` // expiry of the last signed write
 	Tombstone   ballast.Time      `json:"tombstone,omitzero"`    // since when nobody pins or references it
+	Multiparts  bool              `json:"multiparts,omitempty"`  // a multipart may be open under its key, though its bytes are there
+	// KeptSince is since when at the latest everything that the blob names as a manifest is kept, without a gap. A deletion
+	// notes it, the removal of the bytes ends it; without it no deletion of a version with this manifest can be undone.
+	KeptSince ballast.Time `json:"kept_since,omitzero"`
 }
 
 // Want is what an upload asks about one blob.
@@ -184,9 +188,9 @@ func pinnedBy(tx Tx, scope ballast.Scope, d digest.Digest, upload string) (own, 
 }
 
 func begin(w Want, old Blob) Asked {
-	b := Blob{State: BlobUploading, Method: w.Method, SignedUntil: old.SignedUntil}
+	b := Blob{State: BlobUploading, Method: w.Method, SignedUntil: old.SignedUntil, Multiparts: old.Multiparts}
 	if w.Method == ballast.MethodMultipart {
-		b.PartSize = w.PartSize
+		b.PartSize, b.Multiparts = w.PartSize, true
 	}
 	return Asked{Blob: b, Fresh: true}
 }
@@ -211,7 +215,7 @@ func (x *Index) BeginCopy(ctx context.Context, upload string, digests []digest.D
 				return err
 			}
 			if b.State == BlobAbsent {
-				b = Blob{State: BlobUploading, Method: ballast.MethodPut, SignedUntil: b.SignedUntil}
+				b = Blob{State: BlobUploading, Method: ballast.MethodPut, SignedUntil: b.SignedUntil, Multiparts: true} // a copy is made of parts
 				if err := put(tx, k, b); err != nil {
 					return err
 				}
@@ -382,7 +386,7 @@ func storedByPut(tx Tx, a *account, f Found) error {
 		return err
 	}
 	next := Blob{State: BlobVerified, Method: b.Method, LinkSize: b.LinkSize, Size: f.Size, ETag: f.ETag, VersionID: f.VersionID,
-		Assurance: ballast.AssuranceStore, SignedUntil: b.SignedUntil, Tombstone: b.Tombstone}
+		Assurance: ballast.AssuranceStore, SignedUntil: b.SignedUntil, Tombstone: b.Tombstone, Multiparts: b.Multiparts}
 	return errors.Join(a.became(tx, f.Digest, b, next), put(tx, k, next))
 }
 

@@ -102,7 +102,7 @@ func childrenIn(tx Tx, base Version, part Part, after []byte, skip skip) iter.Se
 					yield(v, err)
 					return
 				}
-			case v.Status == ballast.StatusSealed:
+			case v.Status == ballast.StatusSealed, v.Status == ballast.StatusDeleted: // not yet, or not yet again
 			case !yield(v, nil):
 				return
 			}

@@ -84,6 +84,9 @@ func (x *Index) Delete(ctx context.Context, k ballast.Key, c Change, record reco
 		if errors.Is(err, ErrNotFound) || err == nil && v.Status == ballast.StatusSealed {
 			return NotFound(keyRef(k))
 		}
+		if err == nil && v.restoring() { // it is about to be back, and then it can be deleted again
+			return ErrPending
+		}
 		if err != nil || v.Status == ballast.StatusDeleted {
 			return err
 		}
@@ -141,7 +144,8 @@ func unreferenced(tx Tx, v Version) error {
 	return e
 }
 
-// abandon lets go of a deleted version's manifest, which becomes garbage when no other version has the same files.
+// abandon lets go of a deleted version's manifest, which becomes garbage when no other version has the same files. From
+// here on what the manifest names is kept until the manifest's bytes go, so that the deletion can be undone.
 func (x *Index) abandon(tx Tx, v Version) error {
 	if err := tx.Delete(byManifestKey(v.Scope, v.Digest, v.Name, v.Version)); err != nil {
 		return err
@@ -151,15 +155,21 @@ func (x *Index) abandon(tx Tx, v Version) error {
 	if err != nil || !ok {
 		return err
 	}
-	if free, err := unused(tx, v.Scope, v.Digest); err != nil || !free {
+	if b.KeptSince.IsZero() {
+		b.KeptSince = v.DeletedAt
+	}
+	free, err := unused(tx, v.Scope, v.Digest)
+	if err != nil {
 		return err
 	}
-	b.Tombstone = ballast.At(x.now())
+	if free {
+		b.Tombstone = ballast.At(x.now())
+	}
 	return put(tx, k, b)
 }
 
-// Recorded notes that the record of a retirement or deletion, number n of the version's chain, is in the bucket, and
-// writes its event. Repeating it changes nothing.
+// Recorded notes that the record of a retirement, deletion or restoration, number n of the version's chain, is in the
+// bucket, and writes its event; what was restored is there again from here on. Repeating it changes nothing.
 func (x *Index) Recorded(ctx context.Context, k ballast.Key, n int) (v Version, err error) {
 	err = x.update(ctx, failpoint.Recorded, func(tx Tx) error {
 		v, err = getVersion(tx, k.Scope, k.Name, k.Version)
@@ -168,12 +178,17 @@ func (x *Index) Recorded(ctx context.Context, k ballast.Key, n int) (v Version, 
 		}
 		e := *v.Due
 		v.Records, v.Due = n, nil
+		if e.Kind == ballast.EventRestored {
+			if err := comeBack(tx, &v); err != nil {
+				return err
+			}
+		}
 		return errors.Join(putVersion(tx, v), tx.Delete(versionKey(kindRecord, v.Scope, v.Name, v.Version)), x.emit(tx, e))
 	})
 	return v, err
 }
 
-// PendingEnds returns up to limit versions that were retired or deleted and whose record is not known to be in the
+// PendingEnds returns up to limit versions that were retired, deleted or restored and whose record is not known to be in the
 // bucket.
 func (x *Index) PendingEnds(ctx context.Context, limit int) (pending []ballast.Key, err error) {
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {

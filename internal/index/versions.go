@@ -49,8 +49,10 @@ type Version struct {
 	RetiredAt    ballast.Time      `json:"retired_at,omitzero"`
 	DeletedBy    string            `json:"deleted_by,omitempty"`
 	DeletedAt    ballast.Time      `json:"deleted_at,omitzero"`
+	RestoredBy   string            `json:"restored_by,omitempty"`
+	RestoredAt   ballast.Time      `json:"restored_at,omitzero"` // of the last deletion that was undone
 	RecordMAC    string            `json:"record_mac"`
-	Due          *Event            `json:"due,omitempty"` // of its end, to be written once the pending record is in the bucket
+	Due          *Event            `json:"due,omitempty"` // of its end or its restoration, to be written once the pending record is in the bucket
 
 	// Missing says that a rebuild did not find all of its bytes in the bucket. A version that would be ready is lost then.
 	Missing bool `json:"missing,omitempty"`

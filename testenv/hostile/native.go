@@ -42,6 +42,7 @@ func othersNames() (all []Attack) {
 			{"describe", patch, version, `{"metadata":{"description":"mine"}}`, ""}, {"describe from its revision", patch, version, `{"metadata":{"description":"mine"}}`, ifMatch},
 			{"stage", patch, version, `{"stage":"archived"}`, ""}, {"promote", post, version + "/promote", `{"reason":"mine"}`, ""},
 			{"retire", post, version + "/retire", `{}`, ""}, {"retire from its revision", post, version + "/retire", `{}`, ifMatch},
+			{"restore", post, version + "/restore", `{}`, ""},
 			{"delete", del, version, "", ""}, {"delete if there", del, version + "?if_exists=true", "", ""},
 		} {
 			a := Attack{Group: "another's version", Name: r.name + " " + way.name, Method: r.method, Path: way.path + r.path, Body: r.body, Header: r.header}
