@@ -59,6 +59,8 @@ type commands struct {
 	Task       taskCmd                   `cmd:"" help:"List the tasks that versions can be for, and add others."`
 	Quota      quotaCmd                  `cmd:"" help:"Show what scopes may use and what they do, and set it."`
 	Gc         gcCmd                     `cmd:"" help:"Remove bytes that nobody uses any more."`
+	Fsck       fsckCmd                   `cmd:"" help:"Check that index, bucket and digests agree."`
+	Compact    compactCmd                `cmd:"" help:"Write the index file anew without the room that was freed in it; the service must be stopped."`
 	Token      tokenCmd                  `cmd:"" help:"Create, list, rotate and revoke tokens."`
 	Health     healthCmd                 `cmd:"" help:"Ask whether a registry answers; exit 0 or 1."`
 	Version    versionCmd                `cmd:"" help:"Show the version of this program."`

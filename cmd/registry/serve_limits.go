@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -15,7 +14,7 @@ import (
 type limitFlags struct {
 	RateLimit  float64       `env:"BALLAST_RATE_LIMIT" default:"1000" placeholder:"N" help:"Requests a second that each principal may send for ever; a change counts as 10, and 10 signed requests in an answer as one more. Over it the answer is 429 with Retry-After. 0 for no limit."`
 	RateBurst  int           `env:"BALLAST_RATE_BURST" placeholder:"N" help:"Requests that a principal may send at once after a rest (default: what --rate-limit allows in 100 seconds)."`
-	URLLife    time.Duration `name:"url-life" env:"BALLAST_URL_LIFE" default:"1h" placeholder:"DURATION" help:"How long a signed request to the store is good, at most 23h. Clients ask for new ones; a shorter life does less harm when a URL leaks, a longer one is easier on tools that are given URLs."`
+	URLLife    time.Duration `name:"url-life" env:"BALLAST_URL_LIFE" default:"1h" placeholder:"DURATION" help:"How long a signed request to the store is good: at most 7 days, and less than --gc-grace by 15 minutes. Clients ask for new ones; a shorter life does less harm when a URL leaks, a longer one is easier on tools that are given URLs."`
 	CORSOrigin []api.Origin  `name:"cors-origin" env:"BALLAST_CORS_ORIGIN" placeholder:"ORIGIN" help:"Let pages of this origin, as https://models.example, call the API from a browser. Repeatable, or separated by commas. Without it no page may."`
 }
 
@@ -27,7 +26,7 @@ func (f limitFlags) check() error {
 	case f.RateBurst < 0 || f.RateBurst > 0 && f.RateLimit == 0:
 		return errors.New("--rate-burst: write a number of requests, beside a --rate-limit that is not 0")
 	case f.URLLife < time.Second || f.URLLife > maxURLLife:
-		return fmt.Errorf("--url-life: write a time of 1s to %s, as in 15m", maxURLLife)
+		return errors.New("--url-life: write a time of 1s to 7 days, as in 15m")
 	}
 	return nil
 }
@@ -89,5 +88,5 @@ const (
 	defaultURLLife   = time.Hour
 )
 
-// maxURLLife leaves the grace of the engine's limits longer than a URL and a clock offset together.
-const maxURLLife = 23 * time.Hour
+// maxURLLife is that of S3's signatures. The engine refuses one that its grace does not outlast.
+const maxURLLife = 7 * 24 * time.Hour

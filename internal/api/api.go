@@ -92,6 +92,8 @@ type Service interface {
 	Quotas(ctx context.Context, p engine.Principal, limit int, cursor string) (ballast.QuotasPage, error)
 	SetQuota(ctx context.Context, p engine.Principal, scope ballast.Scope, q ballast.Quota) (ballast.QuotaInfo, error)
 	UnsetQuota(ctx context.Context, p engine.Principal, scope ballast.Scope) error
+	StartFsck(ctx context.Context, p engine.Principal, want ballast.StartFsck) (ballast.Fsck, error)
+	Fsck(ctx context.Context, p engine.Principal, limit int, cursor string, wait time.Duration) (ballast.Fsck, error)
 
 	// StartGC starts a run of gc or answers the one under way; GC answers it, after at most wait while it runs.
 	StartGC(ctx context.Context, p engine.Principal, req ballast.GCRequest) (ballast.GCRun, error)

@@ -12,7 +12,7 @@ import (
 // badRequests is all of them, by name.
 func badRequests() map[string]badRequest {
 	all := map[string]badRequest{}
-	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badImports(), badIDs(), badTasks(), badQuotas()} {
+	for _, some := range []map[string]badRequest{badPaths(), badLists(), badNames(), badDigests(), badNumbers(), badMetadata(), badTokens(), badForms(), badChanges(), badImports(), badIDs(), badTasks(), badQuotas(), badFscks()} {
 		maps.Copy(all, some)
 	}
 	for name, r := range maps.Clone(all) { // a text of 1 MiB is more than some bodies may hold, and a shorter one is refused for itself
@@ -334,6 +334,20 @@ func badQuotas() map[string]badRequest {
 	all["no quotas on a page"] = badRequest{method: "GET", path: "/v1/admin/quotas?limit=0"}
 	for name, size := range map[string]string{"negative": "-1", "over all files": "99999999999999999999", "fraction": "0.5", "more than 10,000 files of 5 TiB": "54975581388800001"} {
 		all["an upload's size "+name] = badRequest{method: "POST", path: "/v1/uploads", body: `{"name":"a","attempt":"0123456789abcdef","size":` + size + `}`}
+	}
+	return all
+}
+
+// badFscks are checks that nobody can ask for.
+func badFscks() map[string]badRequest {
+	all := map[string]badRequest{}
+	for name, body := range map[string]string{
+		"negative": `{"rate":-1}`, "text": `{"deep":"yes"}`, "unknown": `{"fast":true}`, "twice": `{"deep":true,"deep":true}`, "list": `[1]`, "capitals": `{"Deep":true}`, "overflow": `{"rate":9223372036854775808}`,
+	} {
+		all["a check "+name] = badRequest{method: "POST", path: "/v1/admin/fsck", body: body}
+	}
+	for name, query := range map[string]string{"no findings": "limit=0", "a long wait": "wait=1h", "unknown": "scope=acme"} {
+		all["a look at a check with "+name] = badRequest{method: "GET", path: "/v1/admin/fsck?" + query}
 	}
 	return all
 }

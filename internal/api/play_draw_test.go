@@ -263,6 +263,8 @@ func (p *play) body(a *actor, operation string) any {
 		return o
 	case "POST /v1/admin/gc":
 		return object{"dry_run": p.pick(2) == 0}
+	case "POST /v1/admin/fsck":
+		return object{choose(p.tape, []string{"deep", "repair", "remove_orphans"}): p.pick(2) == 0}
 	case "PUT /v1/admin/quotas/{scope}":
 		return object{choose(p.tape, []string{"bytes", "versions", "uploads", "upload_bytes"}): p.pick(64)}
 	case "POST /v1/imports":

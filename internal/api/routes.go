@@ -81,6 +81,8 @@ func (s *server) routes() []route {
 		{del, quota, s.unsetQuota},
 		{post, "/v1/admin/gc", s.startGC},
 		{get, "/v1/admin/gc", s.getGC},
+		{post, "/v1/admin/fsck", s.startFsck},
+		{get, "/v1/admin/fsck", s.getFsck},
 		{get, "/v1/whoami", s.whoami},
 		{get, "/v1/store", s.where},
 		{get, "/v1/events", s.listEvents},

@@ -347,6 +347,17 @@ func (s *stub) SetQuota(_ context.Context, _ engine.Principal, scope ballast.Sco
 	return sampleQuota, s.call(scope, q)
 }
 
+func (s *stub) StartFsck(_ context.Context, _ engine.Principal, want ballast.StartFsck) (ballast.Fsck, error) {
+	return ballast.Fsck{ID: "f1", StartFsck: want, State: ballast.FsckRunning, StartedAt: sampleTime, Counts: []ballast.FindingCount{}, Findings: []ballast.Finding{}}, s.call(want)
+}
+
+func (s *stub) Fsck(_ context.Context, _ engine.Principal, limit int, cursor string, _ time.Duration) (ballast.Fsck, error) {
+	found := ballast.Finding{Kind: ballast.FindingOrphan, Scope: "acme", Object: "tenants/acme/x", What: "it is nobody's", Do: "remove it"}
+	return ballast.Fsck{
+		ID: "f1", State: ballast.FsckDone, StartedAt: sampleTime, EndedAt: sampleTime, Counts: []ballast.FindingCount{{Kind: ballast.FindingOrphan, Count: 1}}, Findings: some(s, found, found),
+	}, s.call(limit, cursor)
+}
+
 func (s *stub) UnsetQuota(_ context.Context, _ engine.Principal, scope ballast.Scope) error {
 	return s.call(scope)
 }

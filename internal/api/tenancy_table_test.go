@@ -104,6 +104,8 @@ func tenancyRows() []tenancyRow {
 		{route: "DELETE /v1/admin/quotas/{scope}", names: theRegistry, least: ballast.Admin},
 		{route: "POST /v1/admin/gc", names: theRegistry, least: ballast.Admin, body: text(`{"dry_run":true}`)},
 		{route: "GET /v1/admin/gc", names: theRegistry, least: ballast.Admin},
+		{route: "POST /v1/admin/fsck", names: theRegistry, least: ballast.Admin, body: text(`{}`)},
+		{route: "GET /v1/admin/fsck", names: theRegistry, least: ballast.Admin},
 		{route: "GET /v1/whoami", names: oneself},
 		{route: "GET /v1/store", names: oneself},
 		{route: "GET /v1/events", names: oneself},

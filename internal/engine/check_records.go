@@ -3,11 +3,13 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"path"
 	"slices"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
 // records rebuilds every version from its records and compares.
@@ -51,43 +53,65 @@ func (c *checker) records(ctx context.Context) {
 
 // chain checks the records of one version in the bucket, and the pending one behind them.
 func (c *checker) chain(ctx context.Context, v index.Version, objects []string) {
-	k := v.Key()
-	pending, waits := c.Records[index.VersionID(v.Scope, v.Name, v.Version)]
+	err := c.key.judgeChain(ctx, c.bucket, v, objects, c.Records[index.VersionID(v.Scope, v.Name, v.Version)], func(fault chainFault, what string) {
+		invariant := InvariantRebuild
+		if fault == chainReplaced {
+			invariant = InvariantOneContent
+		}
+		c.report(invariant, "%s", what)
+	})
+	if err != nil {
+		c.fault(err)
+	}
+}
+
+// chainFault is what is wrong with the records of a version.
+type chainFault int
+
+const (
+	chainForged   chainFault = iota // one cannot be read, or is not signed with the registry's key
+	chainIllegal                    // they do not make the version that the index has
+	chainReplaced                   // the last is not the one that is to be written
+)
+
+// judgeChain holds the records of a version in the bucket, whose keys are objects in their order, and the pending one behind
+// them, nil when there is none, against what the index has of it.
+func (k RecordKey) judgeChain(ctx context.Context, b objstore.Bucket, v index.Version, objects []string, pending []byte, report func(chainFault, string)) error {
 	o, last := openedChain{}, RecordKind("")
 	add := func(n int, body []byte) bool {
-		if err := o.add(c.key, recordPath(k, n), k, n, body, o.mac()); err != nil {
-			c.report(InvariantRebuild, "%s: %s", k, chainWords(err))
+		if err := o.add(k, recordPath(v.Key(), n), v.Key(), n, body, o.mac()); err != nil {
+			report(chainForged, fmt.Sprintf("%s: %s", v.Key(), chainWords(err)))
 			return false
 		}
 		if last = o.state.kind; !rebuilds(o.head().Record, v) {
-			c.report(InvariantRebuild, "%s: its record %d would rebuild another version", k, n)
+			report(chainIllegal, fmt.Sprintf("%s: its record %d would rebuild another version", v.Key(), n))
 		}
 		return true
 	}
 	for i, object := range objects {
-		body, _, err := readAll(ctx, c.bucket, object, maxRecordBytes)
+		body, _, err := readAll(ctx, b, object, maxRecordBytes)
 		if err != nil {
-			c.fault(err)
-			return
+			return err
 		}
-		if n := i + 1; n == v.Records+1 && waits && string(pending) != string(body) {
-			c.report(InvariantOneContent, "%s: its record in the bucket is not the one that is to be written", k)
-			return
+		if n := i + 1; n == v.Records+1 && pending != nil && string(pending) != string(body) {
+			report(chainReplaced, fmt.Sprintf("%s: its record in the bucket is not the one that is to be written", v.Key()))
+			return nil
 		}
 		if !add(i+1, body) {
-			return
+			return nil
 		}
 	}
-	if waits && len(objects) == v.Records && !add(v.Records+1, pending) {
-		return
+	if pending != nil && len(objects) == v.Records && !add(v.Records+1, pending) {
+		return nil
 	}
 	says := statuses(last)
-	if waits && len(objects) == v.Records && o.head().Kind == RecordRestored { // it is back once the record is written
+	if pending != nil && len(objects) == v.Records && o.head().Kind == RecordRestored { // it is back once the record is written
 		says = statuses(RecordDeleted)
 	}
 	if o.mac() != v.RecordMAC || !o.vouched || !slices.Contains(says, v.Status) {
-		c.report(InvariantRebuild, "%s is %s and the last of its records says %s", k, v.Status, last)
+		report(chainIllegal, fmt.Sprintf("%s is %s and the last of its records says %s", v.Key(), v.Status, last))
 	}
+	return nil
 }
 
 // statuses are those of a version whose chain stands at a kind of record.

@@ -234,6 +234,9 @@ func broken(t *testing.T, dir string, s store, c *clock, reported map[string]fat
 		t.Fatal(err)
 	}
 	defer x.Close()
+	if err := mendPlanted(ctx, dir, x, s.Bucket); err != nil {
+		t.Error(err)
+	}
 	found, err := engine.Check(ctx, x, s.Bucket, engine.NewRecordKey(secret))
 	if err != nil {
 		t.Error(err)

@@ -191,7 +191,7 @@ func (w *walk) all() error {
 	}{
 		{"open", w.open}, {"plain", w.plain}, {"parts", w.parts}, {"copied", w.copied}, {"imported", w.imported}, {"unchanged", w.unchanged}, {"abandoned", w.abandon},
 		{"lying", w.lie}, {"odd", w.oddly}, {"lost", w.lose}, {"vanished", w.vanished}, {"expired", w.expire}, {"forgotten", w.forget},
-		{"changed", w.change}, {"retired", w.retire}, {"deleted", w.delete}, {"restored", w.restore}, {"rebuilt", w.rebuild}, {"dropped", w.drop}, {"collected", w.collect},
+		{"changed", w.change}, {"retired", w.retire}, {"deleted", w.delete}, {"restored", w.restore}, {"repaired", w.repaired}, {"rebuilt", w.rebuild}, {"dropped", w.drop}, {"collected", w.collect},
 	} {
 		if err := w.retry(part.do); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)

@@ -67,6 +67,7 @@ type Engine struct {
 	cursors   cipher.AEAD // of the audit
 	uses      uses        // of tokens
 	snapshots snapshots
+	fscks     fsckRuns
 
 	blobs                                          keyLocks                                   // one at a time for a blob's multipart
 	changed                                        broadcast                                  // something moved that an upload may wait for

@@ -76,7 +76,7 @@ func (l Limits) withDefaults() Limits {
 func (l Limits) check() error {
 	switch {
 	case l.Grace <= max(l.PutURLLife, l.GetURLLife)+l.ClockSlack:
-		return fmt.Errorf("engine: the grace %s must be longer than the life of a URL and a clock offset of %s together: set --gc-grace above %s, or a shorter life of URLs",
+		return fmt.Errorf("engine: the grace %s must be longer than the life of a URL and a clock offset of %s together: set --gc-grace above %s, or a shorter --url-life",
 			l.Grace, l.ClockSlack, max(l.PutURLLife, l.GetURLLife)+l.ClockSlack)
 	case l.RecordLife <= l.ClockSlack:
 		return fmt.Errorf("engine: the record of a blob must outlive its last signed URL by more than a clock offset of %s", l.ClockSlack)

@@ -88,6 +88,11 @@ const (
 	RebuildReady
 	EndRebuild
 	SavedSnapshot
+	Mend
+	BytesLost
+	SameBytes
+	VersionLost
+	Recount
 
 	// Writes to the bucket, each one request.
 
@@ -138,7 +143,8 @@ func names() [steps]string {
 		Expire: "expire", Forget: "forget", Release: "release", Reclaimed: "reclaimed", SetAlias: "set-alias",
 		DeleteAlias: "delete-alias", PutToken: "put-token", RotateToken: "rotate-token", UsedTokens: "used-tokens", DeleteToken: "delete-token", AddTask: "add-task", RemoveTask: "remove-task", SetQuota: "set-quota", UnsetQuota: "unset-quota",
 		BeginRebuild: "begin-rebuild", RebuildFiles: "rebuild-files", RebuildVersion: "rebuild-version", RebuildBlobs: "rebuild-blobs",
-		RebuildFill: "rebuild-fill", RebuildReady: "rebuild-ready", EndRebuild: "end-rebuild", SavedSnapshot: "saved-snapshot", PutOwner: "put-owner",
+		RebuildFill: "rebuild-fill", RebuildReady: "rebuild-ready", EndRebuild: "end-rebuild", SavedSnapshot: "saved-snapshot",
+		Mend: "mend", BytesLost: "bytes-lost", SameBytes: "same-bytes", VersionLost: "version-lost", Recount: "recount", PutOwner: "put-owner",
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",
 		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", CopyObject: "copy-object", DeleteObject: "delete-object", DeleteSource: "delete-source", PutSnapshot: "put-snapshot",
 		SyncOwner: "sync-owner", SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",

@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/index"
+	"github.com/ballast-registry/ballast/internal/objstore"
+)
+
+// unrecorded judges an object under blobs/ of which the index has nothing, or that it has as absent. The record of a blob
+// is written before anybody can send it, so that what is still unknown after the listing was not sent by the registry's
+// leave.
+func (f *fsck) unrecorded(ctx context.Context, scope ballast.Scope, obj objstore.Object) error {
+	rest := strings.TrimPrefix(obj.Key, scope.Path()+blobsFolder)
+	_, hex, _ := strings.Cut(rest, "/")
+	d, err := ballast.ParseSHA256(hex)
+	if err != nil || ballast.BlobKey(scope, d) != obj.Key {
+		return f.foreign(ctx, scope, obj.Key)
+	}
+	id := index.BlobID{Scope: scope, Digest: d}
+	b, known, err := f.index.LatestBlob(ctx, id)
+	if err != nil || known && !f.settledAbsent(b) {
+		return ignoreDamage(err)
+	}
+	what := fmt.Sprintf("the index has nothing of this object of %d bytes", obj.Size)
+	if known {
+		what = fmt.Sprintf("the index has let go of this object of %d bytes, or never got it", obj.Size)
+	}
+	return f.orphan(ctx, scope, obj, d, what)
+}
+
+// orphan reports an object that may be removed, and removes it when that was asked for and it is old enough.
+func (f *fsck) orphan(ctx context.Context, scope ballast.Scope, obj objstore.Object, d digest.Digest, what string) error {
+	finding := ballast.Finding{
+		Kind: ballast.FindingOrphan, Scope: scope.String(), Object: obj.Key, Digest: d, What: what,
+		Do: "it does no harm; ballast fsck --remove-orphans removes those that are older than the grace",
+	}
+	if !f.want.RemoveOrphans || !f.run || f.now().Sub(obj.Modified) <= f.limits.Grace {
+		return f.found(ctx, finding, nil)
+	}
+	finding.Repair = "the object is removed"
+	defer f.reader.blobs.lock(index.BlobID{Scope: scope, Digest: d})()
+	if d != "" {
+		if b, known, err := f.index.LatestBlob(ctx, index.BlobID{Scope: scope, Digest: d}); err != nil || known && !f.settledAbsent(b) {
+			return ignoreDamage(err)
+		}
+	}
+	wctx, cancel := context.WithTimeout(ctx, f.limits.RecordTimeout)
+	defer cancel()
+	if err := f.bucket.Delete(wctx, obj.Key); err != nil {
+		return err
+	}
+	finding.Repaired = true
+	f.tell(finding)
+	return nil
+}
+
+func (f *fsck) foreign(ctx context.Context, scope ballast.Scope, key string) error {
+	finding := ballast.Finding{
+		Kind: ballast.FindingForeign, Object: key, What: "the registry writes no object with such a key there",
+		Do: "find out who put it there; the registry never removes it",
+	}
+	if !scope.IsZero() {
+		finding.Scope = scope.String()
+	}
+	return f.found(ctx, finding, nil)
+}
+
+// roots looks at what lies beside blobs and records: staging/, which nothing fills, and places that are nobody's. What
+// people drop into inbox/ is theirs. It jumps over the folders that were walked through.
+func (f *fsck) roots(ctx context.Context) error {
+	for obj, err := range f.jumping(ctx) {
+		if err != nil {
+			return err
+		}
+		f.objects.Add(1)
+		scope, place := placeOf(obj.Key)
+		switch {
+		case scope.IsZero():
+			err = f.foreign(ctx, scope, obj.Key)
+		case place != "staging":
+			err = f.foreign(ctx, scope, obj.Key)
+		case f.now().Sub(obj.Modified) > f.limits.Grace:
+			err = f.orphan(ctx, scope, obj, "", "something was left in staging/")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeOf cuts a key into the scope that it lies in and the first folder there; the scope is zero where there is none.
+func placeOf(key string) (scope ballast.Scope, place string) {
+	rest, ok := strings.CutPrefix(key, ballast.Global.Path()+"/")
+	if ok {
+		scope = ballast.Global
+	} else if rest, ok = strings.CutPrefix(key, "tenants/"); ok {
+		var tenant string
+		tenant, rest, _ = strings.Cut(rest, "/")
+		scope, _ = ballast.ParseScope(tenant) // zero when it is none
+	}
+	place, _, _ = strings.Cut(rest, "/")
+	return scope, place
+}
+
+// jumping lists the whole prefix less the folders that the registry knows: blobs/sha256, models and inbox of each scope, and
+// index. It asks anew behind each.
+func (f *fsck) jumping(ctx context.Context) iter.Seq2[objstore.Object, error] {
+	return func(yield func(objstore.Object, error) bool) {
+		for after := ""; ; {
+			jump := ""
+			for obj, err := range f.bucket.List(ctx, "", after) {
+				if err != nil {
+					yield(obj, err)
+					return
+				}
+				if folder := knownFolder(obj.Key); folder != "" {
+					jump = folder + "0" // the first text after everything that begins with the folder and "/"
+					break
+				}
+				if !yield(obj, nil) {
+					return
+				}
+			}
+			if jump == "" {
+				return
+			}
+			after = jump
+		}
+	}
+}
+
+func knownFolder(key string) string {
+	if strings.HasPrefix(key, "index/") {
+		return "index"
+	}
+	scope, place := placeOf(key)
+	if scope.IsZero() {
+		return ""
+	}
+	if place == "blobs" && strings.HasPrefix(key, scope.Path()+blobsFolder) {
+		return strings.TrimSuffix(scope.Path()+blobsFolder, "/")
+	}
+	if place == "models" || place == "inbox" {
+		return scope.Path() + "/" + place
+	}
+	return ""
+}
+
+// prefixLister is a bucket that can list the multipart uploads below a prefix. Some stores answer nothing to that: MinIO
+// finds those of an exact key alone.
+type prefixLister interface {
+	UploadsUnder(ctx context.Context, prefix string) iter.Seq2[objstore.MultipartUpload, error]
+}
+
+// keyMultiparts looks for parts in the store that no upload waits for, at the exact key of a blob that is not verified.
+func (f *fsck) keyMultiparts(ctx context.Context, b keptBlob) error {
+	open, err := f.bucket.ListUploads(ctx, b.key())
+	if err != nil {
+		return err
+	}
+	for _, u := range open {
+		if err := f.multipart(ctx, b.ID, u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// multiparts looks for such parts at all other keys, where the store lists them.
+func (f *fsck) multiparts(ctx context.Context) error {
+	lister, ok := f.raw.(prefixLister)
+	if !ok {
+		f.skip("multipart uploads of verified and unknown blobs: the store does not list them by prefix")
+		return nil
+	}
+	for u, err := range lister.UploadsUnder(ctx, "") {
+		if err != nil {
+			return err
+		}
+		if err := f.listedMultipart(ctx, u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listedMultipart judges one that the store lists by itself; those of blobs that are not verified were judged before.
+func (f *fsck) listedMultipart(ctx context.Context, u objstore.MultipartUpload) error {
+	scope, place := placeOf(u.Key)
+	if scope.IsZero() || place != "blobs" {
+		return nil // of the probe, or of somebody else
+	}
+	id := index.BlobID{Scope: scope}
+	hex := u.Key[strings.LastIndexByte(u.Key, '/')+1:]
+	var err error
+	if id.Digest, err = ballast.ParseSHA256(hex); err != nil {
+		return nil
+	}
+	b, known, err := f.index.LatestBlob(ctx, id)
+	if err != nil || known && b.State != index.BlobVerified {
+		return ignoreDamage(err)
+	}
+	return f.multipart(ctx, id, u)
+}
+
+// multipart judges an open multipart upload. One is created before its id is in the index, and a store aborts in its own time.
+func (f *fsck) multipart(ctx context.Context, id index.BlobID, u objstore.MultipartUpload) error {
+	age := f.now().Sub(u.Initiated)
+	b, _, err := f.index.LatestBlob(ctx, id)
+	if err != nil || b.MultipartID == u.ID && b.State != index.BlobVerified || age <= f.limits.PutURLLife+f.limits.ClockSlack {
+		return ignoreDamage(err)
+	}
+	open, err := f.bucket.ListUploads(ctx, u.Key)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil
+	}
+	still := false
+	for _, o := range open {
+		still = still || o.ID == u.ID
+	}
+	if err != nil || !still {
+		return err
+	}
+	return f.found(ctx, ballast.Finding{
+		Kind: ballast.FindingStaleMultipart, Scope: id.Scope.String(), Object: u.Key, Digest: id.Digest,
+		What: fmt.Sprintf("a multipart upload of blob %s is open since %s, and nobody waits for it", id.Digest, u.Initiated.UTC().Format(time.RFC3339)),
+		Do:   "ballast gc aborts it; a rule of the bucket for multiparts that are never completed does, too",
+	}, nil)
+}
