@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a test run is too short for: each fuzz target for a while, 10 GiB through the registry, for which it takes 30 GiB of
-# disk, 500 kills, 100 power cuts and two at each step, 100 kills of clients, then the concurrent suites over and over.
+# disk, 500 kills, 100 power cuts and two at each step, 100 kills of clients, gc under fire, then the concurrent suites over and over.
 #   testenv/soak.sh [inputs of each fuzz target, as in 100000x, or a time, as in 30s]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,6 +20,9 @@ BALLAST_REQUIRE_TOOLS=1 BALLAST_KILLS=500 BALLAST_POWER_CUTS=100 go test -v -cou
 
 echo "== clients killed 50 times while they push and pull"
 BALLAST_REQUIRE_TOOLS=1 BALLAST_PUSH_KILLS=50 BALLAST_PULL_KILLS=50 go test -v -count 1 -timeout 1h -run 'Kill' ./e2e/push ./e2e/pull
+
+echo "== gc under fire for ten minutes a store"
+BALLAST_REQUIRE_TOOLS=1 BALLAST_FIRE=10m go test -v -count 1 -timeout 3h -run '^TestGCUnderFire$' ./internal/engine
 
 echo "== concurrent suites, ten times"
 BALLAST_RANDOM_SEEDS=1 go test -race -count 10 -timeout 2h ./internal/index/... ./internal/engine/... ./internal/s3dev/...

@@ -64,10 +64,10 @@ func (c *serveCmd) checkSnapshots() error {
 
 // snapshotLine has the flags of snapshots again, as they would be typed.
 func (c *serveCmd) snapshotLine() (line []string) {
-	if d := engine.DefaultLimits().SnapshotInterval; c.SnapshotInterval != d {
+	if d := engine.DefaultLimits().SnapshotInterval; c.SnapshotInterval != d && c.SnapshotKeep != 0 {
 		line = append(line, "--snapshot-interval", c.SnapshotInterval.String())
 	}
-	if d := engine.DefaultLimits().SnapshotKeep; c.SnapshotKeep != d {
+	if d := engine.DefaultLimits().SnapshotKeep; c.SnapshotKeep != d && c.SnapshotKeep != 0 {
 		line = append(line, "--snapshot-keep", strconv.Itoa(c.SnapshotKeep))
 	}
 	return line

@@ -156,7 +156,7 @@ func fixedPort(port, standard string) string {
 
 // ownLine is the command with the settings that it has, but for those that reachLine adds.
 func (c *serveCmd) ownLine() []string {
-	line := append([]string{"ballast", "serve"}, c.Limits.line()...)
+	line := append(append([]string{"ballast", "serve"}, c.Limits.line()...), c.snapshotLine()...)
 	for _, f := range []struct{ flag, value string }{
 		{"--config", string(c.Config)}, {"--data", c.Data}, {"--metrics-listen", c.MetricsListen}, {"--record-key", c.RecordKey},
 		{"--tls-cert", c.TLS.Cert}, {"--tls-key", c.TLS.Key},

@@ -109,6 +109,35 @@ func TestPlantedViolationsAreReported(t *testing.T) {
 	}
 }
 
+// What gc would do harm by, or never find, is reported.
+func TestPlantedGarbageIsReported(t *testing.T) {
+	for name, tc := range map[string]struct {
+		plant func(planter)
+		want  string
+	}{
+		"a tombstone on a manifest in use": {func(p planter) {
+			p.edit('b', `"assurance":"store"`, `"assurance":"store","tombstone":"2026-11-22T08:00:00.000000Z"`)
+		}, "is used and marked as unused"},
+		"no tombstone on what nobody uses": {func(p planter) { p.edit('M', "", "") }, "it would stay for good"},
+		"a blob in use that is deleted":    {func(p planter) { p.edit('b', `"state":"verified"`, `"state":"deleting"`) }, "is used and being deleted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, r := memRig(t, nil)
+			r.lost = true // it ends damaged
+			r.mustPush(t, writer, "m:1", small("a"))
+			r.Close()
+			if found := violations(t, r.opt); len(found) > 0 {
+				t.Fatalf("before: %v", found)
+			}
+			tc.plant(planter{t, r.index, m})
+			found := violations(t, r.opt)
+			if !slices.ContainsFunc(found, func(v engine.Violation) bool { return strings.Contains(v.What, tc.want) }) {
+				t.Fatalf("reported: %v", found)
+			}
+		})
+	}
+}
+
 // A chain that is not that of its blob's bytes is reported, and nothing else is.
 func TestAPlantedChainIsReported(t *testing.T) {
 	_, r := memRig(t, nil)

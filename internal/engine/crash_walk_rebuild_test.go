@@ -43,7 +43,15 @@ func (w *walk) rebuild() (err error) {
 		SaveAdmin: func(string) error { return nil },
 	}
 	var report engine.Report
-	if err := w.retry(func() (err error) { report, err = engine.Rebuild(w.ctx, rebuild); return err }); err != nil {
+	err = w.retry(func() error {
+		again, err := engine.Rebuild(w.ctx, rebuild)
+		if errors.Is(err, index.ErrNotBlank) { // the last one ended, and did not hear of it
+			return nil
+		}
+		report = again
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if report.Ready != 1 || report.Snapshot == "" {

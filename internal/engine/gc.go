@@ -164,7 +164,7 @@ func (e *Engine) collect(ctx context.Context, dry bool) {
 	e.gc.end(ballast.At(e.now()), err)
 	run := e.gc.show()
 	level := slog.LevelInfo
-	if err != nil {
+	if err != nil && ctx.Err() == nil { // else the service stops, and the next one goes on
 		level = slog.LevelWarn
 		e.freed.failures.Add(1)
 	}

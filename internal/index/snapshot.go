@@ -21,6 +21,9 @@ var metaSignature = key(kindMeta, "signature") // of a copy
 // copyBatch is how many items go into a copy in one transaction of it.
 const copyBatch = 5000
 
+// copyGrowth is by how many bytes the file of a copy grows: it is sent as it is.
+const copyGrowth = 64 << 10
+
 // CopyTo writes what the index holds at one moment into a new file, which index.OpenCopy reads: all but who owns the
 // prefix, when tokens were used, and what is said of the last snapshot. It takes up to twice the size of the index on disk
 // while it runs, and holds up no write. A value that cannot be read fails it.
@@ -38,6 +41,7 @@ func (x *Index) CopyTo(ctx context.Context, path string) (sum Sum, err error) {
 		return sum, fmt.Errorf("index: copying: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	db.AllocSize = copyGrowth
 	h := sha256.New()
 	err = from.View(ctx, func(tx Tx) error {
 		h.Reset()
@@ -144,7 +148,8 @@ func SignCopy(ctx context.Context, path string, signature []byte) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, bolt.Close()) }()
-	return bolt.Update(ctx, func(tx Tx) error { return tx.Put(metaSignature, signature) }) //nolint:failpoint
+	bolt.db.AllocSize = copyGrowth
+	return bolt.Update(ctx, func(tx Tx) error { return tx.Put(metaSignature, signature) })
 }
 
 // OpenCopy opens a copy, of which it reads every item first. Whether the sum is what the signature says, its caller checks.
