@@ -1,6 +1,7 @@
 // Command ballast is the model registry: the service, and the client that publishes and fetches models.
 //
 //	ballast serve                      runs the registry
+//	ballast doctor                     says whether it would be safe, and what to change
 //	ballast login URL                  remembers a registry and a token for it
 //	ballast push DIR|FILE NAME[:VERSION]
 //	ballast import SOURCE NAME[:VERSION]

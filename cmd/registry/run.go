@@ -62,6 +62,7 @@ type commands struct {
 	Fsck       fsckCmd                   `cmd:"" help:"Check that index, bucket and digests agree."`
 	Compact    compactCmd                `cmd:"" help:"Write the index file anew without the room that was freed in it; the service must be stopped."`
 	Token      tokenCmd                  `cmd:"" help:"Create, list, rotate and revoke tokens."`
+	Doctor     doctorCmd                 `cmd:"" help:"Say whether store, data folder and machine are safe for a registry, and what to change."`
 	Health     healthCmd                 `cmd:"" help:"Ask whether a registry answers; exit 0 or 1."`
 	Version    versionCmd                `cmd:"" help:"Show the version of this program."`
 	Completion kongcompletion.Completion `cmd:"" help:"Show how to complete commands in your shell."`

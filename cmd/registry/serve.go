@@ -36,6 +36,8 @@ type serveCmd struct {
 
 	SnapshotInterval time.Duration `env:"BALLAST_SNAPSHOT_INTERVAL" default:"1h" placeholder:"TIME" help:"Copy the index to the bucket this often, when it changed, and at the end: what a rebuild cannot read from version records it takes from there. 0 for never."`
 	SnapshotKeep     int           `env:"BALLAST_SNAPSHOT_KEEP" default:"24" placeholder:"N" help:"Copies of the index that stay in the bucket."`
+	MinFree      string        `env:"BALLAST_MIN_FREE" placeholder:"SIZE" default:"256MiB" help:"While less is free on the disk of the data folder, changes are refused and /readyz is red; reads go on."`
+	DrainTimeout time.Duration `env:"BALLAST_DRAIN_TIMEOUT" placeholder:"DURATION" default:"8s" help:"When told to stop, wait as long for requests in flight; transfers between clients and the store go on without the registry."`
 
 	Audit auditFlags `embed:"" prefix:"audit-" envprefix:"BALLAST_AUDIT_" group:"Audit"`
 
@@ -91,8 +93,8 @@ func newLogger(w io.Writer, format string, level string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, opt))
 }
 
-// makeDataFolder returns the absolute path of the data folder, which only its owner may enter.
-func (c *serveCmd) makeDataFolder(env func(string) string) (string, error) {
+// dataFolder returns the absolute path of the data folder.
+func (c *serveCmd) dataFolder(env func(string) string) (string, error) {
 	dir := c.Data
 	if dir == "" {
 		dir = ourFolder(env, "XDG_DATA_HOME", filepath.Join(".local", "share"))
@@ -103,6 +105,15 @@ func (c *serveCmd) makeDataFolder(env func(string) string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", fmt.Errorf("data folder %q: %w", c.Data, err)
+	}
+	return dir, nil
+}
+
+// makeDataFolder returns the absolute path of the data folder, which only its owner may enter.
+func (c *serveCmd) makeDataFolder(env func(string) string) (string, error) {
+	dir, err := c.dataFolder(env)
+	if err != nil {
+		return "", err
 	}
 	err = os.MkdirAll(dir, 0o700)
 	if err == nil {

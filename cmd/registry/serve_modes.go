@@ -12,14 +12,19 @@ const attrPath = "path"
 // files that whoever reads them can use against the registry. It made them for its owner alone; a restore from a copy or a volume may have changed that. The group
 // is not looked at: what mounts volumes gives it rights on purpose.
 func (s *serving) warnOfOpenFiles() {
-	secrets := []string{s.cmd.RecordKey, s.cmd.TLS.Key}
-	for _, name := range []string{recordKeyFile, tokenFile, "s3.credentials", indexFile} {
-		secrets = append(secrets, filepath.Join(s.data, name))
-	}
 	s.warnOfMode(s.data, 0o002, "chmod o-w ")
-	for _, path := range secrets {
+	for _, path := range s.cmd.secretFiles(s.data) {
 		s.warnOfMode(path, 0o006, "chmod o-rw ")
 	}
+}
+
+// secretFiles are those that nobody but the registry may read, of which some may not be there.
+func (c *serveCmd) secretFiles(data string) []string {
+	secrets := []string{c.RecordKey, c.TLS.Key}
+	for _, name := range []string{recordKeyFile, tokenFile, "s3.credentials", indexFile} {
+		secrets = append(secrets, filepath.Join(data, name))
+	}
+	return secrets
 }
 
 func (s *serving) warnOfMode(path string, open os.FileMode, remedy string) {

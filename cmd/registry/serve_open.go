@@ -61,6 +61,7 @@ type serving struct {
 	publicURL   string
 	certificate *certificate // of the API; nil for plain HTTP
 	identity    api.Identity // nil: the registry's own tokens alone are taken
+	index       *index.Index
 	engine      *engine.Engine
 	registry    *prometheus.Registry // of metrics
 	audit       *audit.Log           // nil when turned off
@@ -71,7 +72,7 @@ type serving struct {
 // open brings up everything but the answering of requests. Whatever can be refused without touching the store is
 // refused before it is touched, and a taken port before the prefix is claimed.
 func (s *serving) open(ctx context.Context) error {
-	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.OIDC.check(), s.cmd.Audit.check(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check(), s.cmd.checkSnapshots(), s.cmd.GC.check()); err != nil {
+	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.OIDC.check(), s.cmd.Audit.check(), s.cmd.checkRunning(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check(), s.cmd.checkSnapshots(), s.cmd.GC.check()); err != nil {
 		return err
 	}
 	var err error
@@ -135,12 +136,13 @@ func (s *serving) openIndex(ctx context.Context) (engine.RecordKey, *index.Index
 	if err != nil {
 		return key, nil, err
 	}
-	x, err := index.Open(ctx, bolt, time.Now, index.OnDamage(func(ctx context.Context, key []byte, err error) {
+	x, err := index.Open(ctx, bolt, time.Now, index.OnUpdate(s.watchUpdates()), index.OnDamage(func(ctx context.Context, key []byte, err error) {
 		s.log.ErrorContext(ctx, "the index holds an item that cannot be read; it was passed over", slog.String(attrItem, fmt.Sprintf("%q", key)), slog.Any(attrError, err))
 	}))
 	if err != nil {
 		return key, nil, errors.Join(err, bolt.Close())
 	}
+	s.index = x
 	s.onClose(x.Close)
 	return key, x, nil
 }
@@ -203,7 +205,7 @@ func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.Rec
 	}
 	s.lookAtOrigins(ctx, origins)
 	opt := engine.Options{Index: x, Bucket: timed(store), Home: homeOf(s.store.Bucket, s.store.Prefix), Origins: origins, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log, Audit: s.auditReader(),
-		Snapshots: s.data, Limits: s.cmd.engineLimits()}
+		Snapshots: s.data, Limits: s.cmd.engineLimits(), Disk: s.diskHasRoom}
 	s.cmd.GC.limits(&opt.Limits)
 	if s.embedded != nil {
 		opt.Sync, opt.Room = s.embedded.Sync, s.room
@@ -240,19 +242,16 @@ func (s *serving) saveAdminToken(token string) error {
 	return nil
 }
 
-// Times of going down: requests get drainQuietly to end by themselves, are then told to, and are cut at drainLimit.
-const (
-	drainQuietly = 5 * time.Second
-	drainLimit   = 8 * time.Second
-)
-
 // serve answers requests until ctx ends or a listener fails.
 func (s *serving) serve(ctx context.Context) error {
 	guest := hub.New(s.engine, hub.Options{PublicURL: s.cmd.PublicURL})
 	face := api.New(s.engine, api.Options{
 		Logger: s.log, Audit: s.audit, Registerer: s.registry, Version: version, Guest: guest, Store: s.where,
-		Identity: s.identity, AnonymousRead: s.cmd.AnonymousRead, Limits: s.cmd.Limits.limits(),
+		Identity: s.identity, AnonymousRead: s.cmd.AnonymousRead, Changes: s.diskHasRoom, Limits: s.cmd.Limits.limits(),
 	})
+	inFlight := &inFlight{}
+	s.registerGauges(inFlight)
+	face = inFlight.count(face)
 	face = api.AllowHosts(api.AllowOrigins(face, s.cmd.Limits.CORSOrigin), allowedHosts(s.api.Addr(), s.publicURL))
 	base, cut := context.WithCancel(context.Background())
 	defer cut()
@@ -277,8 +276,8 @@ func (s *serving) serve(ctx context.Context) error {
 		})
 		g.Go(func() error {
 			<-running.Done()
-			s.engine.Hurry()
-			drain(server, cut)
+			s.engine.Hurry() // which makes /readyz red, and answers who waits
+			inFlight.drain(server, s.cmd.DrainTimeout, cut)
 			return nil
 		})
 	}
@@ -290,15 +289,6 @@ func answer(server *http.Server, l net.Listener) error {
 		return server.ServeTLS(l, "", "")
 	}
 	return server.Serve(l)
-}
-
-func drain(server *http.Server, cut context.CancelFunc) {
-	defer time.AfterFunc(drainQuietly, cut).Stop()
-	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
-	defer cancel()
-	if server.Shutdown(ctx) != nil {
-		_ = server.Close() // what is still open is to be cut
-	}
 }
 
 func newRegistry() *prometheus.Registry {

@@ -108,10 +108,15 @@ func (c *serveCmd) startEmbedded(ctx context.Context, data string, log *slog.Log
 	if c.S3.Listen == "" {
 		warnIfMoved(log, "--s3-listen", s3dev.DefaultListen, strings.TrimPrefix(server.Endpoint, "http://"))
 	}
-	return server, objstore.Config{
+	return server, c.embeddedConfig(server), nil
+}
+
+// embeddedConfig is how to use the embedded store.
+func (c *serveCmd) embeddedConfig(server *s3dev.Server) objstore.Config {
+	return objstore.Config{
 		Endpoint: server.Endpoint, PublicEndpoint: c.S3.PublicEndpoint, Bucket: server.Bucket, Region: server.Region, PathStyle: true,
 		Service: objstore.Identity{Keys: objstore.Keys{ID: server.Keys.ID, Secret: server.Keys.Secret}},
-	}, nil
+	}
 }
 
 // checkReach refuses an API that other machines can reach over a store that they cannot, and names the line to type.

@@ -120,6 +120,8 @@ type Options struct {
 	Guest      Guest                 // nil: paths that are not this face's own are not found
 	Identity   Identity              // nil: the service's own tokens alone are taken
 	Limits     Limits                // of what a principal may ask
+	// Changes refuses what would change something, for as long as it returns an error. Nil refuses nothing.
+	Changes func(context.Context) error
 	// AnonymousRead lets who sends no credentials at all read what is global.
 	AnonymousRead bool
 }
@@ -152,6 +154,7 @@ type server struct {
 	answers   *engine.Turns     // long answers
 	templates map[string]string // echo's pattern → the route's path as docs/openapi.yaml writes it
 
+	changes       func(context.Context) error
 	anonymousRead bool
 }
 
@@ -172,6 +175,7 @@ func New(service Service, opt Options) http.Handler {
 		answers:   engine.NewTurns(maxAnswers, maxAnswersOfScope),
 		templates: make(map[string]string),
 
+		changes:       opt.Changes,
 		anonymousRead: opt.AnonymousRead,
 	}
 	if s.now == nil {
@@ -184,6 +188,9 @@ func New(service Service, opt Options) http.Handler {
 		e.Use(s.observe, s.limitStrangers, s.authenticate, s.limit, s.hand)
 	} else {
 		e.Use(s.observe, s.authenticate, s.hand)
+	}
+	if s.changes != nil {
+		e.Use(s.mayChange)
 	}
 	for _, r := range s.routes() {
 		s.register(e, r)

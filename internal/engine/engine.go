@@ -33,6 +33,8 @@ type Options struct {
 	Sync func(context.Context) error
 	// Room refuses to let the store make an object of this many bytes when its disk is too full. Nil: no such store.
 	Room func(context.Context, int64) error
+	// Disk refuses in words while the disk of the index is nearly full: the engine is not ready then. Nil: nobody looks.
+	Disk func(context.Context) error
 	// Home is where Bucket is; left out, sources in an inbox are written inbox:… alone.
 	Home Place
 	// Origins are the places beside the inboxes that scopes may import from. None may overlap Home.
@@ -57,6 +59,7 @@ type Engine struct {
 	recordKey RecordKey
 	sync      func(context.Context) error
 	room      func(context.Context, int64) error
+	disk      func(context.Context) error
 	home      Place
 	origins   []Origin
 	now       func() time.Time
@@ -98,7 +101,7 @@ type Engine struct {
 // It refuses with words when another index owns the prefix, or when the index is empty or older than the bucket.
 func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e := &Engine{
-		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room, home: opt.Home, origins: opt.Origins,
+		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room, disk: opt.Disk, home: opt.Home, origins: opt.Origins,
 		audit: opt.Audit, cursors: newCursorCipher(), now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(),
 		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(),
 		surveyed: make(chan struct{}), snapshots: snapshots{dir: opt.Snapshots},
@@ -114,6 +117,9 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	}
 	if e.room == nil {
 		e.room = func(context.Context, int64) error { return nil }
+	}
+	if e.disk == nil {
+		e.disk = func(context.Context) error { return nil }
 	}
 	if err := e.limits.check(); err != nil {
 		return nil, err
@@ -228,13 +234,24 @@ func flush(ctx context.Context, step failpoint.Step, sync func(context.Context) 
 	return nil
 }
 
-// Ready reports whether the engine can serve: it owns the prefix and the index takes writes.
+// Ready reports whether the engine can serve: it is not about to stop, it owns the prefix, which the store told a moment ago,
+// the disk of the index has room, and the index takes writes. That the bucket was not looked through yet is no reason: reads
+// are right without it.
 func (e *Engine) Ready(ctx context.Context) error {
+	if e.hurry.Err() != nil {
+		return ballast.Errorf(ballast.CodeUnavailable, "the registry is stopping; try again in a moment")
+	}
 	if err := e.owner.check(ctx); err != nil {
+		return err
+	}
+	if err := e.disk(ctx); err != nil {
 		return err
 	}
 	return e.index.Writable(ctx)
 }
+
+// ReadOnly is why the engine changes nothing any more until it is opened anew, or nil.
+func (e *Engine) ReadOnly() error { return e.owner.verdict() }
 
 // failures are the errors of a pass over many things, each of which is tried whatever became of the others.
 type failures struct {

@@ -21,7 +21,9 @@ type Index struct {
 	now    func() time.Time
 	run    string // tells this Index from those that had the store before
 	damage func(ctx context.Context, key []byte, err error)
-	scan   int // what one page of a filtered list looks at
+	// updated is told of each update; nil tells nobody.
+	updated func(failpoint.Step, time.Duration, error)
+	scan    int // what one page of a filtered list looks at
 
 	decoded *cache.Cache[string, decodedItem]
 	reads   reads
@@ -53,7 +55,12 @@ func (x *Index) Close() error { return x.store.Close() }
 
 // update runs fn in a transaction that is one step of the registry's work.
 func (x *Index) update(ctx context.Context, step failpoint.Step, fn func(Tx) error) error {
-	return failpoint.Do(ctx, step, func(ctx context.Context) error { return x.store.Update(ctx, fn) })
+	began := time.Now()
+	err := failpoint.Do(ctx, step, func(ctx context.Context) error { return x.store.Update(ctx, fn) })
+	if x.updated != nil {
+		x.updated(step, time.Since(began), err)
+	}
+	return err
 }
 
 // Owner is what the index knows of its claim on the bucket's prefix.

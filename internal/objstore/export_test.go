@@ -45,3 +45,6 @@ func Chunked(content []byte) ([]byte, http.Header) { return chunked(content, "x-
 
 // SetCopyPartSize makes Copy use parts of n bytes.
 func SetCopyPartSize(s *S3, n int64) { s.copyPart = n }
+
+// Touches reports whether a lifecycle rule for a prefix can meet what a registry below home keeps.
+func Touches(prefix, home string) bool { return touches(prefix, home, keptAreas) }

@@ -97,13 +97,18 @@ const cleanupLimit = 30 * time.Second
 // An error says that the probe could not be finished: ErrUnavailable, or what to correct in the settings. It is no
 // verdict about the store. Without one, Refusal has the verdict.
 func Probe(ctx context.Context, store *S3, opt ProbeOptions) (Report, error) {
+	p := newProber(store, opt)
+	err := p.run(ctx)
+	p.report.Leftover = p.cleanUp(ctx)
+	return p.report, err
+}
+
+func newProber(store *S3, opt ProbeOptions) *prober {
 	p := &prober{s: store, client: opt.Client, registry: opt.RegistryURL, by: store.put, folder: "global/staging/probe-" + strings.ToLower(rand.Text())}
 	if p.client == nil {
 		p.client = newHTTPClient(headerWait)
 	}
-	err := p.run(ctx)
-	p.report.Leftover = p.cleanUp(ctx)
-	return p.report, err
+	return p
 }
 
 func (p *prober) run(ctx context.Context) error {

@@ -99,7 +99,10 @@ func serve(ctx context.Context, cmd command, out *json.Encoder) error {
 		if err != nil {
 			return err
 		}
-		listening := func() { _ = out.Encode(report{Address: address, Folders: folders}) }
+		listening := func() {
+			_ = writeHolder(cmd.Data, address) // for Running, which does without
+			_ = out.Encode(report{Address: address, Folders: folders})
+		}
 		err = runGateway(ctx, cmd, address, keys, attributes, listening)
 		if !errors.Is(err, syscall.EADDRINUSE) || !cmd.Movable && address == cmd.Listen {
 			return err
@@ -170,7 +173,7 @@ func probeAttributes(folder string) error {
 
 // lockData keeps a second process off the folder. The lock dies with its process; a dying predecessor is waited for.
 func lockData(ctx context.Context, data string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(data, "s3.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(data, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -196,4 +199,9 @@ func writePID(f *os.File) error {
 	}
 	_, err := fmt.Fprintln(f, os.Getpid())
 	return err
+}
+
+// writeHolder leaves word, beside the id, of where the holder of the lock listens.
+func writeHolder(data, address string) error {
+	return os.WriteFile(filepath.Join(data, lockFile), fmt.Appendf(nil, "%d\n%s\n", os.Getpid(), address), 0o600)
 }
