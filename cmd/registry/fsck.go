@@ -152,20 +152,18 @@ func (f *fsckCmd) show(a *app, finding ballast.Finding) error {
 // end prints what was looked at and how much was found.
 func (f *fsckCmd) end(a *app, run ballast.Fsck, kept int64) error {
 	run.Findings = []ballast.Finding{}
-	if f.JSON {
-		if err := json.NewEncoder(a.stdout).Encode(fsckEnd{run}); err != nil {
-			return err
-		}
-	} else {
-		f.sum(a, run, kept)
-	}
+	var verdict error
 	switch {
 	case run.State == ballast.FsckFailed && run.Error != nil:
-		return fmt.Errorf("the check could not look at everything: %w", run.Error)
-	case run.Clean():
-		return nil
+		verdict = fmt.Errorf("the check could not look at everything: %s", run.Error.Detail) // exit 1 whatever it was
+	case !run.Clean():
+		verdict = errFindings
 	}
-	return errFindings
+	if f.JSON {
+		return told(json.NewEncoder(a.stdout).Encode(fsckEnd{run}), verdict)
+	}
+	f.sum(a, run, kept)
+	return verdict
 }
 
 func (f *fsckCmd) sum(a *app, run ballast.Fsck, kept int64) {
