@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -36,8 +34,8 @@ type serveCmd struct {
 
 	SnapshotInterval time.Duration `env:"BALLAST_SNAPSHOT_INTERVAL" default:"1h" placeholder:"TIME" help:"Copy the index to the bucket this often, when it changed, and at the end: what a rebuild cannot read from version records it takes from there. 0 for never."`
 	SnapshotKeep     int           `env:"BALLAST_SNAPSHOT_KEEP" default:"24" placeholder:"N" help:"Copies of the index that stay in the bucket."`
-	MinFree      string        `env:"BALLAST_MIN_FREE" placeholder:"SIZE" default:"256MiB" help:"While less is free on the disk of the data folder, changes are refused and /readyz is red; reads go on."`
-	DrainTimeout time.Duration `env:"BALLAST_DRAIN_TIMEOUT" placeholder:"DURATION" default:"8s" help:"When told to stop, wait as long for requests in flight; transfers between clients and the store go on without the registry."`
+	MinFree          string        `env:"BALLAST_MIN_FREE" placeholder:"SIZE" default:"256MiB" help:"While less is free on the disk of the data folder, changes are refused and /readyz is red; reads go on."`
+	DrainTimeout     time.Duration `env:"BALLAST_DRAIN_TIMEOUT" placeholder:"DURATION" default:"8s" help:"When told to stop, wait as long for requests in flight; transfers between clients and the store go on without the registry."`
 
 	Audit auditFlags `embed:"" prefix:"audit-" envprefix:"BALLAST_AUDIT_" group:"Audit"`
 
@@ -68,7 +66,9 @@ The tokens of an issuer that does not answer are unavailable until it does.`
 
 // Run serves until ctx ends, which is how the process is told to stop, and returns nil then.
 func (c *serveCmd) Run(ctx context.Context, a *app) error {
-	s := &serving{cmd: c, app: a, log: newLogger(a.stderr, c.LogFormat, c.LogLevel), registry: newRegistry()}
+	log, flush := newServiceLogger(a.stderr, c.LogFormat, c.LogLevel)
+	defer flush()
+	s := &serving{cmd: c, app: a, log: log, registry: newRegistry()}
 	defer s.close()
 	if err := s.open(ctx); err != nil {
 		return err
@@ -81,16 +81,6 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	s.close()
 	s.log.Info("stopped")
 	return err
-}
-
-var logLevels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
-
-func newLogger(w io.Writer, format string, level string) *slog.Logger {
-	opt := &slog.HandlerOptions{Level: logLevels[level]}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opt))
-	}
-	return slog.New(slog.NewTextHandler(w, opt))
 }
 
 // dataFolder returns the absolute path of the data folder.

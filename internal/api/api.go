@@ -141,7 +141,7 @@ type server struct {
 	service   Service
 	log       *slog.Logger
 	audit     *audit.Log
-	metrics   metrics
+	metrics   *metrics
 	version   string
 	store     ballast.StoreInfo
 	now       func() time.Time
@@ -152,6 +152,7 @@ type server struct {
 	bodies    *engine.Turns     // bytes of long bodies
 	decoding  *engine.Turns     // long bodies
 	answers   *engine.Turns     // long answers
+	versions  versionBodies     // as they were answered
 	templates map[string]string // echo's pattern → the route's path as docs/openapi.yaml writes it
 
 	changes       func(context.Context) error
@@ -173,6 +174,7 @@ func New(service Service, opt Options) http.Handler {
 		bodies:    engine.NewTurns(maxBodies, maxBodiesOfScope),
 		decoding:  engine.NewTurns(decodesAtOnce, decodesOfScope),
 		answers:   engine.NewTurns(maxAnswers, maxAnswersOfScope),
+		versions:  newVersionBodies(),
 		templates: make(map[string]string),
 
 		changes:       opt.Changes,

@@ -3,6 +3,7 @@ package api
 import (
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,20 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	limited  *prometheus.CounterVec
+
+	mu     sync.RWMutex
+	series map[seriesOf]series // looked up before: the vectors hash each label every time
+}
+
+// seriesOf are the labels of a request. There are as many as the vectors have.
+type seriesOf struct {
+	route, method string
+	status        int
+}
+
+type series struct {
+	requests prometheus.Counter
+	latency  prometheus.Observer
 }
 
 // What a request can be over, as metrics name it.
@@ -22,8 +37,9 @@ const (
 	limitHeld      = "held"      // answers held; these are given at once
 )
 
-func newMetrics(reg prometheus.Registerer) metrics {
-	m := metrics{
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		series: map[seriesOf]series{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ballast_http_requests_total",
 			Help: "Requests answered, by route, method and HTTP status.",
@@ -44,10 +60,25 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	return m
 }
 
-func (m metrics) observe(route, method string, status int, took time.Duration) {
+func (m *metrics) observe(route, method string, status int, took time.Duration) {
 	if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}, method) {
 		method = "other"
 	}
-	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
-	m.latency.WithLabelValues(route, method).Observe(took.Seconds())
+	is := m.seriesOf(seriesOf{route, method, status})
+	is.requests.Inc()
+	is.latency.Observe(took.Seconds())
+}
+
+func (m *metrics) seriesOf(labels seriesOf) series {
+	m.mu.RLock()
+	is, ok := m.series[labels]
+	m.mu.RUnlock()
+	if ok {
+		return is
+	}
+	is = series{m.requests.WithLabelValues(labels.route, labels.method, strconv.Itoa(labels.status)), m.latency.WithLabelValues(labels.route, labels.method)}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.series[labels] = is
+	return is
 }

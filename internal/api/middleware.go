@@ -1,9 +1,11 @@
 package api
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -16,12 +18,6 @@ import (
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/audit"
 	"github.com/ballast-registry/ballast/internal/engine"
-)
-
-// Keys of what the middleware leaves in echo's context.
-const (
-	keyPrincipal = "ballast.principal"
-	keyRequestID = "ballast.request_id"
 )
 
 // Attributes of the access log.
@@ -54,12 +50,20 @@ func routeEscaped(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+// call is a request on its way, with what the middleware found out. It spares each request echo's map of such things.
+type call struct {
+	echo.Context
+	id        string
+	principal engine.Principal
+	letIn     bool // authenticate found the principal
+}
+
 // observe names the request, turns its error into a problem document, logs it and counts it.
 func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
-		id := requestID(c.Request())
-		c.Set(keyRequestID, id)
+		id := requestID(c.Request(), start)
+		c = &call{Context: c, id: id}
 		header := c.Response().Header()
 		header.Set(headerRequestID, id)
 		header.Set("X-Content-Type-Options", "nosniff")
@@ -82,7 +86,7 @@ func (s *server) refuse(c echo.Context, e *ballast.Error) {
 	switch {
 	case c.Response().Committed:
 	case s.isGuests(c.Request()):
-		e.RequestID = c.Get(keyRequestID).(string)
+		e.RequestID = c.(*call).id
 		s.guest.Refuse(c.Response(), c.Request(), e)
 	default:
 		writeProblem(c, e)
@@ -106,11 +110,21 @@ func (s *server) isGuests(r *http.Request) bool {
 }
 
 // requestID is the caller's own when it is short and plain, else a new one. A token is plain, and goes into no log.
-func requestID(r *http.Request) string {
+func requestID(r *http.Request, now time.Time) string {
 	if id := r.Header.Get(headerRequestID); isPlainID(id) && audit.Redact(id) == id {
 		return id
 	}
-	return uuid.Must(uuid.NewV7()).String()
+	return newRequestID(now)
+}
+
+// newRequestID is a UUID of version 7. Nothing rests on nobody guessing it, so it takes the runtime's random numbers, which
+// need neither a lock nor a call of the system.
+func newRequestID(now time.Time) string {
+	var id uuid.UUID
+	ms := uint64(now.UnixMilli())
+	binary.BigEndian.PutUint64(id[:], ms<<16|7<<12|rand.Uint64()&0xfff)
+	binary.BigEndian.PutUint64(id[8:], 1<<63|rand.Uint64()>>2)
+	return id.String()
 }
 
 // panicError is a panic on its way to the log.
@@ -138,20 +152,28 @@ func guard(next echo.HandlerFunc, c echo.Context) (err error) {
 // logAccess writes one line a request. Queries are left out, since that of a signed URL is a credential.
 func (s *server) logAccess(c echo.Context, route string, err error, took time.Duration) {
 	r, w := c.Request(), c.Response()
-	attrs := append(make([]slog.Attr, 0, maxAttrs),
+	level, h := accessLevel(c, err), s.log.Handler()
+	if !h.Enabled(r.Context(), level) {
+		return
+	}
+	var attrs [maxAttrs]slog.Attr
+	all := append(attrs[:0],
 		slog.String(attrMethod, r.Method),
 		slog.String(attrRoute, route),
 		slog.String(attrPath, audit.Cut(audit.Redact(r.URL.Path), maxLoggedPath)),
 		slog.Int(attrStatus, w.Status),
 		slog.Int64(attrBytes, w.Size),
 		slog.Duration(attrTook, took),
-		slog.String(attrRequestID, c.Get(keyRequestID).(string)),
+		slog.String(attrRequestID, c.(*call).id),
 		slog.String(attrRemote, remoteHost(r)),
 	)
 	if p := principalOf(c); p.ID != "" {
-		attrs = append(attrs, slog.String(attrPrincipal, p.ID))
+		all = append(all, slog.String(attrPrincipal, p.ID))
 	}
-	s.log.LogAttrs(r.Context(), accessLevel(c, err), "request", append(attrs, errorAttrs(err)...)...)
+	// Past the Logger's own methods, which look up the line of code that called them.
+	line := slog.NewRecord(time.Now(), level, "request", 0)
+	line.AddAttrs(append(all, errorAttrs(err)...)...)
+	_ = h.Handle(r.Context(), line)
 }
 
 // maxLoggedPath keeps a line of the log to a line, in bytes.
@@ -207,14 +229,14 @@ func (s *server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		if s.isAnonymous(c) {
-			c.Set(keyPrincipal, engine.Anonymous())
+			c.(*call).letInAs(engine.Anonymous())
 			return ofAnonymous(next(c))
 		}
 		p, err := s.principal(c.Request())
 		if err != nil {
 			return err
 		}
-		c.Set(keyPrincipal, p)
+		c.(*call).letInAs(p)
 		return next(c)
 	}
 }
@@ -244,8 +266,7 @@ func tokenOf(r *http.Request) ballast.Secret {
 	return ballast.Secret(strings.TrimPrefix(token, "hf_")) // clients of Hugging Face refuse a token that does not begin so
 }
 
+func (c *call) letInAs(p engine.Principal) { c.principal, c.letIn = p, true }
+
 // principalOf is who authenticate found, or the zero Principal, which no scope grants anything.
-func principalOf(c echo.Context) engine.Principal {
-	p, _ := c.Get(keyPrincipal).(engine.Principal)
-	return p
-}
+func principalOf(c echo.Context) engine.Principal { return c.(*call).principal }

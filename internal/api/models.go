@@ -63,5 +63,9 @@ func (s *server) getVersion(c echo.Context, p engine.Principal) error {
 	if err != nil {
 		return err
 	}
-	return writeRead(c, v)
+	body, err := s.versions.of(v)
+	if err != nil {
+		return err
+	}
+	return body.write(c)
 }

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
@@ -44,6 +46,25 @@ func TestRequestIDs(t *testing.T) {
 		if got == "" || (got == sent) != kept {
 			t.Errorf("sent %q, got %q", sent, got)
 		}
+	}
+}
+
+// TestNewRequestIDs are UUIDs of version 7, in the order of their milliseconds, and no two alike.
+func TestNewRequestIDs(t *testing.T) {
+	now, seen := time.UnixMilli(1<<41+12345), map[string]bool{}
+	for range 1000 {
+		text := newRequestID(now)
+		id, err := uuid.Parse(text)
+		if err != nil || id.Version() != 7 || id.Variant() != uuid.RFC4122 || seen[text] {
+			t.Fatalf("%s: %v, version %d, %s, seen before: %t", text, err, id.Version(), id.Variant(), seen[text])
+		}
+		if at := time.Unix(id.Time().UnixTime()); !at.Equal(now) {
+			t.Fatalf("%s: of %s, want %s", text, at, now)
+		}
+		seen[text] = true
+	}
+	if early, late := newRequestID(now), newRequestID(now.Add(time.Millisecond)); early >= late {
+		t.Errorf("%s is not before %s", early, late)
 	}
 }
 

@@ -39,15 +39,33 @@ func writeFresh(c echo.Context, status int, v any) error {
 // writeRead answers a read under a strong ETag, the hash of the body, or with 304 when the caller holds that body
 // already. A hash is right where a revision would not be: an alias that comes or goes changes a version's answer.
 func writeRead(c echo.Context, v any) error {
-	body, err := encode(v)
+	b, err := newBody(v)
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(body)
-	if setValidator(c, base64.RawURLEncoding.EncodeToString(sum[:16])) {
+	return b.write(c)
+}
+
+// body is an answer to a read.
+type body struct {
+	text []byte // nobody may change it
+	tag  string
+}
+
+func newBody(v any) (body, error) {
+	text, err := encode(v)
+	if err != nil {
+		return body{}, err
+	}
+	sum := sha256.Sum256(text)
+	return body{text, base64.RawURLEncoding.EncodeToString(sum[:16])}, nil
+}
+
+func (b body) write(c echo.Context) error {
+	if setValidator(c, b.tag) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, body)
+	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, b.text)
 }
 
 // setValidator sets the ETag and reports whether If-None-Match names it.
@@ -111,7 +129,7 @@ func routingProblem(he *echo.HTTPError) *ballast.Error {
 // 405 has none of its own and travels as invalid.
 func writeProblem(c echo.Context, e *ballast.Error) {
 	e.Title = http.StatusText(e.Status)
-	e.RequestID = c.Get(keyRequestID).(string)
+	e.RequestID = c.(*call).id
 	header := c.Response().Header()
 	header.Del(headerETag)
 	header.Set(headerCacheControl, noStore)

@@ -5,3 +5,8 @@ const (
 	MaxWaiting = maxWaiting
 	CrowdBurst = crowdBurst
 )
+
+// AppendTime and TimeForm are how lines have their times.
+var AppendTime = appendTime
+
+const TimeForm = timeForm

@@ -30,7 +30,7 @@ const (
 	maxAgent = 200
 )
 
-// timeForm is that of ballast.Time, quoted.
+// timeForm is that of ballast.Time, quoted; appendTime writes it.
 const timeForm = `"2006-01-02T15:04:05.000000Z"`
 
 // actionOf says what a request is to the audit; "" is nothing.
@@ -63,7 +63,7 @@ func crowds(action ballast.AuditAction, r Request) bool {
 // the registry pays for it.
 func appendLine(b []byte, at time.Time, action ballast.AuditAction, n noted, r Request, more int64) []byte {
 	b = append(b, `{"at":`...)
-	b = at.UTC().AppendFormat(b, timeForm)
+	b = appendTime(b, at)
 	b = appendField(b, "action", string(action))
 	if r.Principal != "" {
 		b = append(b, `,"by":"`...)
@@ -98,10 +98,35 @@ func appendLine(b []byte, at time.Time, action ballast.AuditAction, n noted, r R
 
 // appendLost appends the line that stands where lines are missing.
 func appendLost(b []byte, at time.Time, lost int64) []byte {
-	b = at.UTC().AppendFormat(append(b, `{"at":`...), timeForm)
+	b = appendTime(append(b, `{"at":`...), at)
 	b = appendField(b, "action", string(ballast.AuditLost))
 	b = appendNumber(b, "lost", lost)
 	return append(b, "}\n"...)
+}
+
+// appendTime appends a time in timeForm. Package time reads a form of one's own anew for each time.
+func appendTime(b []byte, at time.Time) []byte {
+	at = at.UTC()
+	year, month, day := at.Date()
+	hour, minute, second := at.Clock()
+	b = append(b, '"')
+	b = append(appendDigits(b, year, 4), '-')
+	b = append(appendDigits(b, int(month), 2), '-')
+	b = append(appendDigits(b, day, 2), 'T')
+	b = append(appendDigits(b, hour, 2), ':')
+	b = append(appendDigits(b, minute, 2), ':')
+	b = append(appendDigits(b, second, 2), '.')
+	return append(appendDigits(b, at.Nanosecond()/1000, 6), 'Z', '"')
+}
+
+// appendDigits appends a number with as many digits as are asked for.
+func appendDigits(b []byte, n, digits int) []byte {
+	b = append(b, "000000"[:digits]...)
+	for i := len(b) - 1; n > 0 && digits > 0; i, digits = i-1, digits-1 {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return b
 }
 
 func appendField(b []byte, name, value string) []byte {

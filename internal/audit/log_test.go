@@ -371,3 +371,13 @@ func TestLinesAreShortAndSilent(t *testing.T) {
 		t.Errorf("%d lines", n)
 	}
 }
+
+// TestTimes holds the times of lines to their form.
+func TestTimes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.Unix(rapid.Int64Range(0, 253402300799).Draw(t, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")).In(time.FixedZone("", 5400))
+		if got, want := string(audit.AppendTime([]byte("x"), at)), "x"+at.UTC().Format(audit.TimeForm); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
