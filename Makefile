@@ -8,6 +8,8 @@ RACE    := $(if $(shell command -v $$(go env CC)),-race,)
 RACED   := ./client/... ./internal/audit/... ./internal/engine/... ./internal/index/... ./internal/objstore/... ./internal/oidc/... ./internal/s3dev/...
 # Tables of one request after the other, thousands of them: with the race detector they take ten minutes and find nothing more.
 TABLES  := Fuzz|Tenancy|HostileTenant|BadInput|NamesConfine|NoBytesWithoutALine|AbsentTakesAsLong
+# Loads of the engine that last as long as they are given, or as their number says: the detector makes them ten times as long.
+LOADS   := TestGCUnderFire|TestRebuildOfManyVersions|TestFsckMemoryIsFlat
 TIMEOUT ?= 20m
 SOAK    ?= 100000x
 
@@ -29,9 +31,11 @@ demo: ## push, list and pull a generated model
 test: ## everything, against the embedded store and MinIO
 	$(TOOLS) minio mc s5cmd rclone
 	$(if $(RACE),,@echo "no C compiler: the race detector stays off")
-	BALLAST_REQUIRE_TOOLS=1 go test $(RACE) -timeout $(TIMEOUT) $(RACED)
+	BALLAST_REQUIRE_TOOLS=1 go test $(RACE) -timeout $(TIMEOUT) $(if $(RACE),-skip '^($(LOADS))$$') $(RACED)
+	$(if $(RACE),BALLAST_REQUIRE_TOOLS=1 go test -timeout $(TIMEOUT) -run '^($(LOADS))$$' ./internal/engine)
 	$(if $(RACE),BALLAST_REQUIRE_TOOLS=1 go test $(RACE) -timeout $(TIMEOUT) -skip '$(TABLES)' ./internal/api/...)
 	BALLAST_REQUIRE_TOOLS=1 go test -timeout $(TIMEOUT) $$(go list ./... | grep -vxF "$$(go list $(RACED) ./testenv/lint)")
+	cd testenv/deploy && go test ./...
 	BALLAST_REQUIRE_TOOLS=1 go test -tags failpoints -timeout $(TIMEOUT) -parallel 4 -run 'Crash|Orders|Moment' ./internal/failpoint ./internal/engine
 
 lint: ## house rules, and the proof that the layer rules bite

@@ -24,5 +24,9 @@ BALLAST_REQUIRE_TOOLS=1 BALLAST_PUSH_KILLS=50 BALLAST_PULL_KILLS=50 go test -v -
 echo "== gc under fire for ten minutes a store"
 BALLAST_REQUIRE_TOOLS=1 BALLAST_FIRE=10m go test -v -count 1 -timeout 3h -run '^TestGCUnderFire$' ./internal/engine
 
+echo "== 10,000 versions rebuilt, and ten million keys checked"
+BALLAST_REBUILD_VERSIONS=10000 go test -v -count 1 -timeout 1h -run '^TestRebuildOfManyVersions$' ./internal/engine
+BALLAST_FSCK_KEYS=10000000 go test -v -count 1 -timeout 6h -run '^TestFsckMemoryIsFlat$' ./internal/engine
+
 echo "== concurrent suites, ten times"
 BALLAST_RANDOM_SEEDS=1 go test -race -count 10 -timeout 2h ./internal/index/... ./internal/engine/... ./internal/s3dev/...

@@ -78,7 +78,8 @@ func (s *service) pid(*testing.T) int { return s.cmd.Process.Pid }
 func (s *service) storePID(t *testing.T) int {
 	t.Helper()
 	text := must[[]byte](t)(os.ReadFile(filepath.Join(s.data, "s3.lock")))
-	return must[int](t)(strconv.Atoi(strings.TrimSpace(string(text))))
+	pid, _, _ := strings.Cut(string(text), "\n")
+	return must[int](t)(strconv.Atoi(strings.TrimSpace(pid)))
 }
 
 // kill ends the service, its store and what wraps it at once.

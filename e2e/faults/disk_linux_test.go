@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -88,7 +89,7 @@ func TestFullDiskUnderTheIndex(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testenv.Store) {
 		d := newDisk(t, 16<<20)
 		front := testenv.NewProxy(t, s.Endpoint)
-		w := newWorldOf(t, start(t, d.data(), serveCommand(t, s.Through(front), d.data())))
+		w := newWorldOf(t, start(t, d.data(), tillFull(serveCommand(t, s.Through(front), d.data()))))
 		w.store, w.front = s, front
 		w.filled()
 		d.fill(0)
@@ -112,7 +113,7 @@ func TestFullDiskUnderTheIndex(t *testing.T) {
 func TestFullDiskUnderTheStore(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, 330<<20)
-	w := newWorldOf(t, start(t, d.data(), serveCommand(t, nil, d.data()))).filled()
+	w := newWorldOf(t, start(t, d.data(), tillFull(serveCommand(t, nil, d.data())))).filled()
 
 	d.fill(100 << 20)
 	done, err := w.commit(w.half)
@@ -138,4 +139,10 @@ func TestFullDiskUnderTheStore(t *testing.T) {
 	w.stop(t)
 	w.store = testenv.EmbeddedIn(t, d.data())
 	w.atRest()
+}
+
+// tillFull lets a service change things as long as its disk takes a byte.
+func tillFull(cmd *exec.Cmd) *exec.Cmd {
+	cmd.Args = append(cmd.Args, "--min-free", "0")
+	return cmd
 }

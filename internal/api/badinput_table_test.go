@@ -276,7 +276,7 @@ func badForms() map[string]badRequest {
 			"every field twice": body[:len(body)-1] + "," + body[1:], "a field in capitals": strings.ToUpper(body[:min(4, len(body))]) + body[min(4, len(body)):],
 			"deep": strings.Repeat(`{"name":`, 20_000), "not UTF-8": strings.Replace(body, "{", "{\"\xff\":1,", 1),
 		} {
-			if (name == "empty" || name == "null") && (strings.HasSuffix(path, "/promote") || strings.HasSuffix(path, "/rotate") || strings.HasSuffix(path, "/retire") || strings.HasSuffix(path, "/restore") || strings.HasSuffix(path, "/gc")) {
+			if (name == "empty" || name == "null") && (strings.HasSuffix(path, "/promote") || strings.HasSuffix(path, "/rotate") || strings.HasSuffix(path, "/retire") || strings.HasSuffix(path, "/restore") || strings.HasSuffix(path, "/gc") || strings.HasSuffix(path, "/fsck")) {
 				continue // they do without a body
 			}
 			if bad == body {
@@ -345,8 +345,11 @@ func badFscks() map[string]badRequest {
 		"negative": `{"rate":-1}`, "text": `{"deep":"yes"}`, "unknown": `{"fast":true}`, "twice": `{"deep":true,"deep":true}`, "list": `[1]`, "capitals": `{"Deep":true}`, "overflow": `{"rate":9223372036854775808}`,
 	} {
 		all["a check "+name] = badRequest{method: "POST", path: "/v1/admin/fsck", body: body}
+		if name == "negative" { // the role is asked for before the numbers
+			all["a check "+name] = badRequest{method: "POST", path: "/v1/admin/fsck", body: body, code: ballast.CodeDenied}
+		}
 	}
-	for name, query := range map[string]string{"no findings": "limit=0", "a long wait": "wait=1h", "unknown": "scope=acme"} {
+	for name, query := range map[string]string{"no findings": "limit=0", "unknown": "scope=acme"} {
 		all["a look at a check with "+name] = badRequest{method: "GET", path: "/v1/admin/fsck?" + query}
 	}
 	return all

@@ -12,7 +12,7 @@ import (
 // startFsck answers at once: the check goes on by itself.
 func (s *server) startFsck(c echo.Context, p engine.Principal) error {
 	var req ballast.StartFsck
-	if err := readBody(c, &req); err != nil {
+	if err := readAnyBody(c, &req); err != nil {
 		return err
 	}
 	run, err := s.service.StartFsck(c.Request().Context(), p, req)

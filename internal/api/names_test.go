@@ -117,6 +117,9 @@ func (x *confined) own(rows []tenancyRow) {
 				s = x.full.subject(acme, fmt.Sprintf("subject-%d", x.full.made))
 			}
 			method, path, body := r.request(s, true)
+			if want == "" && strings.HasSuffix(r.route, "/restore") { // only what was deleted comes back
+				x.full.send("DELETE", strings.TrimSuffix(path, "/restore"), "", "Authorization", "Bearer "+auth[0])
+			}
 			a := x.full.send(method, path, body, "Authorization", "Bearer "+auth[0])
 			if code := codeOf(a); code != want {
 				x.report(r.route, "%s %s %s as %s of its own names: %d %q, and %q to who is not confined: %s", method, path, body, role, a.StatusCode, code, want, a.body)

@@ -89,6 +89,9 @@ func (p *play) invent(a *actor) sent {
 	if to.method == http.MethodDelete && to.path == versionPath && query == "" && p.pick(2) == 0 {
 		query = "?if_exists=true"
 	}
+	if to.path == versionPath+"/restore" && len(a.gone) > 0 && p.pick(4) != 0 { // only what was deleted comes back
+		return sent{method, a.gone[len(a.gone)-1] + "/restore", to.path, nil}
+	}
 	return sent{method, p.path(a, to.path) + query, to.path, body}
 }
 

@@ -47,6 +47,7 @@ type actor struct {
 	uploads []string
 	imports []string
 	minted  []string // ids of tokens
+	gone    []string // paths of versions that they deleted
 	cursors []string
 	signed  []ballast.SignedRequest
 	said    strings.Builder // all they sent, lower-case: what they know themselves is no secret
@@ -140,7 +141,16 @@ func newPlay(t *testing.T, breaks func(Service) Service, report func(string, ...
 		service = breaks(m)
 	}
 	p.handler = New(service, Options{Audit: audittest.Open(t, m.lines).Log})
+	for ballast.CodeOf(m.collects(t, opening.admin)) == ballast.CodeUnavailable { // until the bucket's records were listed
+		time.Sleep(time.Millisecond)
+	}
 	return p
+}
+
+// collects asks for a dry run of gc.
+func (m *memory) collects(t *testing.T, token string) error {
+	_, err := m.StartGC(t.Context(), m.principal(t, token), ballast.GCRequest{DryRun: true})
+	return err
 }
 
 // maxSteps bounds a play.
@@ -208,6 +218,9 @@ func (p *play) request(t *testing.T) {
 		class = "accepted"
 		if a == p.acme {
 			p.deeds = append(p.deeds, s)
+		}
+		if path, _, _ := strings.Cut(s.target, "?"); s.method == http.MethodDelete && s.route == versionPath {
+			a.gone = append(a.gone, path)
 		}
 	}
 	p.outcomes[s.method+" "+s.route+" "+class]++

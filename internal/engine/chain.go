@@ -31,12 +31,10 @@ type chainState struct {
 // next judges the record that stands next in a chain. A head that another key signs once more changes nothing: it vouches
 // for what was signed with a key that is lost.
 func (s chainState) next(kind RecordKind, keyID string) (chainState, bool) {
-
 	if s.kind != "" && kind == s.kind && keyID != s.keyID {
 		return chainState{s.kind, s.prior, keyID}, true
 	}
 	switch {
-
 	case kind == RecordReady && s.kind == "", kind == RecordRetired && s.kind == RecordReady:
 		return chainState{kind: kind, keyID: keyID}, true
 	case kind == RecordDeleted && (s.kind == RecordReady || s.kind == RecordRetired):
@@ -62,14 +60,14 @@ type openedChain struct {
 	vouched bool // the last record is signed with a known key
 }
 
-func (c openedChain) head() readRecord { return c.records[len(c.records)-1] }
+func (o openedChain) head() readRecord { return o.records[len(o.records)-1] }
 
 // mac is the HMAC that the next record is bound to.
-func (c openedChain) mac() string {
-	if len(c.records) == 0 {
+func (o openedChain) mac() string {
+	if len(o.records) == 0 {
 		return ""
 	}
-	return c.head().mac
+	return o.head().mac
 }
 
 // chainWords is what is wrong with which record, without a sentinel's words.

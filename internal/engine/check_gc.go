@@ -11,7 +11,7 @@ import (
 func (c *checker) manifests() map[index.BlobID]bool {
 	all := map[index.BlobID]bool{}
 	for id, v := range c.Versions {
-		if c.ByManifest[id+" "+v.Digest.Encoded()] {
+		if v.Digest != "" && c.ByManifest[id+" "+v.Digest.Encoded()] {
 			all[index.BlobID{Scope: v.Scope, Digest: v.Digest}] = true
 		}
 	}

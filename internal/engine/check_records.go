@@ -105,7 +105,7 @@ func (k RecordKey) judgeChain(ctx context.Context, b objstore.Bucket, v index.Ve
 		return nil
 	}
 	says := statuses(last)
-	if pending != nil && len(objects) == v.Records && o.head().Kind == RecordRestored { // it is back once the record is written
+	if pending != nil && len(o.records) > v.Records && o.head().Kind == RecordRestored { // it is back once the index knows that the record is written
 		says = statuses(RecordDeleted)
 	}
 	if o.mac() != v.RecordMAC || !o.vouched || !slices.Contains(says, v.Status) {

@@ -125,6 +125,7 @@ func TestPlantedGarbageIsReported(t *testing.T) {
 			m, r := memRig(t, nil)
 			r.lost = true // it ends damaged
 			r.mustPush(t, writer, "m:1", small("a"))
+			waitFor(t, "the pins of the upload to go", func() bool { return len(must(r.opt.Index.Contents(t.Context())).Pins) == 0 })
 			r.Close()
 			if found := violations(t, r.opt); len(found) > 0 {
 				t.Fatalf("before: %v", found)

@@ -50,16 +50,20 @@ func (f *fsck) orphan(ctx context.Context, scope ballast.Scope, obj objstore.Obj
 		return f.found(ctx, finding, nil)
 	}
 	finding.Repair = "the object is removed"
-	defer f.reader.blobs.lock(index.BlobID{Scope: scope, Digest: d})()
 	if d != "" {
-		if b, known, err := f.index.LatestBlob(ctx, index.BlobID{Scope: scope, Digest: d}); err != nil || known && !f.settledAbsent(b) {
+		id := index.BlobID{Scope: scope, Digest: d}
+		if mine, err := f.index.CondemnStray(ctx, id, f.settledAbsent); err != nil || !mine {
 			return ignoreDamage(err)
 		}
-	}
-	wctx, cancel := context.WithTimeout(ctx, f.limits.RecordTimeout)
-	defer cancel()
-	if err := f.bucket.Delete(wctx, obj.Key); err != nil {
-		return err
+		if err := f.reader.reclaimOne(ctx, id); err != nil {
+			return err // it is deleting, and the service goes on with that
+		}
+	} else {
+		wctx, cancel := context.WithTimeout(ctx, f.limits.RecordTimeout)
+		defer cancel()
+		if err := f.bucket.Delete(wctx, obj.Key); err != nil {
+			return err
+		}
 	}
 	finding.Repaired = true
 	f.tell(finding)

@@ -64,7 +64,7 @@ func TestGCUnderFire(t *testing.T) {
 		time.AfterFunc(long, func() { f.enough(ctx, cancel) })
 		var workers sync.WaitGroup
 		for n := range 8 {
-			workers.Go(func() { f.work(t, ctx, n) })
+			workers.Go(func() { f.work(ctx, t, n) })
 		}
 		workers.Wait()
 		f.cool(t)
@@ -85,7 +85,7 @@ func (f *fire) enough(ctx context.Context, end context.CancelFunc) {
 }
 
 // work publishes versions of a name of its own and ends them, until ctx does.
-func (f *fire) work(t *testing.T, ctx context.Context, n int) {
+func (f *fire) work(ctx context.Context, t *testing.T, n int) {
 	name := fmt.Sprintf("fire-%d", n)
 	live := map[string]folder{}
 	for i := 1; ctx.Err() == nil && !t.Failed(); i++ {

@@ -61,6 +61,8 @@ func TestEveryWriteIsAStep(t *testing.T) {
 		"index.go: x.store.Update": true, // of Writable, which writes nothing
 		"quiet.go: q.Store.Update": true, // behind x.store.Update
 		"fence.go: f.Bucket.Put":   true, // behind e.bucket.Put, which is looked at where it is called
+
+		"fsck_places.go: f.bucket.Delete": true, // of a bucket that is fenced, as is e.bucket
 	}
 	files := 0
 	for _, folder := range []string{"../index", "../engine"} {

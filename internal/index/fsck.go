@@ -234,6 +234,24 @@ func (x *Index) SameBytes(ctx context.Context, id BlobID, was Blob, found Found)
 	return done, err
 }
 
+// CondemnStray moves an object of which the index has nothing, or that it has let go of, to deleting: from this transaction on
+// nothing is signed for its digest until the object is gone. settled tells whether no signed request can still bring the
+// object of an absent blob. It reports false for what is used, or may come to be.
+func (x *Index) CondemnStray(ctx context.Context, id BlobID, settled func(Blob) bool) (condemned bool, err error) {
+	err = x.update(ctx, failpoint.Condemn, func(tx Tx) error {
+		condemned = false
+		b, known, err := lookup[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
+		if err != nil || known && (b.State != BlobAbsent || !settled(b)) {
+			return err
+		}
+		if condemned, err = unused(tx, id.Scope, id.Digest); err != nil || !condemned {
+			return err
+		}
+		return x.reclaim(tx, id.Scope, id.Digest, b, BlobDeleting)
+	})
+	return condemned, err
+}
+
 // VersionLost takes a ready version out of service because bytes of it are lost, which blob says: one that it uses, and
 // that is absent. A push of the same files heals it. Repeating it changes nothing. done says whether it is lost.
 func (x *Index) VersionLost(ctx context.Context, k ballast.Key, blob BlobID) (done bool, err error) {

@@ -78,7 +78,7 @@ func TestResolveExact(t *testing.T) {
 		ballast.StatusReady:   {"own", "own", "own"},
 		ballast.StatusRetired: {"retired", "retired", "retired"},
 		ballast.StatusDeleted: {"not_found", "not_found", "not_found"},
-		ballast.StatusLost:    {"integrity", "integrity", "not_found"},
+		ballast.StatusLost:    {"integrity", "integrity", "integrity"},
 	} {
 		for _, global := range []bool{true, false} {
 			t.Run(fmt.Sprintf("own %q, global %t", own, global), func(t *testing.T) {
