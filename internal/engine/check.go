@@ -337,7 +337,7 @@ func (c *checker) settledError(u index.Upload) {
 
 // blobs checks pins, tombstones and queues.
 func (c *checker) blobs(ctx context.Context) {
-	manifests := c.manifests()
+	manifests, refuses := c.manifests(), c.refuses()
 	for id, b := range c.Blobs {
 		if (b.State == index.BlobDeleting || b.State == index.BlobAborting) != c.Reclaim[id] {
 			c.report(InvariantKept, "blob %s is %q and listed for reclaim: %t", id.Digest, b.State, c.Reclaim[id])
@@ -349,7 +349,7 @@ func (c *checker) blobs(ctx context.Context) {
 		switch settled := b.State != index.BlobDeleting && b.State != index.BlobAborting; {
 		case !b.Tombstone.IsZero() && used && settled:
 			c.report(InvariantKept, "blob %s is used and marked as unused", id.Digest)
-		case b.Tombstone.IsZero() && !used && settled:
+		case b.Tombstone.IsZero() && !used && settled && !refuses[id.Scope]:
 			c.report(InvariantKept, "blob %s is unused and not marked so: it would stay for good", id.Digest)
 		case b.State == index.BlobDeleting && (len(c.References[id]) > 0 || manifests[id]):
 			c.report(InvariantKept, "blob %s is used and being deleted", id.Digest)
