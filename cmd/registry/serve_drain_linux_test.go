@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/ballast-registry/ballast"
@@ -69,18 +70,7 @@ func TestDrain(t *testing.T) {
 	s, c := start()
 	ctx, content := t.Context(), strings.Repeat("w", 1<<20)
 	digest := ballast.DigestOf([]byte(content))
-	name, err := ballast.ParseName("m")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := c.CreateUpload(ctx, ballast.CreateUpload{Scope: ballast.Global, Name: name, Attempt: "0123456789abcdef"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := c.Blobs(ctx, u.ID, ballast.BlobsRequest{Blobs: []ballast.BlobRequest{{Digest: digest, Size: int64(len(content))}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	u, answer := begin(t, c, digest, len(content))
 	more := make(chan struct{})
 	status := putSlowly(t, answer.Blobs[0].Request, content, more)
 
@@ -113,12 +103,7 @@ func TestDrain(t *testing.T) {
 	s.stop(t)
 	<-committed
 	s, c = start()
-	if u, err = c.Commit(ctx, u.ID, in); err == nil && u.Status != ballast.UploadDone {
-		u, err = c.Upload(ctx, u.ID, 30*time.Second)
-	}
-	if err != nil || u.Status != ballast.UploadDone {
-		t.Errorf("the upload is %+v, %v", u, err)
-	}
+	finish(t, c, u.ID, in)
 	s.stop(t)
 }
 
@@ -223,18 +208,7 @@ func TestKilledWhileDraining(t *testing.T) {
 	s, c := start()
 	ctx, content := t.Context(), strings.Repeat("w", 1<<20)
 	digest := ballast.DigestOf([]byte(content))
-	name, err := ballast.ParseName("m")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := c.CreateUpload(ctx, ballast.CreateUpload{Scope: ballast.Global, Name: name, Attempt: "0123456789abcdef"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := c.Blobs(ctx, u.ID, ballast.BlobsRequest{Blobs: []ballast.BlobRequest{{Digest: digest, Size: int64(len(content))}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	u, answer := begin(t, c, digest, len(content))
 	more := make(chan struct{})
 	close(more)
 	if got := <-putSlowly(t, answer.Blobs[0].Request, content, more); got != http.StatusOK {
@@ -257,11 +231,36 @@ func TestKilledWhileDraining(t *testing.T) {
 	_ = s.cmd.Wait()
 	<-cut
 	s, c = start()
-	if u, err = c.Commit(ctx, u.ID, in); err == nil && u.Status != ballast.UploadDone {
-		u, err = c.Upload(ctx, u.ID, 30*time.Second)
+	finish(t, c, u.ID, in)
+	s.stop(t)
+}
+
+// begin opens an upload of one blob, and asks for what to send.
+func begin(t *testing.T, c *client.Client, content digest.Digest, size int) (ballast.Upload, ballast.BlobsResponse) {
+	t.Helper()
+	name, err := ballast.ParseName("m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := c.CreateUpload(t.Context(), ballast.CreateUpload{Scope: ballast.Global, Name: name, Attempt: "0123456789abcdef"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := c.Blobs(t.Context(), u.ID, ballast.BlobsRequest{Blobs: []ballast.BlobRequest{{Digest: content, Size: int64(size)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u, answer
+}
+
+// finish commits an upload and waits for its end.
+func finish(t *testing.T, c *client.Client, id string, in ballast.CommitRequest) {
+	t.Helper()
+	u, err := c.Commit(t.Context(), id, in)
+	if err == nil && u.Status != ballast.UploadDone {
+		u, err = c.Upload(t.Context(), id, 30*time.Second)
 	}
 	if err != nil || u.Status != ballast.UploadDone {
 		t.Errorf("the upload is %+v, %v", u, err)
 	}
-	s.stop(t)
 }

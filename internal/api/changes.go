@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"strconv"
 
@@ -95,25 +96,16 @@ func (s *server) production(c echo.Context, p engine.Principal) error {
 
 // retire answers 202 while the bucket does not hold the record yet. Either way the version is refused from now on.
 func (s *server) retire(c echo.Context, p engine.Principal) error {
-	own, err := ownParam(c)
-	if err != nil {
-		return err
-	}
-	if err := readAnyBody(c, &struct{}{}); err != nil {
-		return err
-	}
-	v, recorded, err := s.service.Retire(c.Request().Context(), p, own)
-	switch {
-	case err != nil:
-		return err
-	case recorded:
-		return writeChanged(c, http.StatusOK, v)
-	}
-	return writeChanged(c, http.StatusAccepted, v)
+	return recorded(c, p, s.service.Retire)
 }
 
 // restore answers 202 while the bucket does not hold the record yet. Until it does the version is not found.
 func (s *server) restore(c echo.Context, p engine.Principal) error {
+	return recorded(c, p, s.service.Restore)
+}
+
+// recorded makes a change that is written into the bucket, and answers 202 with the version until it is there.
+func recorded(c echo.Context, p engine.Principal, change func(context.Context, engine.Principal, engine.Own) (ballast.VersionInfo, bool, error)) error {
 	own, err := ownParam(c)
 	if err != nil {
 		return err
@@ -121,11 +113,11 @@ func (s *server) restore(c echo.Context, p engine.Principal) error {
 	if err := readAnyBody(c, &struct{}{}); err != nil {
 		return err
 	}
-	v, recorded, err := s.service.Restore(c.Request().Context(), p, own)
+	v, done, err := change(c.Request().Context(), p, own)
 	switch {
 	case err != nil:
 		return err
-	case recorded:
+	case done:
 		return writeChanged(c, http.StatusOK, v)
 	}
 	return writeChanged(c, http.StatusAccepted, v)
