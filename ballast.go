@@ -7,7 +7,6 @@ package ballast
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -20,7 +19,30 @@ type Scope struct{ s string }
 // Global is the scope that every principal may read.
 var Global = Scope{"global"}
 
-var tenantPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+// Names are parsed at each request and in each stored version, so none of them is left to a regular expression.
+
+func isLower(b byte) bool { return 'a' <= b && b <= 'z' }
+func isDigit(b byte) bool { return '0' <= b && b <= '9' }
+func isUpper(b byte) bool { return 'A' <= b && b <= 'Z' }
+
+// isMadeOf reports whether s has 1 to most bytes, the first of which one rule lets pass and the others another.
+func isMadeOf(s string, most int, first, rest func(byte) bool) bool {
+	if s == "" || len(s) > most || !first(s[0]) {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if !rest(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isTenant(s string) bool {
+	edge := func(b byte) bool { return isLower(b) || isDigit(b) }
+	inner := func(b byte) bool { return edge(b) || b == '-' }
+	return isMadeOf(s, 63, edge, inner) && edge(s[len(s)-1])
+}
 
 // ParseScope parses "global" or a tenant: a slug of 1 to 63 lower-case letters, digits and inner hyphens. A lower-case
 // UUID fits; the nil UUID is refused.
@@ -28,7 +50,7 @@ func ParseScope(s string) (Scope, error) {
 	if s == Global.s {
 		return Global, nil
 	}
-	if !tenantPattern.MatchString(s) {
+	if !isTenant(s) {
 		return Scope{}, Errorf(CodeInvalid, "scope %s: use \"global\" or a tenant of 1 to 63 lower-case letters, digits and inner hyphens", quote(s))
 	}
 	if s == uuid.Nil.String() {
@@ -66,7 +88,10 @@ func (s *Scope) UnmarshalText(text []byte) (err error) {
 // Name is a model's name in its scope: one or two segments joined by "/", unique per scope after case folding.
 type Name struct{ s string }
 
-var segmentPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,95}$`)
+func isSegment(s string) bool {
+	first := func(b byte) bool { return isLower(b) || isDigit(b) || isUpper(b) || b == '_' }
+	return isMadeOf(s, 96, first, func(b byte) bool { return first(b) || b == '.' || b == '-' })
+}
 
 // reservedSegments are words that routes and bucket folders use.
 var reservedSegments = toSet(strings.Fields(`versions aliases uploads rollback events tokens admin files children promote
@@ -85,7 +110,7 @@ func ParseName(s string) (Name, error) {
 	for _, seg := range segments {
 		folded := fold(seg)
 		switch {
-		case !segmentPattern.MatchString(seg):
+		case !isSegment(seg):
 			return bad("a segment is 1 to 96 of A-Z a-z 0-9 . _ - and begins with a letter, a digit or _")
 		case strings.Contains(seg, "--") || strings.Contains(seg, ".."):
 			return bad("no \"--\" and no \"..\"")
@@ -141,16 +166,24 @@ func quote(s string) string {
 // Alias is a movable pointer to a version, written name@alias.
 type Alias struct{ s string }
 
+func isAlias(s string) bool {
+	return isMadeOf(s, 63, isLower, func(b byte) bool { return isLower(b) || isDigit(b) || b == '.' || b == '_' || b == '-' })
+}
+
+// isCommit reports whether s is 40 hex digits, which clients of Hugging Face take for a commit.
+func isCommit(s string) bool {
+	hex := func(b byte) bool { return isDigit(b) || 'a' <= b && b <= 'f' }
+	return len(s) == 40 && isMadeOf(s, 40, hex, hex)
+}
+
 var (
-	aliasPattern   = regexp.MustCompile(`^[a-z][a-z0-9._-]{0,62}$`)
-	commitPattern  = regexp.MustCompile(`^[0-9a-f]{40}$`)
 	reservedAlias  = toSet([]string{"latest", "main", "production"})
 	errAliasFormat = "an alias is 1 to 63 of a-z 0-9 . _ - and begins with a letter; not a version, not 40 hex digits, not latest, main or production"
 )
 
 // ParseAlias parses an alias.
 func ParseAlias(s string) (Alias, error) {
-	if !aliasPattern.MatchString(s) || commitPattern.MatchString(s) || reservedAlias[s] {
+	if !isAlias(s) || isCommit(s) || reservedAlias[s] {
 		return Alias{}, Errorf(CodeInvalid, "alias %s: %s", quote(s), errAliasFormat)
 	}
 	return Alias{s}, nil

@@ -6,3 +6,11 @@ import "maps"
 func MediaTable() (names, extensions map[string]string) {
 	return maps.Clone(mediaNames), maps.Clone(mediaTypes)
 }
+
+// The rules that names are checked by.
+var (
+	IsTenant  = isTenant
+	IsSegment = isSegment
+	IsAlias   = isAlias
+	IsCommit  = isCommit
+)

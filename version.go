@@ -35,12 +35,15 @@ func ParseVersion(s string) (Version, error) {
 		return bad()
 	}
 	v := Version{text: s}
-	m := semverPattern.FindStringSubmatch(s)
-	if m == nil {
-		if s[0] < '1' || s[0] > '9' || !parseNumber(s, &v.major) {
+	if isNumeric(s) {
+		if s[0] == '0' || !parseNumber(s, &v.major) {
 			return bad()
 		}
 		return v, nil
+	}
+	m := semverPattern.FindStringSubmatch(s)
+	if m == nil {
+		return bad()
 	}
 	if !parseNumber(m[1], &v.major) || !parseNumber(m[2], &v.minor) || !parseNumber(m[3], &v.patch) {
 		return bad()
