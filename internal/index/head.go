@@ -109,6 +109,28 @@ type found struct {
 // version decodes the whole.
 func (f found) version() (Version, error) { return decode[Version](f.item.Key, f.item.Value) }
 
+// keyText is the version's key as text, without decoding the rest: an item begins with the three names, as [Version] has
+// them, and none of them holds a quote. What begins otherwise is decoded.
+func (f found) keyText() (string, error) {
+	_, json, err := splitHead(f.item.Value)
+	if err != nil {
+		return "", err
+	}
+	rest, ok := bytes.CutPrefix(json, []byte(`{"schema":1,"value":{"scope":"`))
+	scope, rest, hasName := bytes.Cut(rest, []byte(`","name":"`))
+	name, rest, hasVersion := bytes.Cut(rest, []byte(`","version":"`))
+	version, _, ends := bytes.Cut(rest, []byte(`"`))
+	if !ok || !hasName || !hasVersion || !ends || bytes.IndexByte(scope, '"') >= 0 || bytes.IndexByte(name, '"') >= 0 {
+		v, err := f.version()
+		return v.Key().String(), err
+	}
+	text := make([]byte, 0, len(scope)+len(name)+len(version)+4)
+	if string(scope) != ballast.Global.String() {
+		text = append(append(text, scope...), "::"...)
+	}
+	return string(append(append(append(text, name...), "::"...), version...)), nil
+}
+
 // find reads the head of a version, or answers ErrNotFound.
 func find(tx Tx, key []byte) (found, error) {
 	b, err := tx.Get(key)

@@ -50,8 +50,7 @@ func (x *Index) ResolveHead(ctx context.Context, l Lookup, ref ballast.Ref) (Hea
 			if err != nil {
 				return err
 			}
-			v, err := recall[Version](x, f.item.Key, f.item.Value)
-			h.Key = v.Key().String()
+			h.Key, err = f.keyText()
 			return err
 		})
 		return h, h.Status == ballast.StatusReady, err
