@@ -115,28 +115,33 @@ func (s *S3) SignGet(ctx context.Context, key, versionID string, ttl time.Durati
 	if err != nil {
 		return ballast.SignedRequest{}, err
 	}
-	of := getOf{key, versionID, terms.creds.AccessKeyID, terms.creds.SecretAccessKey, terms.creds.SessionToken, ttl}
-	if held, ok := s.gets.Get(of); ok && held.fresh(s.now()) && ctx.Value(freshKey{}) == nil {
+	of, by := getOf{key, versionID, ttl}, signedBy{terms.creds.AccessKeyID, terms.creds.SecretAccessKey, terms.creds.SessionToken}
+	if held, ok := s.gets.Get(of); ok && held.by == by && held.fresh(s.now()) && ctx.Value(freshKey{}) == nil {
 		return held.request(), nil
+	}
+	if err := s.check(key); err != nil { // one that is held was looked at
+		return ballast.SignedRequest{}, err
 	}
 	req, err := s.sign(s.public, r, terms)
 	if err != nil {
 		return ballast.SignedRequest{}, err
 	}
-	s.gets.Put(of, signedGet{req.URL, terms.at, req.ExpiresAt}, int64(len(req.URL)+len(key)+getOverhead))
+	s.gets.Put(of, signedGet{by, req.URL, terms.at, req.ExpiresAt}, int64(len(req.URL)+len(key)+getOverhead))
 	return req, nil
 }
 
-// getOf is all that a signed GET depends on but the time. The session is in it, so that no URL outlives the rotation of
-// what signed it.
+// getOf is what is asked for by a signed GET.
 type getOf struct {
-	key, versionID      string
-	id, secret, session string
-	ttl                 time.Duration
+	key, versionID string
+	ttl            time.Duration
 }
+
+// signedBy are the credentials of a signature. No URL outlives the rotation of what signed it, the session included.
+type signedBy struct{ id, secret, session string }
 
 // signedGet is a GET that was signed.
 type signedGet struct {
+	by      signedBy
 	url     string
 	at      time.Time
 	expires ballast.Time
@@ -172,9 +177,6 @@ type terms struct {
 
 // agree finds the credentials, which may end a request's life before its time.
 func (s *S3) agree(ctx context.Context, by signatory, r signing, ttl time.Duration) (t terms, err error) {
-	if err := s.check(r.key); err != nil {
-		return t, err
-	}
 	ttl = min(ttl, maxSignedLife)
 	if t.creds, err = by.credentials(ctx, r.key, ttl); err != nil {
 		return t, s.wrap("sign", r.key, classify(ctx, err))
@@ -191,6 +193,9 @@ func (s *S3) agree(ctx context.Context, by signatory, r signing, ttl time.Durati
 }
 
 func (s *S3) presign(ctx context.Context, by signatory, at location, r signing, ttl time.Duration) (ballast.SignedRequest, error) {
+	if err := s.check(r.key); err != nil {
+		return ballast.SignedRequest{}, err
+	}
 	terms, err := s.agree(ctx, by, r, ttl)
 	if err != nil {
 		return ballast.SignedRequest{}, err
