@@ -31,7 +31,7 @@ func (s *server) writeAudit(c echo.Context, rec *audit.Record, err error) {
 	r, p := c.Request(), principalOf(c)
 	out := audit.Request{
 		Method: r.Method, Path: r.URL.Path, Principal: p.ID, Anonymous: p.IsAnonymous(), Name: p.Name, Home: p.Home(), Status: c.Response().Status,
-		Remote: remoteHost(r), ID: c.(*call).id, Agent: r.UserAgent(),
+		Remote: c.(*call).remote, ID: c.(*call).id, Agent: r.UserAgent(),
 	}
 	if err != nil {
 		out.Code = problemOf(err).Code

@@ -54,6 +54,7 @@ func routeEscaped(next echo.HandlerFunc) echo.HandlerFunc {
 type call struct {
 	echo.Context
 	id        string
+	remote    string // host of the client
 	principal engine.Principal
 	letIn     bool // authenticate found the principal
 }
@@ -63,7 +64,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
 		id := requestID(c.Request(), start)
-		c = &call{Context: c, id: id}
+		c = &call{Context: c, id: id, remote: remoteHost(c.Request())}
 		header := c.Response().Header()
 		header.Set(headerRequestID, id)
 		header.Set("X-Content-Type-Options", "nosniff")
@@ -165,7 +166,7 @@ func (s *server) logAccess(c echo.Context, route string, err error, took time.Du
 		slog.Int64(attrBytes, w.Size),
 		slog.Duration(attrTook, took),
 		slog.String(attrRequestID, c.(*call).id),
-		slog.String(attrRemote, remoteHost(r)),
+		slog.String(attrRemote, c.(*call).remote),
 	)
 	if p := principalOf(c); p.ID != "" {
 		all = append(all, slog.String(attrPrincipal, p.ID))
