@@ -140,7 +140,8 @@ func launchMinIO(at Place) (*minioServer, error) {
 		exe, "server", "--quiet", "--address", address, "--certs-dir", filepath.Join(dir, "certs"), filepath.Join(dir, "data"),
 	})
 	cmd := exec.Command("sh", args...)
-	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+m.root.ID, "MINIO_ROOT_PASSWORD="+m.root.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
+	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+m.root.ID, "MINIO_ROOT_PASSWORD="+m.root.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off",
+		"MINIO_API_DELETE_CLEANUP_INTERVAL=5s") // after 5 minutes benchmarks in memory would have filled it with what they removed
 	cmd.Stdout, cmd.Stderr = &log, &log
 	pipe, err := cmd.StdinPipe()
 	if err != nil {
