@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -124,11 +125,10 @@ func (f found) keyText() (string, error) {
 		v, err := f.version()
 		return v.Key().String(), err
 	}
-	text := make([]byte, 0, len(scope)+len(name)+len(version)+4)
-	if string(scope) != ballast.Global.String() {
-		text = append(append(text, scope...), "::"...)
+	if string(scope) == ballast.Global.String() {
+		return string(name) + "::" + string(version), nil
 	}
-	return string(append(append(append(text, name...), "::"...), version...)), nil
+	return string(scope) + "::" + string(name) + "::" + string(version), nil
 }
 
 // find reads the head of a version, or answers ErrNotFound.
@@ -164,8 +164,8 @@ func openHead(item Item) (f found, err error) {
 
 // sha256Digest spares the formatting of package digest.
 func sha256Digest(sum []byte) digest.Digest {
-	text := make([]byte, 0, len(ballast.EmptyDigest))
-	return digest.Digest(hex.AppendEncode(append(text, digest.SHA256+":"...), sum))
+	var text [len(digest.SHA256) + 1 + 2*sha256.Size]byte
+	return digest.Digest(hex.AppendEncode(append(text[:0], digest.SHA256+":"...), sum))
 }
 
 // head of an alias is the order of the version that it points at.
