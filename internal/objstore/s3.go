@@ -95,15 +95,18 @@ func (s *S3) Where() ballast.StoreInfo { return s.where }
 
 func (s *S3) openSigners(ctx context.Context, cfg Config, loaded aws.Config) (err error) {
 	s.putUser, s.get = s.service, s.service
-	for id, to := range map[*Identity]**identity{cfg.Put: &s.putUser, cfg.Get: &s.get} {
-		if id == nil {
+	for _, own := range []struct {
+		id *Identity // which may be one for both
+		to **identity
+	}{{cfg.Put, &s.putUser}, {cfg.Get, &s.get}} {
+		if own.id == nil {
 			continue
 		}
-		loaded, err := cfg.load(ctx, *id)
+		loaded, err := cfg.load(ctx, *own.id)
 		if err != nil {
 			return err
 		}
-		*to = newIdentity(id.String(), loaded)
+		*own.to = newIdentity(own.id.String(), loaded)
 	}
 	s.put = s.putUser
 	if cfg.PutNarrow {

@@ -77,6 +77,24 @@ func TestSignersHaveTheirOwnKeys(t *testing.T) {
 	}
 }
 
+// One setting may stand for both identities: by the same pointer it is the same as by two.
+func TestOneIdentityForPutAndGet(t *testing.T) {
+	both := &objstore.Identity{Keys: objstore.Keys{ID: "BOTH", Secret: "s"}}
+	s := open(t, objstore.Config{
+		Endpoint: "http://store", Bucket: "b", Service: objstore.Identity{Keys: objstore.Keys{ID: "SERVICE", Secret: "s"}}, Put: both, Get: both,
+	})
+	check := objstoretest.CheckSigner(t, s)
+	put, err := check.SignPut(t.Context(), "k", ballast.EmptyDigest, 0, time.Minute)
+	must(t, err)
+	get, err := check.SignGet(t.Context(), "k", "", time.Minute)
+	must(t, err)
+	for _, req := range []ballast.SignedRequest{put, get} {
+		if !strings.Contains(req.URL, "X-Amz-Credential=BOTH%2F") {
+			t.Errorf("%s %s is not signed by BOTH", req.Method, req.URL)
+		}
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 	t.Setenv("AWS_REGION", "")

@@ -32,6 +32,7 @@ type Subject struct {
 func Run(t *testing.T, open func(t *testing.T) Subject) {
 	for name, test := range map[string]func(*testing.T, Subject){
 		"BadKeys": testBadKeys, "PutHeadGet": testPutHeadGet, "EmptyObject": testEmptyObject, "PutLimit": testPutLimit,
+		"PutFile": testPutFile, "PutFileWrong": testPutFileWrong,
 		"Conditions": testConditions, "OneWinner": testOneWinner, "Ranges": testRanges, "Absent": testAbsent,
 		"Delete": testDelete, "DeleteMatch": testDeleteMatch, "List": testList, "OddNames": testOddNames, "Cancelled": testCancelled,
 		"Multipart": testMultipart, "PartPages": testPartPages, "CompleteOnce": testCompleteOnce,
@@ -51,6 +52,7 @@ func testBadKeys(t *testing.T, s Subject) {
 	ctx := t.Context()
 	for _, key := range []string{"", "/", "a/", "/a", "a//b", "a/./b", "../a", "a/..", "a\nb", "a\x7f", "\xff", strings.Repeat("k", 1025)} {
 		_, putErr := s.Bucket.Put(ctx, key, nil, objstore.Condition{})
+		_, fileErr := s.Bucket.PutFile(ctx, key, strings.NewReader(""), 0, ballast.EmptyDigest)
 		_, _, getErr := s.Bucket.Get(ctx, key, objstore.ReadOptions{})
 		_, headErr := s.Bucket.Head(ctx, key)
 		_, createErr := s.Bucket.CreateMultipart(ctx, key)
@@ -63,7 +65,7 @@ func testBadKeys(t *testing.T, s Subject) {
 		_, signPartErr := s.Signer.SignPart(ctx, key, "u", 1, ballast.EmptyDigest, 0, ttl)
 		_, signGetErr := s.Signer.SignGet(ctx, key, "", ttl)
 		for call, err := range map[string]error{
-			"Put": putErr, "Get": getErr, "Head": headErr, "Delete": s.Bucket.Delete(ctx, key), "DeleteMatch": s.Bucket.DeleteMatch(ctx, key, `"e"`), "CreateMultipart": createErr,
+			"Put": putErr, "PutFile": fileErr, "Get": getErr, "Head": headErr, "Delete": s.Bucket.Delete(ctx, key), "DeleteMatch": s.Bucket.DeleteMatch(ctx, key, `"e"`), "CreateMultipart": createErr,
 			"ListParts": partsErr, "CompleteMultipart": completeErr, "AbortMultipart": s.Bucket.AbortMultipart(ctx, key, "u"),
 			"Copy to": copyErr, "Copy from": copyFromErr,
 			"ListUploads": uploadsErr, "SignPut": signPutErr, "SignPart": signPartErr, "SignGet": signGetErr,
@@ -268,9 +270,10 @@ func testCancelled(t *testing.T, s Subject) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, putErr := s.Bucket.Put(ctx, "c", nil, objstore.Condition{})
+	_, fileErr := s.Bucket.PutFile(ctx, "c", strings.NewReader(""), 0, ballast.EmptyDigest)
 	_, headErr := s.Bucket.Head(ctx, "c")
 	_, listErr := collect(s.Bucket.List(ctx, "", ""))
-	for call, err := range map[string]error{"Put": putErr, "Head": headErr, "List": listErr, "Delete": s.Bucket.Delete(ctx, "c")} {
+	for call, err := range map[string]error{"Put": putErr, "PutFile": fileErr, "Head": headErr, "List": listErr, "Delete": s.Bucket.Delete(ctx, "c")} {
 		wantIs(t, err, context.Canceled, "%s with a done ctx", call)
 		if errors.Is(err, objstore.ErrNotFound) {
 			t.Errorf("%s with a done ctx reads as absent: %v", call, err)
