@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
@@ -37,6 +38,16 @@ func (s *serving) registerGauges(inFlight *inFlight) {
 	gauge("ballast_read_only", "1 once the registry lost its claim on the bucket or found itself older than it, until it is started anew; else 0.", func() float64 {
 		return truth(s.engine.ReadOnly() != nil)
 	})
+	gauge("ballast_snapshot_age_seconds", "Since the newest snapshot of the index was made or last seen to hold everything, the start while there is none; -1 when none are made or it cannot be told.", func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), gaugeLook)
+		defer cancel()
+		age, ok, err := s.engine.SinceSnapshot(ctx)
+		if err != nil || !ok {
+			return -1
+		}
+		return age.Seconds()
+	})
+	gauge("ballast_gc_age_seconds", "Since the last run of gc ended that did all it had to, the start while there was none.", func() float64 { return s.engine.SinceGC().Seconds() })
 	for name, g := range map[string]struct {
 		help string
 		kind func(context.Context) (int, error)
@@ -73,6 +84,20 @@ func truth(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// watchLeases times what is left of the leases of uploads. The uses are a closed set, so each is there before anything happens.
+func (s *serving) watchLeases() func(engine.LeaseUse, time.Duration) {
+	left := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "ballast_lease_left_seconds", Help: "What was left of the lease of an upload when it was used (renewed, committed) or had run out (parts, expired).",
+		Buckets: []float64{0, 15, 60, 180, 300, 600, 840}, // of the 15 minutes that a lease has
+	}, []string{"use"})
+	s.registry.MustRegister(left)
+	of := map[engine.LeaseUse]prometheus.Observer{}
+	for _, use := range engine.LeaseUses() {
+		of[use] = left.WithLabelValues(string(use))
+	}
+	return func(use engine.LeaseUse, rest time.Duration) { of[use].Observe(rest.Seconds()) }
 }
 
 // watchUpdates counts what changes states in the index and times it. Steps are a closed set, so each has its counter before

@@ -205,7 +205,7 @@ func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.Rec
 	}
 	s.lookAtOrigins(ctx, origins)
 	opt := engine.Options{Index: x, Bucket: timed(store), Home: homeOf(s.store.Bucket, s.store.Prefix), Origins: origins, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log, Audit: s.auditReader(),
-		Snapshots: s.data, Limits: s.cmd.engineLimits(), Disk: s.diskHasRoom}
+		Snapshots: s.data, Leases: s.watchLeases(), Limits: s.cmd.engineLimits(), Disk: s.diskHasRoom}
 	s.cmd.GC.limits(&opt.Limits)
 	if s.embedded != nil {
 		opt.Sync, opt.Room = s.embedded.Sync, s.room

@@ -29,11 +29,13 @@ func (e *Engine) Blobs(ctx context.Context, p Principal, id string, req ballast.
 	if err != nil {
 		return ballast.BlobsResponse{}, err
 	}
-	expires := ballast.At(e.now().Add(e.limits.Lease)) // at the earliest, for asking takes its time
+	at := e.now()
+	expires := ballast.At(at.Add(e.limits.Lease)) // at the earliest, for asking takes its time
 	asked, err := e.ask(ctx, u, wants)
 	if err != nil {
 		return ballast.BlobsResponse{}, err
 	}
+	e.usedLease(LeaseRenewed, u, at)
 	answer := ballast.BlobsResponse{Blobs: make([]ballast.BlobAnswer, 0, len(wants)), ExpiresAt: expires}
 	for i, w := range wants {
 		a, err := e.answer(ctx, u, w, asked[i])

@@ -73,6 +73,7 @@ func (e *Engine) committed(ctx context.Context, u index.Upload, manifest digest.
 
 // accept checks everything that can be checked before the upload leaves its client's hands.
 func (e *Engine) accept(ctx context.Context, p Principal, u index.Upload, req ballast.CommitRequest, manifest []byte) error {
+	at := e.now()
 	if err := req.Metadata.Check(); err != nil {
 		return err
 	}
@@ -101,6 +102,9 @@ func (e *Engine) accept(ctx context.Context, p Principal, u index.Upload, req ba
 	}
 	_, err := e.index.Accept(ctx, u.ID, index.Accepted{Manifest: d, ManifestSize: int64(len(manifest)), Files: len(req.Files), Size: size, Metadata: req.Metadata})
 	e.changed.notify(u.Scope)
+	if err == nil {
+		e.usedLease(LeaseCommitted, u, at)
+	}
 	if ballast.CodeOf(err) == ballast.CodeAlreadyExists { // the label is that of a version whose bytes are missing, and whose files are others
 		return errors.Join(ballast.AsError(err), e.settle(ctx, u, ballast.UploadFailed, ballast.AsError(err)))
 	}

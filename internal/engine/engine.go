@@ -43,6 +43,9 @@ type Options struct {
 	Audit *audit.Reader
 	// Snapshots is a folder for the copies of the index that go to the bucket. Empty: none do.
 	Snapshots string
+	// Leases hears, of the lease of each pending upload, what was left of it when it was used or had run out; it must not
+	// wait. Nil: nobody does.
+	Leases func(use LeaseUse, left time.Duration)
 	// TakeOver lets this index claim a prefix that another one owns.
 	TakeOver bool
 	Now      func() time.Time // default time.Now
@@ -69,6 +72,8 @@ type Engine struct {
 	audit     *audit.Reader
 	cursors   cipher.AEAD // of the audit
 	uses      uses        // of tokens
+	leases    func(LeaseUse, time.Duration)
+	began     time.Time
 	snapshots snapshots
 	fscks     fsckRuns
 
@@ -85,6 +90,7 @@ type Engine struct {
 	buffers                                        buffers                                    // of ranges in flight
 	turns                                          *Turns                                     // of imports
 	reapBell, releaseBell, reclaimBell, verifyBell bell
+	gcBell                                         bell
 	gc                                             gcRuns
 	freed                                          freed
 
@@ -103,14 +109,18 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e := &Engine{
 		index: opt.Index, recordKey: opt.RecordKey, sync: opt.Sync, room: opt.Room, disk: opt.Disk, home: opt.Home, origins: opt.Origins,
 		audit: opt.Audit, cursors: newCursorCipher(), now: opt.Now, log: opt.Logger, limits: opt.Limits.withDefaults(),
-		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(),
-		surveyed: make(chan struct{}), snapshots: snapshots{dir: opt.Snapshots},
+		reapBell: newBell(), releaseBell: newBell(), reclaimBell: newBell(), verifyBell: newBell(), gcBell: newBell(),
+		leases: opt.Leases, surveyed: make(chan struct{}), snapshots: snapshots{dir: opt.Snapshots},
 	}
 	if e.now == nil {
 		e.now = time.Now
 	}
 	if e.log == nil {
 		e.log = slog.Default()
+	}
+	e.began = e.now()
+	if e.leases == nil {
+		e.leases = func(LeaseUse, time.Duration) {}
 	}
 	if e.sync == nil {
 		e.sync = func(context.Context) error { return nil }
@@ -182,7 +192,7 @@ func (e *Engine) start() {
 	e.loop("uses", e.limits.UseInterval, nil, e.storeUses)
 	e.loop("reclaim", e.limits.ReclaimRetry, e.reclaimBell, e.reclaim)
 	if e.limits.GCInterval > 0 {
-		e.loop("gc", e.limits.GCInterval, nil, e.gcByClock)
+		e.loop("gc", e.limits.GCInterval, e.gcBell, e.gcByClock)
 	}
 	for range e.limits.VerifyWorkers {
 		e.loop("verify", e.limits.VerifyRetry, e.verifyBell, e.verify)

@@ -20,6 +20,7 @@ type gcRuns struct {
 	mu     sync.Mutex
 	last   ballast.GCRun
 	scopes map[ballast.Scope]*ballast.GCScope
+	done   time.Time // when the last one ended that removed what there was to remove; zero: none has
 }
 
 // found adds to what a run found in a scope.
@@ -73,7 +74,21 @@ func (g *gcRuns) end(at ballast.Time, err error) {
 	g.last.State, g.last.EndedAt = ballast.GCDone, at
 	if err != nil {
 		g.last.State, g.last.Error = ballast.GCFailed, ballast.AsError(storeError(err))
+	} else if !g.last.DryRun {
+		g.done = at.Time
 	}
+}
+
+// SinceGC is how long ago a run of gc ended that did all it had to; since the start while there was none. Dry runs and failed
+// ones do not count.
+func (e *Engine) SinceGC() time.Duration {
+	e.gc.mu.Lock()
+	defer e.gc.mu.Unlock()
+	since := e.began
+	if !e.gc.done.IsZero() {
+		since = e.gc.done
+	}
+	return max(0, e.now().Sub(since))
 }
 
 // Freed is what this process has removed from the bucket.
@@ -96,10 +111,8 @@ func (e *Engine) StartGC(_ context.Context, p Principal, req ballast.GCRequest) 
 	if err := e.owner.verdict(); err != nil {
 		return ballast.GCRun{}, err
 	}
-	if !e.isSurveyed() {
-		early := ballast.Errorf(ballast.CodeUnavailable, "gc removes nothing before the bucket's records were listed after the start, to see that the index knows them all; try again")
-		early.RetryAfter = 2
-		return ballast.GCRun{}, early
+	if err := e.mayRemove("gc"); err != nil {
+		return ballast.GCRun{}, err
 	}
 	if run := e.newGCRun(p.By(), req.DryRun); e.gc.begin(run) {
 		e.work.Go(func() { e.collect(e.ctx, req.DryRun) })
@@ -144,6 +157,16 @@ func mayCollect(p Principal) error {
 		return ballast.Errorf(ballast.CodeDenied, "gc takes the role admin in global; ask an operator of the registry")
 	}
 	return nil
+}
+
+// mayRemove refuses to remove what the index does not use before it is certain that the index is no old copy.
+func (e *Engine) mayRemove(what string) error {
+	if e.isSurveyed() {
+		return nil
+	}
+	early := ballast.Errorf(ballast.CodeUnavailable, "%s removes nothing before the bucket's records were listed after the start, to see that the index knows them all; try again", what)
+	early.RetryAfter = 2
+	return early
 }
 
 func (e *Engine) newGCRun(by string, dry bool) ballast.GCRun {

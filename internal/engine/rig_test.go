@@ -103,7 +103,7 @@ func options(t *testing.T, s store, db index.Store) engine.Options {
 	return engine.Options{
 		Index: x, Bucket: s.Bucket, Home: s.home, Signer: s.Signer, RecordKey: engine.NewRecordKey(secret),
 		Logger: canary.Log(t, slog.LevelWarn),
-		Limits: engine.Limits{ReclaimRetry: 50 * time.Millisecond, VerifyRetry: 100 * time.Millisecond},
+		Limits: engine.Limits{ReclaimRetry: 50 * time.Millisecond, VerifyRetry: 100 * time.Millisecond, GCInterval: -1},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -77,15 +78,39 @@ var errSnapshot = errors.New("engine: not a snapshot of the registry's")
 type snapshots struct {
 	dir   string // of the copies under way; empty: none are taken
 	mu    sync.Mutex
-	moves uint64 // of the index, when the last one was taken
+	moves uint64                    // of the index, when the last one was taken
+	whole atomic.Pointer[time.Time] // when the newest one held all that there was; nil before this process has seen that
+}
+
+// SinceSnapshot is for how long changes of the index may have been in no snapshot: since the newest one was made, or was last
+// seen to hold everything; since the start while there is none. ok is false where none are made.
+func (e *Engine) SinceSnapshot(ctx context.Context) (age time.Duration, ok bool, err error) {
+	if e.snapshots.dir == "" || e.limits.SnapshotInterval < 0 {
+		return 0, false, nil
+	}
+	since := e.began
+	if whole := e.snapshots.whole.Load(); whole != nil {
+		since = *whole
+	} else if last, err := e.index.LastSnapshot(ctx); err != nil {
+		return 0, false, err
+	} else if last.Name != "" {
+		since = last.At.Time
+	}
+	return max(0, e.now().Sub(since)), true, nil
 }
 
 // snapshot copies the index to a file, and the file to the bucket, unless nothing has changed since the last one.
 func (e *Engine) snapshot(ctx context.Context) error {
 	e.snapshots.mu.Lock()
 	defer e.snapshots.mu.Unlock()
-	moves := e.index.Moves()
-	if e.snapshots.dir == "" || e.limits.SnapshotInterval < 0 || moves == e.snapshots.moves {
+	if e.snapshots.dir == "" || e.limits.SnapshotInterval < 0 {
+		return nil
+	}
+	at, moves := e.now(), e.index.Moves()
+	if moves == e.snapshots.moves {
+		if e.snapshots.whole.Load() != nil {
+			e.snapshots.whole.Store(&at)
+		}
 		return nil
 	}
 	last, err := e.index.LastSnapshot(ctx)
@@ -98,6 +123,7 @@ func (e *Engine) snapshot(ctx context.Context) error {
 	if err := e.takeSnapshot(ctx, last); err != nil {
 		return fmt.Errorf("engine: snapshot of the index: %w", err)
 	}
+	e.snapshots.whole.Store(&at)
 	if e.snapshots.moves = moves; e.index.Moves() == moves+1 { // it was the note of this snapshot alone
 		e.snapshots.moves++
 	}

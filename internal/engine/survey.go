@@ -20,6 +20,7 @@ func (e *Engine) survey() {
 		if err == nil {
 			close(e.surveyed)
 			e.reclaimBell.ring()
+			e.gcBell.ring() // or a service that is started often would never come to it
 			return
 		}
 		if e.ctx.Err() != nil {

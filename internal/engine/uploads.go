@@ -89,10 +89,11 @@ func (e *Engine) Upload(ctx context.Context, p Principal, id string, wait time.D
 	if err != nil {
 		return ballast.Upload{}, err
 	}
-	if u.Status == ballast.UploadPending && e.now().Sub(u.Renewed.Time) > e.limits.Lease/3 {
+	if at := e.now(); u.Status == ballast.UploadPending && at.Sub(u.Renewed.Time) > e.limits.Lease/3 {
 		if err := e.index.Renew(ctx, id, e.limits.Lease); err != nil {
 			return ballast.Upload{}, err
 		}
+		e.usedLease(LeaseRenewed, u, at)
 	}
 	if u, err = e.await(ctx, u, min(wait, MaxWait), index.Upload.Settled); err != nil {
 		return ballast.Upload{}, err
@@ -232,6 +233,12 @@ func (e *Engine) reapOne(ctx context.Context, u index.Upload) error {
 	return err
 }
 
+// expires reports whether expireOne would end an upload.
+func (e *Engine) expires(ctx context.Context, u index.Upload) (bool, error) {
+	active, err := e.partsArrive(ctx, u)
+	return err == nil && !active, err
+}
+
 // expireOne ends an upload whose lease is over, unless parts still arrive.
 func (e *Engine) expireOne(ctx context.Context, u index.Upload) (expired bool, err error) {
 	active, err := e.partsArrive(ctx, u)
@@ -239,10 +246,14 @@ func (e *Engine) expireOne(ctx context.Context, u index.Upload) (expired bool, e
 		return false, err
 	}
 	if active {
-		return false, e.index.Renew(ctx, u.ID, e.limits.Lease)
+		if err = e.index.Renew(ctx, u.ID, e.limits.Lease); err == nil {
+			e.usedLease(LeaseParts, u, e.now())
+		}
+		return false, err
 	}
-	u, err = e.index.Expire(ctx, u.ID)
-	if expired = err == nil && u.Status == ballast.UploadExpired; expired {
+	ended, err := e.index.Expire(ctx, u.ID)
+	if expired = err == nil && ended.Status == ballast.UploadExpired; expired {
+		e.usedLease(LeaseExpired, u, e.now())
 		e.settled(u.Scope)
 	}
 	return expired, err

@@ -2,6 +2,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"testing"
 
@@ -21,9 +22,11 @@ func Check(t testing.TB, opt engine.Options) {
 	}
 }
 
-// Open opens an engine that is closed and checked when the test ends.
+// Open opens an engine that is closed and checked when the test ends. Unless opt has it run by the clock, gc runs when it is
+// asked to.
 func Open(t testing.TB, opt engine.Options) *engine.Engine {
 	t.Helper()
+	opt.Limits.GCInterval = cmp.Or(opt.Limits.GCInterval, -1)
 	e, err := engine.Open(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
