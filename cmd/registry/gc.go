@@ -133,7 +133,7 @@ func (a *app) showGC(run ballast.GCRun) error {
 		}
 	}
 	if run.Waiting.Blobs > 0 {
-		fmt.Fprintf(a.stdout, "waiting  %d blobs, %s: unused for less than %s\n", run.Waiting.Blobs, size(run.Waiting.Bytes), time.Duration(run.GraceSeconds)*time.Second)
+		fmt.Fprintf(a.stdout, "waiting  %d blobs, %s: unused for less than %s; the files of deleted versions follow once their lists went\n", run.Waiting.Blobs, size(run.Waiting.Bytes), time.Duration(run.GraceSeconds)*time.Second)
 	}
 	if len(run.Scopes) == 0 {
 		return nil

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/index"
@@ -44,11 +41,12 @@ func (e *Engine) sweepUploads(ctx context.Context, dry bool) error {
 			if u.Status != ballast.UploadPending {
 				continue
 			}
-			expired := dry
-			if !dry {
-				expired, err = e.expireOne(ctx, u)
-				failed.add(err)
+			expire := e.expireOne
+			if dry {
+				expire = e.expires
 			}
+			expired, err := expire(ctx, u)
+			failed.add(err)
 			if expired {
 				e.gc.found(u.Scope, func(s *ballast.GCScope) { s.Removed.Uploads++ })
 			}
@@ -211,20 +209,22 @@ func (e *Engine) removeUnused(ctx context.Context, batch []index.Garbage, dry bo
 	return e.reclaimAll(ctx, condemned, removed)
 }
 
-// forgetBlobs drops records of blobs whose key is empty. Bytes that arrived after they were removed last are removed.
+// forgetBlobs drops records of blobs whose key is empty. Bytes that arrived after they were removed last are removed, and so
+// are parts of them: without the record nobody would look for either again.
 func (e *Engine) forgetBlobs(ctx context.Context, batch []index.Garbage, dry bool) error {
 	var failed failures
 	var empty []index.BlobID
 	var late []index.Garbage
 	for _, g := range batch {
-		switch obj, err := e.head(ctx, g.BlobID); {
-		case errors.Is(err, objstore.ErrNotFound):
-			empty = append(empty, g.BlobID)
+		size, there, err := e.lies(ctx, g.BlobID)
+		switch {
 		case err != nil: // unknown is not absent
 			failed.add(storeError(err))
-		default:
-			g.Blob.Size = obj.Size
+		case there:
+			g.Blob.Size = size
 			late = append(late, g)
+		default:
+			empty = append(empty, g.BlobID)
 		}
 	}
 	if len(late) > 0 {
@@ -243,6 +243,16 @@ func (e *Engine) forgetBlobs(ctx context.Context, batch []index.Garbage, dry boo
 		e.gc.found(id.Scope, func(s *ballast.GCScope) { s.Removed.Records++ })
 	}
 	return failed.err()
+}
+
+// lies reports whether anything lies under a blob's key, an object or parts of one, and the size of the object.
+func (e *Engine) lies(ctx context.Context, id index.BlobID) (size int64, there bool, err error) {
+	obj, err := e.head(ctx, id)
+	if !errors.Is(err, objstore.ErrNotFound) {
+		return obj.Size, err == nil, err
+	}
+	open, err := e.bucket.ListUploads(ctx, ballast.BlobKey(id.Scope, id.Digest))
+	return 0, len(open) > 0, err
 }
 
 // sweepMultiparts aborts the multiparts of a blob whose bytes are there: of a Complete that met them, or a copy that was cut off.
@@ -271,30 +281,4 @@ func (e *Engine) sweepMultiparts(ctx context.Context, id index.BlobID, dry bool)
 		}
 	}
 	return e.index.MultipartsGone(ctx, id)
-}
-
-// deletesAtOnce bounds the objects that are removed side by side.
-const deletesAtOnce = 8
-
-// reclaimAll removes what lies under the keys of blobs in deleting or aborting, and tells done of each that is gone. The
-// caller has just looked at owner.json.
-func (e *Engine) reclaimAll(ctx context.Context, ids []index.BlobID, done func(index.BlobID)) error {
-	var mu sync.Mutex
-	var failed failures
-	var group errgroup.Group
-	group.SetLimit(deletesAtOnce)
-	for _, id := range ids {
-		group.Go(func() error {
-			err := e.reclaimOne(ctx, id)
-			e.changed.notify(id.Scope)
-			mu.Lock()
-			defer mu.Unlock()
-			if failed.add(err); err == nil {
-				done(id)
-			}
-			return nil
-		})
-	}
-	_ = group.Wait()
-	return failed.err()
 }

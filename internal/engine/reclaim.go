@@ -3,6 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/index"
@@ -32,6 +35,32 @@ func (e *Engine) reclaim(ctx context.Context) error {
 		}
 		more = len(ids) == reclaimBatch
 	}
+	return failed.err()
+}
+
+// deletesAtOnce bounds the objects that are removed side by side.
+const deletesAtOnce = 8
+
+// reclaimAll removes what lies under the keys of blobs in deleting or aborting, and tells done of each that is gone. The
+// caller has just looked at owner.json.
+func (e *Engine) reclaimAll(ctx context.Context, ids []index.BlobID, done func(index.BlobID)) error {
+	var mu sync.Mutex
+	var failed failures
+	var group errgroup.Group
+	group.SetLimit(deletesAtOnce)
+	for _, id := range ids {
+		group.Go(func() error {
+			err := e.reclaimOne(ctx, id)
+			e.changed.notify(id.Scope)
+			mu.Lock()
+			defer mu.Unlock()
+			if failed.add(err); err == nil {
+				done(id)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
 	return failed.err()
 }
 
