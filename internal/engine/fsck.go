@@ -47,6 +47,9 @@ type fsck struct {
 	telling sync.Mutex
 	report  FsckReport
 
+	doubting sync.Mutex
+	doubts   map[ballast.Scope]ballast.Key // of scopes that were looked through: a version that a rebuild refused; zero: none
+
 	mu      sync.Mutex
 	counts  map[ballast.FindingKind]ballast.FindingCount
 	skipped []string

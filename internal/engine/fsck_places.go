@@ -40,11 +40,22 @@ func (f *fsck) unrecorded(ctx context.Context, scope ballast.Scope, obj objstore
 	return f.orphan(ctx, scope, obj, d, what)
 }
 
-// orphan reports an object that may be removed, and removes it when that was asked for and it is old enough.
+// orphan reports an object that may be removed, and removes it when that was asked for and it is old enough. Nothing that may
+// be a file of a version goes: of one that a rebuild refused the index knows no files.
 func (f *fsck) orphan(ctx context.Context, scope ballast.Scope, obj objstore.Object, d digest.Digest, what string) error {
 	finding := ballast.Finding{
 		Kind: ballast.FindingOrphan, Scope: scope.String(), Object: obj.Key, Digest: d, What: what,
 		Do: "it does no harm; ballast fsck --remove-orphans removes those that are older than the grace",
+	}
+	if d != "" {
+		k, doubted, err := f.doubted(ctx, scope)
+		if err != nil {
+			return err
+		}
+		if doubted {
+			finding.Do = fmt.Sprintf("it stays, for it may be a file of %s, whose records a rebuild refused: put those right from a copy of the bucket and run ballast rebuild, or, when nobody misses that version, remove the object with a tool of the store", k)
+			return f.found(ctx, finding, nil)
+		}
 	}
 	if !f.want.RemoveOrphans || !f.run || f.now().Sub(obj.Modified) <= f.limits.Grace {
 		return f.found(ctx, finding, nil)
@@ -68,6 +79,32 @@ func (f *fsck) orphan(ctx context.Context, scope ballast.Scope, obj objstore.Obj
 	finding.Repaired = true
 	f.tell(finding)
 	return nil
+}
+
+// doubted returns a version of a scope that a rebuild refused, if there is one.
+func (f *fsck) doubted(ctx context.Context, scope ballast.Scope) (k ballast.Key, ok bool, err error) {
+	f.doubting.Lock()
+	defer f.doubting.Unlock()
+	if k, ok = f.doubts[scope]; ok {
+		return k, !k.Version.IsZero(), nil
+	}
+	for after := []byte(nil); k.Version.IsZero(); {
+		page, next, err := f.index.VersionsFrom(ctx, scope, after, fsckPage)
+		if err != nil {
+			return k, false, err
+		}
+		for _, kept := range page {
+			if kept.Version.Refused != "" {
+				k = kept.Version.Key()
+			}
+		}
+		if next == nil {
+			break
+		}
+		after = next
+	}
+	f.doubts[scope] = k
+	return k, !k.Version.IsZero(), nil
 }
 
 func (f *fsck) foreign(ctx context.Context, scope ballast.Scope, key string) error {

@@ -67,9 +67,16 @@ func (f *fsck) version(ctx context.Context, kept index.KeptVersion) error {
 			Kind: ballast.FindingLost, Scope: k.Scope.String(), Versions: []string{k.String()}, Digest: kept.Version.Digest,
 			What: fmt.Sprintf("%s is not served: bytes of it are lost", k), Do: "push the same files again: ballast push FOLDER " + k.String(),
 		}
+		if why := kept.Version.Refused; why != "" {
+			finding.What = fmt.Sprintf("%s is not served: a rebuild refused what the bucket says of it: %s", k, why)
+			finding.Do = "put its records right from a copy of the bucket and run ballast rebuild; until then no object of the scope is removed that may be one of its files"
+		}
 		if err := f.found(ctx, finding, nil); err != nil {
 			return err
 		}
+	}
+	if kept.Version.Refused != "" && kept.Version.Records == 0 {
+		return nil // nothing is known of it but that others name it as their base
 	}
 	found, err := f.judge(ctx, kept)
 	if err != nil || len(found) == 0 {

@@ -33,7 +33,7 @@ type fsckRuns struct {
 func newFsck(x *index.Index, b, raw objstore.Bucket, key RecordKey, limits Limits, now func() time.Time, reader *Engine, want ballast.StartFsck, report FsckReport) *fsck {
 	f := &fsck{
 		index: x, bucket: b, raw: raw, key: key, limits: limits, now: now, reader: reader, want: want,
-		memory: semaphore.NewWeighted(limits.VerifyMemory), report: report, counts: map[ballast.FindingKind]ballast.FindingCount{},
+		memory: semaphore.NewWeighted(limits.VerifyMemory), report: report, counts: map[ballast.FindingKind]ballast.FindingCount{}, doubts: map[ballast.Scope]ballast.Key{},
 	}
 	if want.Rate > 0 {
 		f.bytes = rate.NewLimiter(rate.Limit(want.Rate), int(max(min(want.Rate, 1<<30), limits.VerifyRange)))
@@ -42,7 +42,8 @@ func newFsck(x *index.Index, b, raw objstore.Bucket, key RecordKey, limits Limit
 }
 
 // StartFsck begins a check of the whole registry, beside everything else that goes on. It takes an admin of global.
-// One that runs and was asked for the same is the answer. Errors: denied, invalid; conflict while another runs; unavailable when it is to change something and this instance may not.
+// One that runs and was asked for the same is the answer. Errors: denied, invalid; conflict while another runs; unavailable
+// when it is to change something and this instance may not, or not yet.
 func (e *Engine) StartFsck(ctx context.Context, p Principal, want ballast.StartFsck) (ballast.Fsck, error) {
 	if !p.administersGlobal() {
 		return ballast.Fsck{}, ballast.Errorf(ballast.CodeDenied, "checking the registry takes an admin of global")
@@ -52,6 +53,11 @@ func (e *Engine) StartFsck(ctx context.Context, p Principal, want ballast.StartF
 	}
 	if want.Repair || want.RemoveOrphans {
 		if err := e.owner.check(ctx); err != nil {
+			return ballast.Fsck{}, err
+		}
+	}
+	if want.RemoveOrphans {
+		if err := e.mayRemove("fsck --remove-orphans"); err != nil {
 			return ballast.Fsck{}, err
 		}
 	}

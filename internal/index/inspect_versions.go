@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/ballast-registry/ballast"
 )
 
@@ -57,6 +59,13 @@ func (in *inspector) version() error {
 			in.add(FlawDangling, nil, "%s: nothing is kept of its name", k)
 		}
 		return err
+	}
+	if v.Refused != "" { // it has no digest, and nothing leads to it
+		return nil
+	}
+	if v.Digest.Validate() != nil {
+		in.add(FlawUnreadable, nil, "%s: its digest is %q", k, v.Digest)
+		return nil
 	}
 	sealed, deleted := v.Status == ballast.StatusSealed, v.Status == ballast.StatusDeleted
 	if err := in.pending(v); err != nil || sealed {
@@ -139,7 +148,7 @@ func (in *inspector) byDigest() error {
 		return err
 	}
 	v, ok, err := in.ofVersion(p[0], p[1], order)
-	if err == nil && (!ok || v.Digest.Encoded() != p[2]) {
+	if err == nil && (!ok || v.Digest != digest.NewDigestFromEncoded(digest.SHA256, p[2])) {
 		in.dangling("a version of %s is found by a digest that it has not: %s", p[1], in.about)
 	}
 	return err
@@ -151,7 +160,7 @@ func (in *inspector) byManifest() error {
 		return err
 	}
 	v, ok, err := in.ofVersion(p[0], p[2], order)
-	if err == nil && (!ok || v.Digest.Encoded() != p[1] || v.Status == ballast.StatusDeleted) {
+	if err == nil && (!ok || v.Digest != digest.NewDigestFromEncoded(digest.SHA256, p[1]) || v.Status == ballast.StatusDeleted) {
 		in.dangling("a version of %s uses a manifest that it has not: %s", p[2], in.about)
 	}
 	return err
