@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ballast-registry/ballast"
 )
 
 // InspectOptions are what Inspect needs beside the store.
@@ -27,13 +29,12 @@ func Inspect(ctx context.Context, store *S3, seen Report, opt InspectOptions) (c
 	for _, c := range i.plan() {
 		found, err := c.run(ctx)
 		if err != nil {
-			found = observation{Inconclusive, err.Error()}
+			found = observation{verdict: Inconclusive, detail: err.Error()}
 		}
 		if found.verdict == Inconclusive && err == nil {
 			c.Needed = Knowledge // a setting that the store does not tell
 		}
-		c.Verdict, c.Detail = found.verdict, found.detail
-		checks = append(checks, c.Check)
+		checks = append(checks, found.of(c.Check))
 	}
 	return checks, i.cleanUp(ctx)
 }
@@ -52,10 +53,7 @@ func (i *inspector) plan() []check {
 		reads = Required
 	}
 	return []check{
-		{run: i.listBucket, Check: Check{Name: "list_bucket", Needed: Required,
-			Claim:  "the service may list the bucket, so that the store tells an absent object from a forbidden one",
-			Cost:   "the store answers 403 for what is not there, which the registry never takes for absent: pushes stop and nothing can be rebuilt",
-			Remedy: "allow the service's identity s3:ListBucket and s3:ListBucketMultipartUploads on arn:aws:s3:::" + i.s.bucket}},
+		{run: i.listBucket, Check: i.listing()},
 		{run: i.getCannotPut, Check: Check{Name: "get_cannot_put", Needed: reads,
 			Claim:  "a get identity of its own may not write",
 			Cost:   "every download link shows the key id of an identity that may write; where the store can be tricked, objects are overwritten with it",
@@ -73,13 +71,14 @@ func (i *inspector) plan() []check {
 			Cost:   "nobody can pull or push",
 			Remedy: "let no proxy before the store change the Host header or the path, and give the URL that clients use in --s3-public-endpoint"}},
 		{run: i.cors, Check: Check{Name: "cors", Needed: Knowledge,
-			Claim:  "pages that may call the registry may read from the bucket too",
-			Cost:   "browsers only: pages of these origins get lists and no bytes; programs are not concerned",
-			Remedy: "put a CORS rule on the bucket with these origins, the methods GET and HEAD, the header Range, and ETag, Content-Range exposed: `aws s3api put-bucket-cors --bucket " + i.s.bucket + " --cors-configuration file://cors.json`"}},
+			Claim: "pages that may call the registry may read from the store too",
+			Cost:  "browsers only: pages of these origins get lists and no bytes; programs are not concerned",
+			Remedy: "let pages of any origin read, which opens nothing: who has a signed URL needs no browser, and without one the store refuses. " +
+				"On MinIO MINIO_API_CORS_ALLOW_ORIGIN decides; where the bucket has rules, `aws s3api put-bucket-cors --bucket " + i.s.bucket + " --cors-configuration '" + corsRules + "'`"}},
 		{run: i.versions, Check: Check{Name: "versions_freed", Needed: Knowledge,
 			Claim:  "what the registry deletes is freed",
 			Cost:   "a deletion only adds a delete marker: the bytes stay, and are paid for, and the bucket only grows",
-			Remedy: "add a lifecycle rule with NoncurrentVersionExpiration for " + at + ", of as many days as you want to be able to go back; or suspend versioning"}},
+			Remedy: "add a lifecycle rule with NoncurrentVersionExpiration for " + at + ", of as many days as you want to be able to go back, with neither a tag, a size nor NewerNoncurrentVersions"}},
 		{run: i.lock, Check: Check{Name: "object_lock", Needed: Knowledge,
 			Claim:  "new objects are not locked",
 			Cost:   "what the registry deletes is kept until its retention ends, staging and unfinished work included",
@@ -98,6 +97,9 @@ func (i *inspector) plan() []check {
 			Remedy: "use keys without an end, or a source that renews itself (a role of the instance or container, a web identity, credential_process); let a role's sessions last longer than the URLs"}},
 	}
 }
+
+// corsRules let pages do what docs/hub.md says.
+const corsRules = `{"CORSRules": [{"AllowedOrigins": ["*"], "AllowedMethods": ["GET", "HEAD", "PUT"], "AllowedHeaders": ["*"], "ExposeHeaders": ["ETag", "Content-Range", "Accept-Ranges", "Content-Length"], "MaxAgeSeconds": 3600}]}`
 
 // abortDays is how long a push may be interrupted and go on.
 const abortDays = 7
@@ -175,7 +177,7 @@ func (i *inspector) publicAnswers(ctx context.Context) (observation, error) {
 	status, err := i.publicGet(ctx)
 	switch {
 	case errors.Is(err, errUnreached):
-		return held("nothing was tried, as public_reached says")
+		return fromElsewhere()
 	case err != nil:
 		return failed(err)
 	case !accepted(status):
@@ -187,17 +189,28 @@ func (i *inspector) publicAnswers(ctx context.Context) (observation, error) {
 // errUnreached: nobody answered at the public endpoint.
 var errUnreached = errors.New("not reached")
 
+// fromElsewhere is the observation of what would have to be asked there.
+func fromElsewhere() (observation, error) {
+	return observation{verdict: Inconclusive, detail: "it cannot be told from here, as public_reached says"}, nil
+}
+
 // publicGet sends a signed GET of the empty blob the way a client does.
 func (i *inspector) publicGet(ctx context.Context) (int, error) {
 	req, err := i.s.presign(ctx, i.s.get, i.s.public, signing{method: http.MethodGet, key: emptyBlob}, probeTTL)
 	if err != nil {
 		return 0, err
 	}
-	status, _, err := i.send(ctx, req, nil, nil)
+	status, _, err := i.reach(ctx, req, nil)
+	return status, err
+}
+
+// reach sends what a client would. Errors: errUnreached, where nobody answers.
+func (i *inspector) reach(ctx context.Context, req ballast.SignedRequest, header http.Header) (int, http.Header, error) {
+	status, answer, err := i.send(ctx, req, nil, header)
 	if errors.Is(err, ErrUnavailable) && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", errUnreached, err)
 	}
-	return status, err
+	return status, answer, err
 }
 
 func (i *inspector) credentialsLast(ctx context.Context) (observation, error) {

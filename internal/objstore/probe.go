@@ -117,18 +117,22 @@ func (p *prober) run(ctx context.Context) error {
 	}
 	for _, c := range p.plan() {
 		seen, err := c.run(ctx)
-		if err != nil {
-			seen = observation{Inconclusive, err.Error()}
-		}
-		c.Verdict, c.Detail = seen.verdict, seen.detail
-		p.report.Checks = append(p.report.Checks, c.Check)
 		var wrong *mistake
 		switch {
 		case errors.As(err, &wrong):
+			seen = observation{verdict: Inconclusive, detail: err.Error()}
+		case errors.Is(err, ErrDenied): // the service was: what is signed for others gets a status, and no error
+			seen, err = p.serviceDenied(err), nil
+		case err != nil:
+			seen = observation{verdict: Inconclusive, detail: err.Error()}
+		}
+		p.report.Checks = append(p.report.Checks, seen.of(c.Check))
+		switch {
+		case wrong != nil:
 			return wrong
 		case err != nil:
 			return fmt.Errorf("objstore: probe: %s: %w", c.Name, err)
-		case c.Verdict == Hole && c.stops:
+		case seen.verdict == Hole && (c.stops || seen.instead != nil):
 			return nil
 		}
 	}
@@ -139,6 +143,16 @@ func (p *prober) run(ctx context.Context) error {
 type observation struct {
 	verdict Verdict
 	detail  string
+	instead *Check // what was seen to be wrong is this, and not what was looked for; nil for the latter
+}
+
+// of is a check with what was seen.
+func (o observation) of(c Check) Check {
+	if o.instead != nil {
+		c = *o.instead
+	}
+	c.Verdict, c.Detail = o.verdict, o.detail
+	return c
 }
 
 // check is one entry of the plan.
@@ -235,26 +249,6 @@ func (p *prober) plan() []check {
 		checks = slices.Insert(checks, at, p.session(n))
 	}
 	return checks
-}
-
-const otherStore = "use a store that enforces it; this one cannot hold a registry"
-
-// putPolicy says what the put identity needs, as a policy has it.
-func (p *prober) putPolicy() string {
-	at := "arn:aws:s3:::" + p.s.bucket + "/" + p.s.prefix
-	return fmt.Sprintf("name in --s3-put-profile a profile that may do s3:PutObject on %s*/blobs/* and %s*/staging/* and nothing else, above all no s3:GetObject", at, at)
-}
-
-// getPolicy says what the get identity needs.
-func (p *prober) getPolicy() string {
-	return fmt.Sprintf("name in --s3-get-profile a profile that may do s3:GetObject and s3:GetObjectVersion on arn:aws:s3:::%s/%s*/blobs/* and nothing else", p.s.bucket, p.s.prefix)
-}
-
-func (p *prober) copyRemedy() string {
-	if p.s.putUser == p.s.service {
-		return "the service's own credentials cannot sign for clients on this store: " + p.putPolicy() + "; and " + p.getPolicy()
-	}
-	return p.putPolicy()
 }
 
 // cleanUp removes what the probe wrote, also when its ctx is done. What it leaves, gc reaps with all of staging.

@@ -58,6 +58,9 @@ func (p *prober) bucketThere(ctx context.Context) (observation, error) {
 		return failed(err)
 	case said == "NoSuchBucket":
 		return broken("the store has no such bucket")
+	case said == "AccessDenied":
+		listing := p.listing()
+		return observation{Hole, fmt.Sprintf("asking for the bucket got %d %s", status, said), &listing}, nil
 	}
 	return broken("asking for it got %d %s", status, said)
 }
@@ -299,7 +302,7 @@ func (p *prober) conditionalComplete(ctx context.Context) (observation, error) {
 func (p *prober) versioning(ctx context.Context) (observation, error) {
 	out, err := p.s.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &p.s.bucket})
 	if err != nil {
-		return observation{Inconclusive, classify(ctx, err).Error()}, nil
+		return observation{verdict: Inconclusive, detail: classify(ctx, err).Error()}, nil
 	}
 	p.report.Versioned = out.Status == types.BucketVersioningStatusEnabled
 	return held("versioning is on: %t", p.report.Versioned)

@@ -94,11 +94,11 @@ func (p *prober) place(ctx context.Context, key string, content []byte) error {
 }
 
 func held(format string, args ...any) (observation, error) {
-	return observation{OK, fmt.Sprintf(format, args...)}, nil
+	return observation{verdict: OK, detail: fmt.Sprintf(format, args...)}, nil
 }
 
 func broken(format string, args ...any) (observation, error) {
-	return observation{Hole, fmt.Sprintf(format, args...)}, nil
+	return observation{verdict: Hole, detail: fmt.Sprintf(format, args...)}, nil
 }
 
 func failed(err error) (observation, error) { return observation{}, err }

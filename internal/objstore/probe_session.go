@@ -95,7 +95,7 @@ func (p *prober) otherScope(n *sessions) check {
 				return broken("a PUT into global signed by a session of a tenant got %d", status)
 			}
 			if status != http.StatusForbidden {
-				return observation{Inconclusive, fmt.Sprintf("a PUT into global signed by a session of a tenant got %d %s", status, p.said)}, nil
+				return observation{verdict: Inconclusive, detail: fmt.Sprintf("a PUT into global signed by a session of a tenant got %d %s", status, p.said)}, nil
 			}
 			return held("a PUT into global signed by a session of a tenant got %d", status)
 		}}

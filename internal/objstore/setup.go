@@ -22,7 +22,6 @@ type Setup struct {
 	Versioning Told[string]          // "Enabled", "Suspended", or "" for never
 	Lock       Told[ObjectLock]      // of new objects
 	Lifecycle  Told[[]LifecycleRule] // those that are enabled
-	CORS       Told[[]CORSRule]
 }
 
 // ObjectLock is whether objects of a bucket can be locked, and how long new ones are.
@@ -33,22 +32,21 @@ type ObjectLock struct {
 
 // LifecycleRule is what a store does by itself with objects whose keys begin with Prefix, which is a whole key's.
 type LifecycleRule struct {
-	ID              string
-	Prefix          string
-	Tagged          bool   // only with tags, which the registry gives to nothing
-	Expires         bool   // objects are removed, on a day or after some
-	Days            int    // after which they are; 0 where it is a date
-	NoncurrentDays  int    // after which versions that are no longer current are removed; 0 for never
-	AbortDays       int    // after which unfinished multipart uploads are removed; 0 for never
-	TransitionClass string // storage class that objects are moved to; "" for none
+	ID             string
+	Prefix         string
+	Tagged         bool   // only with tags, which the registry gives to nothing
+	Sized          bool   // only above or below a size
+	Expires        bool   // objects are removed, on a day or after some
+	Days           int    // after which they are; 0 where it is a date
+	NoncurrentDays int    // after which versions that are no longer current are removed; 0 for never
+	NoncurrentKept int    // versions that stay all the same, the newest of those that are no longer current
+	AbortDays      int    // after which unfinished multipart uploads are removed; 0 for never
+	Archive        string // storage class that objects are moved to and cannot be read from at once; "" for none
 }
-
-// CORSRule is what pages of some origins may ask of the bucket.
-type CORSRule struct{ Origins, Methods, Headers, Expose []string }
 
 // Setup asks the store how the bucket is set up, with the service's identity. It changes nothing.
 func (s *S3) Setup(ctx context.Context) Setup {
-	return Setup{Versioning: s.askVersioning(ctx), Lock: s.askLock(ctx), Lifecycle: s.askLifecycle(ctx), CORS: s.askCORS(ctx)}
+	return Setup{Versioning: s.askVersioning(ctx), Lock: s.askLock(ctx), Lifecycle: s.askLifecycle(ctx)}
 }
 
 // toldOr makes an answer of a code that says that there is no such setting.
@@ -99,12 +97,13 @@ func (s *S3) askLifecycle(ctx context.Context) Told[[]LifecycleRule] {
 func lifecycleRule(r types.LifecycleRule) LifecycleRule {
 	rule := LifecycleRule{ID: aws.ToString(r.ID), Prefix: aws.ToString(r.Prefix)} //nolint:staticcheck // old rules have theirs there
 	if f := r.Filter; f != nil {
-		rule.Tagged = f.Tag != nil
+		rule.Tagged, rule.Sized = f.Tag != nil, f.ObjectSizeGreaterThan != nil || f.ObjectSizeLessThan != nil
 		if f.Prefix != nil {
 			rule.Prefix = *f.Prefix
 		}
-		if f.And != nil {
-			rule.Prefix, rule.Tagged = aws.ToString(f.And.Prefix), len(f.And.Tags) > 0
+		if and := f.And; and != nil {
+			rule.Prefix, rule.Tagged = aws.ToString(and.Prefix), len(and.Tags) > 0
+			rule.Sized = and.ObjectSizeGreaterThan != nil || and.ObjectSizeLessThan != nil
 		}
 	}
 	if e := r.Expiration; e != nil {
@@ -112,25 +111,15 @@ func lifecycleRule(r types.LifecycleRule) LifecycleRule {
 		rule.Expires = rule.Days > 0 || e.Date != nil && !e.Date.Equal(time.Time{})
 	}
 	if e := r.NoncurrentVersionExpiration; e != nil {
-		rule.NoncurrentDays = int(aws.ToInt32(e.NoncurrentDays))
+		rule.NoncurrentDays, rule.NoncurrentKept = int(aws.ToInt32(e.NoncurrentDays)), int(aws.ToInt32(e.NewerNoncurrentVersions))
 	}
 	if a := r.AbortIncompleteMultipartUpload; a != nil {
 		rule.AbortDays = int(aws.ToInt32(a.DaysAfterInitiation))
 	}
 	for _, t := range r.Transitions {
-		rule.TransitionClass = string(t.StorageClass)
+		if t.StorageClass == types.TransitionStorageClassGlacier || t.StorageClass == types.TransitionStorageClassDeepArchive {
+			rule.Archive = string(t.StorageClass)
+		}
 	}
 	return rule
-}
-
-func (s *S3) askCORS(ctx context.Context) Told[[]CORSRule] {
-	out, err := s.client.GetBucketCors(ctx, &s3.GetBucketCorsInput{Bucket: &s.bucket})
-	if err != nil {
-		return toldOr[[]CORSRule](ctx, err, "NoSuchCORSConfiguration")
-	}
-	var rules []CORSRule
-	for _, r := range out.CORSRules {
-		rules = append(rules, CORSRule{r.AllowedOrigins, r.AllowedMethods, r.AllowedHeaders, r.ExposeHeaders})
-	}
-	return Told[[]CORSRule]{Value: rules}
 }
