@@ -62,6 +62,12 @@ func (c *serveCmd) checkSnapshots() error {
 	return nil
 }
 
+// checkSettings refuses what can be refused without touching anything.
+func (c *serveCmd) checkSettings() error {
+	return errors.Join(c.S3.check(), c.TLS.check(), c.OIDC.check(), c.Audit.check(), c.checkRunning(), c.checkReach(), c.checkOrigins(),
+		c.Limits.check(), c.checkSnapshots(), c.GC.check(), c.engineLimits().Check())
+}
+
 // snapshotLine has the flags of snapshots again, as they would be typed.
 func (c *serveCmd) snapshotLine() (line []string) {
 	if d := engine.DefaultLimits().SnapshotInterval; c.SnapshotInterval != d && c.SnapshotKeep != 0 {
@@ -79,6 +85,7 @@ func (c *serveCmd) engineLimits() engine.Limits {
 	if l.SnapshotInterval == 0 {
 		l.SnapshotInterval = -1
 	}
+	c.GC.limits(&l)
 	return l
 }
 

@@ -21,7 +21,7 @@ func (s *serving) warnOfOpenFiles() {
 // secretFiles are those that nobody but the registry may read, of which some may not be there.
 func (c *serveCmd) secretFiles(data string) []string {
 	secrets := []string{c.RecordKey, c.TLS.Key}
-	for _, name := range []string{recordKeyFile, tokenFile, "s3.credentials", indexFile} {
+	for _, name := range []string{recordKeyFile, tokenFile, storeKeysFile, indexFile} {
 		secrets = append(secrets, filepath.Join(data, name))
 	}
 	return secrets

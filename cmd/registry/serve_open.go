@@ -36,6 +36,7 @@ const (
 	indexFile     = "index.db"
 	recordKeyFile = "record.key"
 	tokenFile     = "admin.token"
+	storeKeysFile = "s3.credentials" // the embedded store's
 )
 
 // Attributes of the service's own log lines.
@@ -72,10 +73,10 @@ type serving struct {
 // open brings up everything but the answering of requests. Whatever can be refused without touching the store is
 // refused before it is touched, and a taken port before the prefix is claimed.
 func (s *serving) open(ctx context.Context) error {
-	if err := errors.Join(s.cmd.S3.check(), s.cmd.TLS.check(), s.cmd.OIDC.check(), s.cmd.Audit.check(), s.cmd.checkRunning(), s.cmd.checkReach(), s.cmd.checkOrigins(), s.cmd.Limits.check(), s.cmd.checkSnapshots(), s.cmd.GC.check()); err != nil {
+	err := s.cmd.checkSettings()
+	if err != nil {
 		return err
 	}
-	var err error
 	if s.data, err = s.cmd.makeDataFolder(s.app.env); err != nil {
 		return err
 	}
@@ -206,7 +207,6 @@ func (s *serving) openEngine(ctx context.Context, x *index.Index, key engine.Rec
 	s.lookAtOrigins(ctx, origins)
 	opt := engine.Options{Index: x, Bucket: timed(store), Home: homeOf(s.store.Bucket, s.store.Prefix), Origins: origins, Signer: store, RecordKey: key, TakeOver: s.cmd.TakeOver, Logger: s.log, Audit: s.auditReader(),
 		Snapshots: s.data, Leases: s.watchLeases(), Limits: s.cmd.engineLimits(), Disk: s.diskHasRoom}
-	s.cmd.GC.limits(&opt.Limits)
 	if s.embedded != nil {
 		opt.Sync, opt.Room = s.embedded.Sync, s.room
 	}

@@ -72,11 +72,14 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
+// Check refuses limits with which no engine opens, in words for an operator; those that are 0 stand for the defaults.
+func (l Limits) Check() error { return l.withDefaults().check() }
+
 // check refuses limits under which something pinned, signed for or owned by another could be deleted.
 func (l Limits) check() error {
 	switch {
 	case l.Grace <= max(l.PutURLLife, l.GetURLLife)+l.ClockSlack:
-		return fmt.Errorf("engine: the grace %s must be longer than the life of a URL and a clock offset of %s together: set --gc-grace above %s, or a shorter --url-life",
+		return fmt.Errorf("the grace %s must be longer than the life of a URL and a clock offset of %s together: set --gc-grace above %s, or a shorter --url-life",
 			l.Grace, l.ClockSlack, max(l.PutURLLife, l.GetURLLife)+l.ClockSlack)
 	case l.RecordLife <= l.ClockSlack:
 		return fmt.Errorf("engine: the record of a blob must outlive its last signed URL by more than a clock offset of %s", l.ClockSlack)
