@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ballast-registry/ballast"
-	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
@@ -23,8 +23,8 @@ type doctorCmd struct {
 func (*doctorCmd) Help() string {
 	return `Looks at the store, at the data folder and at this machine, with the settings of ballast serve: write doctor for serve
 in the line that starts the registry, and leave its BALLAST_… variables as they are. It may be run before the first start
-and beside a service that runs: it takes no lock, and writes only what it removes again. With BALLAST_URL or --url it
-also asks the registry there.
+and beside a service that runs: it writes only what it removes again, but for the blob without bytes. With BALLAST_URL or
+--url it also asks the registry there.
 
 Each check ends as ok, warning, unsafe, or unknown where the store does not tell. What is no ok says what it costs and what
 to do. The exit code is 0 only if nothing is unsafe, 7 if the store gave no verdict, else 1.`
@@ -60,7 +60,7 @@ type diagnosis struct {
 
 // Run implements the command.
 func (d *doctorCmd) Run(ctx context.Context, a *app) error {
-	if err := d.checkFlags(); err != nil {
+	if err := d.checkSettings(); err != nil { // as serve does
 		return ballast.Errorf(ballast.CodeInvalid, "%w", err)
 	}
 	found := &diagnosis{Safe: true}
@@ -69,9 +69,7 @@ func (d *doctorCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer done()
-	if err := d.examineStore(ctx, a, folder, found); err != nil {
-		return err
-	}
+	d.examineStore(ctx, a, folder, found)
 	d.examineService(ctx, a, found)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -82,11 +80,6 @@ func (d *doctorCmd) Run(ctx context.Context, a *app) error {
 	}
 	found.print(a)
 	return verdict
-}
-
-// checkFlags refuses what serve would.
-func (d *doctorCmd) checkFlags() error {
-	return errors.Join(d.S3.check(), d.TLS.check(), d.OIDC.check(), d.serveCmd.Audit.check(), d.checkRunning(), d.checkReach(), d.checkOrigins(), d.Limits.check())
 }
 
 func (d *diagnosis) add(f finding) {
@@ -112,6 +105,15 @@ func (d *diagnosis) addStore(checks []objstore.Check, waived bool) {
 		}
 		d.add(f)
 	}
+}
+
+// addFailure adds why the store could not be tried: no answer is no verdict, and anything else keeps the registry from starting.
+func (d *diagnosis) addFailure(err error) {
+	f := finding{Name: "store", State: stateUnsafe, Seen: err.Error(), Claim: "the store can be tried", Cost: "the registry does not start"}
+	if errors.Is(err, objstore.ErrUnavailable) {
+		f.State, d.noVerdict = stateUnknown, true
+	}
+	d.add(f)
 }
 
 func (d *diagnosis) verdict() error {
@@ -142,57 +144,71 @@ func (d *diagnosis) print(a *app) {
 }
 
 // examineStore tries the store as a start does, and then what a start does not ask about.
-func (d *doctorCmd) examineStore(ctx context.Context, a *app, folder string, found *diagnosis) error {
+func (d *doctorCmd) examineStore(ctx context.Context, a *app, folder string, found *diagnosis) {
 	s := &serving{cmd: &d.serveCmd, app: a, log: newLogger(a.stderr, d.LogFormat, "error"), data: folder}
 	defer s.close()
 	if err := s.storeToExamine(ctx); err != nil {
-		return err
+		found.addFailure(err)
+		return
 	}
 	s.publicURL = cmp.Or(d.PublicURL, urlOf(d.TLS.scheme(), d.listen(), address(d.listen())))
-	hosts := finding{Name: "host_rule", State: stateOK, Seen: "the store's host is neither the registry's nor below it",
-		Cost: "clients send the registry's token to the store", Remedy: "give the store a host name of its own in --s3-public-endpoint"}
-	if at := cmp.Or(s.store.PublicEndpoint, s.store.Endpoint); at != "" {
-		if err := checkHosts(s.publicURL, at); err != nil {
-			hosts.State, hosts.Seen = stateUnsafe, err.Error()
-		}
-	}
-	found.add(hosts)
+	found.add(hostRule(s.publicURL, cmp.Or(s.store.PublicEndpoint, s.store.Endpoint)))
 	reason, err := s.whyNotNarrow(ctx)
 	if err != nil {
-		return err
+		found.addFailure(err)
+		return
 	}
 	s.store.PutNarrow = reason == ""
 	bucket, err := objstore.Open(ctx, s.store)
 	if err != nil {
-		return err
+		found.addFailure(err)
+		return
 	}
-	report, probeErr := objstore.Probe(ctx, bucket, objstore.ProbeOptions{RegistryURL: s.publicURL})
-	found.addStore(report.Checks, d.AllowUnsafeStore)
-	if len(report.Checks) == 0 && probeErr != nil {
-		return probeErr // no credentials, and nothing to tell
-	}
+	report := d.probe(ctx, bucket, s.publicURL, found)
 	left := report.Leftover
-	if stopped(report, "clock", "bucket") {
-		return nil
+	if !stopped(report) {
+		checks, more := objstore.Inspect(ctx, bucket, report, objstore.InspectOptions{URLLife: d.Limits.URLLife, Origins: d.origins()})
+		found.addStore(checks, d.AllowUnsafeStore)
+		left = errors.Join(left, more)
 	}
-	checks, more := objstore.Inspect(ctx, bucket, report, objstore.InspectOptions{URLLife: engine.DefaultLimits().GetURLLife, Origins: d.origins()})
-	found.addStore(checks, d.AllowUnsafeStore)
-	if left = errors.Join(left, more); left != nil {
-		found.add(finding{Name: "leftovers", State: stateWarning, Seen: left.Error(), Cost: "a few kilobytes below staging", Remedy: "allow the service s3:DeleteObject and s3:AbortMultipartUpload"})
+	if left != nil {
+		found.add(finding{Name: "leftovers", State: stateWarning, Seen: left.Error(), Claim: "what was tried could be removed again",
+			Cost: "a few kilobytes below staging; and if it was refused, gc frees nothing either", Remedy: "allow the service s3:DeleteObject and s3:AbortMultipartUpload, as docs/iam/service.json does"})
 	}
-	return nil
 }
 
-// stopped reports whether one of the checks, without which no other means anything, did not hold.
-func stopped(r objstore.Report, names ...string) bool {
-	for _, c := range r.Checks {
-		for _, name := range names {
-			if c.Name == name && c.Verdict != objstore.OK {
-				return true
-			}
-		}
+// hostRule is the one about host names, of the store as the settings have it. With AWS's own names there is none.
+func hostRule(publicURL, store string) finding {
+	f := finding{Name: "host_rule", State: stateOK, Seen: "the store's host is neither the registry's nor below it", Claim: "the store's host is neither the registry's nor below it",
+		Cost: "clients send the registry's token to the store", Remedy: "give the store a host name of its own in --s3-public-endpoint, or the registry one in --public-url"}
+	if store == "" {
+		return f
 	}
-	return false
+	if err := checkHosts(publicURL, store); err != nil {
+		f.State, f.Seen = stateUnsafe, err.Error()
+	}
+	return f
+}
+
+// probe tries what a start does. What it could not finish for another reason than a store that did not answer, a start cannot either.
+func (d *doctorCmd) probe(ctx context.Context, bucket *objstore.S3, publicURL string, found *diagnosis) objstore.Report {
+	report, err := objstore.Probe(ctx, bucket, objstore.ProbeOptions{RegistryURL: publicURL})
+	last := len(report.Checks) - 1
+	switch {
+	case err != nil && last < 0: // no credentials, and nothing was tried
+		found.addFailure(err)
+	case err != nil && !errors.Is(err, objstore.ErrUnavailable):
+		report.Checks[last].Verdict = objstore.Hole
+	}
+	found.addStore(report.Checks, d.AllowUnsafeStore)
+	return report
+}
+
+// stopped reports whether a check without which no other of the store means anything did not hold.
+func stopped(r objstore.Report) bool {
+	return len(r.Checks) == 0 || slices.ContainsFunc(r.Checks, func(c objstore.Check) bool {
+		return c.Verdict != objstore.OK && slices.Contains([]string{"clock", "bucket", "list_bucket", "service_rights", "put_session", "put_allowed"}, c.Name)
+	})
 }
 
 func (d *doctorCmd) origins() (list []string) {

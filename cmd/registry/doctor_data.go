@@ -26,13 +26,14 @@ func (d *doctorCmd) examineData(a *app, found *diagnosis) (folder string, done f
 		return "", nil, err
 	}
 	done = func() {}
-	f := finding{Name: "data_folder", State: stateOK, Seen: folder + " can be written to",
+	f := finding{Name: "data_folder", State: stateOK, Seen: folder + " can be written to", Claim: "the data folder can be written to",
 		Cost: "the registry does not start", Remedy: "chown it to the user who runs the registry, or name another folder with --data"}
 	parent, err := nearest(folder)
 	if err == nil && parent != folder {
 		f.Seen = folder + " is not there yet, and can be made"
-		if folder, err = os.MkdirTemp(parent, ".ballast-doctor-"); err == nil {
-			done = func() { _ = os.RemoveAll(folder) }
+		var trial string
+		if trial, err = os.MkdirTemp(parent, ".ballast-doctor-"); err == nil {
+			folder, done = trial, func() { _ = os.RemoveAll(trial) }
 		}
 	}
 	if err == nil {
@@ -187,7 +188,7 @@ func clockSynchronised(string) finding {
 }
 
 // storeToExamine finds the store: that of the settings, the embedded one of a service that runs, or one that is started for as
-// long as it is looked at.
+// long as it is looked at. Where none ever ran, what it makes is removed.
 func (s *serving) storeToExamine(ctx context.Context) (err error) {
 	if !s.cmd.S3.embedded() {
 		s.store = s.cmd.S3.config()
@@ -201,9 +202,16 @@ func (s *serving) storeToExamine(ctx context.Context) (err error) {
 		s.store = s.cmd.embeddedConfig(running)
 		return nil
 	}
+	data := s.data
+	if _, err := os.Stat(filepath.Join(data, storeKeysFile)); errors.Is(err, fs.ErrNotExist) {
+		if data, err = os.MkdirTemp(data, ".doctor-*"); err != nil {
+			return err
+		}
+		s.onClose(func() error { return os.RemoveAll(data) })
+	}
 	examined := *s.cmd
 	examined.S3.Listen = "127.0.0.1:0"
-	if s.embedded, s.store, err = examined.startEmbedded(ctx, s.data, s.log.With(slog.String(attrStore, "embedded"))); err != nil {
+	if s.embedded, s.store, err = examined.startEmbedded(ctx, data, s.log.With(slog.String(attrStore, "embedded"))); err != nil {
 		return err
 	}
 	s.store.PublicEndpoint = "" // nobody listens there now
