@@ -29,7 +29,7 @@ const (
 	FindingCounter        FindingKind = "counter"         // a counter of the index that is wrong
 	FindingIndexFile      FindingKind = "index_file"      // what the store of the index says of its own file
 	FindingHalfDone       FindingKind = "half_done"       // work that the registry began and does not get done
-	FindingLost           FindingKind = "lost"            // a version that is not served, since bytes of it are lost
+	FindingLost           FindingKind = "lost"            // a version that is not served: bytes of it are lost, or a rebuild refused its records
 )
 
 // FindingKinds returns them all.
