@@ -153,6 +153,9 @@ type Bucket interface {
 	AbortMultipart(ctx context.Context, key, id string) error
 	// ListUploads lists the open multipart uploads of exactly this key. (MinIO finds none by a folder prefix.)
 	ListUploads(ctx context.Context, key string) ([]MultipartUpload, error)
+	// UploadsUnder yields the open multipart uploads whose keys begin with prefix, page by page. MinIO finds those of one exact
+	// key alone: that nothing comes does not say that there is nothing. An error ends the sequence.
+	UploadsUnder(ctx context.Context, prefix string) iter.Seq2[MultipartUpload, error]
 }
 
 // Signer makes requests that a client sends straight to the store. A SignedRequest holds everything the client must

@@ -139,6 +139,10 @@ func (t *timed) ListUploads(ctx context.Context, key string) ([]MultipartUpload,
 	return list, err
 }
 
+func (t *timed) UploadsUnder(ctx context.Context, prefix string) iter.Seq2[MultipartUpload, error] {
+	return timedSeq(t, "list_uploads", t.next.UploadsUnder(ctx, prefix))
+}
+
 // timedSeq moves the start forward by what the reader takes for each value.
 func timedSeq[T any](t *timed, op string, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

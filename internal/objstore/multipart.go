@@ -139,23 +139,36 @@ func (s *S3) ListUploads(ctx context.Context, key string) (list []MultipartUploa
 	if err := s.check(key); err != nil {
 		return nil, err
 	}
-	input := &s3.ListMultipartUploadsInput{
-		Bucket: &s.bucket, Prefix: s.full(key), EncodingType: types.EncodingTypeUrl, MaxUploads: s.pageSize(),
-	}
-	for pages := s3.NewListMultipartUploadsPaginator(s.client, input); pages.HasMorePages(); {
-		out, err := pages.NextPage(ctx)
+	for u, err := range s.UploadsUnder(ctx, key) {
 		if err != nil {
-			return nil, s.wrap("list uploads", key, classify(ctx, err))
+			return nil, err
 		}
-		for _, u := range out.Uploads {
-			listed, err := s.relative(aws.ToString(u.Key), out.EncodingType)
-			if err != nil {
-				return nil, s.wrap("list uploads", key, err)
-			}
-			if listed == key {
-				list = append(list, MultipartUpload{Key: key, ID: aws.ToString(u.UploadId), Initiated: aws.ToTime(u.Initiated)})
-			}
+		if u.Key == key {
+			list = append(list, u)
 		}
 	}
 	return list, nil
+}
+
+// UploadsUnder implements Bucket.
+func (s *S3) UploadsUnder(ctx context.Context, prefix string) iter.Seq2[MultipartUpload, error] {
+	return func(yield func(MultipartUpload, error) bool) {
+		input := &s3.ListMultipartUploadsInput{
+			Bucket: &s.bucket, Prefix: s.full(prefix), EncodingType: types.EncodingTypeUrl, MaxUploads: s.pageSize(),
+		}
+		for pages := s3.NewListMultipartUploadsPaginator(s.client, input); pages.HasMorePages(); {
+			out, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(MultipartUpload{}, s.wrap("list uploads", prefix, classify(ctx, err)))
+				return
+			}
+			for _, u := range out.Uploads {
+				key, err := s.relative(aws.ToString(u.Key), out.EncodingType)
+				err = s.wrap("list uploads", prefix, err)
+				if !yield(MultipartUpload{Key: key, ID: aws.ToString(u.UploadId), Initiated: aws.ToTime(u.Initiated)}, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ballast-registry/ballast"
@@ -193,6 +194,33 @@ func (m *Mem) ListUploads(ctx context.Context, key string) (list []objstore.Mult
 		return nil
 	})
 	return only(list, err)
+}
+
+// UploadsUnder implements objstore.Bucket.
+func (m *Mem) UploadsUnder(ctx context.Context, prefix string) iter.Seq2[objstore.MultipartUpload, error] {
+	return func(yield func(objstore.MultipartUpload, error) bool) {
+		var open []objstore.MultipartUpload
+		err := m.call(ctx, OpUploadsUnder, "", func() error {
+			for _, u := range m.uploads {
+				if strings.HasPrefix(u.Key, prefix) {
+					open = append(open, u.MultipartUpload)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			yield(objstore.MultipartUpload{}, err)
+			return
+		}
+		slices.SortFunc(open, func(a, b objstore.MultipartUpload) int {
+			return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID))
+		})
+		for _, u := range open {
+			if !yield(u, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (m *Mem) upload(key, id string) (*memUpload, error) {

@@ -3,6 +3,7 @@ package objstoretest
 import (
 	"bytes"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -243,10 +244,29 @@ func testListUploads(t *testing.T, s Subject) {
 	if len(want) != 0 {
 		t.Errorf("not listed: %v", want)
 	}
+	testUploadsUnder(t, s, others)
 	if found, err = s.Bucket.ListUploads(t.Context(), "global/blobs/u/key"); err != nil || len(found) != 0 {
 		t.Errorf("after the aborts: %+v, %v", found, err)
 	}
 	for key, id := range others {
 		abortForCertain(t, s, key, id)
+	}
+}
+
+// testUploadsUnder lists by prefix what is open, by its ids: a store finds all of it, or only what lies under one exact key.
+func testUploadsUnder(t *testing.T, s Subject, open map[string]string) {
+	for prefix, want := range map[string]int{"": len(open), "global/blobs/": len(open), "global/blobs/u/key2": 1, "global/elsewhere/": 0} {
+		found := map[string]string{}
+		for u, err := range s.Bucket.UploadsUnder(t.Context(), prefix) {
+			must(t, err)
+			found[u.Key] = u.ID
+			if !strings.HasPrefix(u.Key, prefix) || open[u.Key] != u.ID || time.Since(u.Initiated).Abs() > time.Hour {
+				t.Errorf("under %q is listed %+v", prefix, u)
+			}
+		}
+		_, whole := open[prefix]
+		if len(found) != want && (whole || len(found) > 0) {
+			t.Errorf("under %q are listed %v", prefix, found)
+		}
 	}
 }
