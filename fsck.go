@@ -16,6 +16,7 @@ const (
 	FindingWrongETag      FindingKind = "wrong_etag"      // somebody wrote the object again since it was verified
 	FindingWrongChecksum  FindingKind = "wrong_checksum"  // the store holds another SHA-256 of the object than its digest
 	FindingWrongBytes     FindingKind = "wrong_bytes"     // the object was read, and is not what its digest says
+	FindingBrokenBytes    FindingKind = "broken_bytes"    // the object is there, and the store does not give its bytes
 	FindingOrphan         FindingKind = "orphan"          // an object that the index never heard of, or let go of
 	FindingForeign        FindingKind = "foreign"         // an object at a place where the registry writes nothing like it
 	FindingStaleMultipart FindingKind = "stale_multipart" // parts in the store that no upload waits for
@@ -35,7 +36,7 @@ const (
 // FindingKinds returns them all.
 func FindingKinds() []FindingKind {
 	return []FindingKind{
-		FindingMissingBytes, FindingWrongSize, FindingWrongETag, FindingWrongChecksum, FindingWrongBytes, FindingOrphan, FindingForeign,
+		FindingMissingBytes, FindingWrongSize, FindingWrongETag, FindingWrongChecksum, FindingWrongBytes, FindingBrokenBytes, FindingOrphan, FindingForeign,
 		FindingStaleMultipart, FindingRecordUnknown, FindingRecordMissing, FindingRecordForged, FindingRecordDiffers, FindingUnreadable,
 		FindingDangling, FindingUnlisted, FindingCounter, FindingIndexFile, FindingHalfDone, FindingLost,
 	}

@@ -27,6 +27,7 @@ import (
 // minioServer is the running MinIO of this test binary.
 type minioServer struct {
 	endpoint                string
+	folder                  string // of its buckets
 	root, service, put, get objstore.Keys
 }
 
@@ -134,10 +135,10 @@ func launchMinIO(at Place) (*minioServer, error) {
 			return nil, err
 		}
 	}
-	m := &minioServer{endpoint: "http://" + address, root: newKeys()}
+	m := &minioServer{endpoint: "http://" + address, folder: filepath.Join(dir, "data"), root: newKeys()}
 	var log bytes.Buffer // read only after the guard ended
 	args := slices.Concat([]string{"-c", guard, "guard", dir}, at.Within, []string{
-		exe, "server", "--quiet", "--address", address, "--certs-dir", filepath.Join(dir, "certs"), filepath.Join(dir, "data"),
+		exe, "server", "--quiet", "--address", address, "--certs-dir", filepath.Join(dir, "certs"), m.folder,
 	})
 	cmd := exec.Command("sh", args...)
 	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+m.root.ID, "MINIO_ROOT_PASSWORD="+m.root.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off",

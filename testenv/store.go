@@ -144,8 +144,17 @@ func Embedded(t testing.TB) *Store {
 
 // removeAfter removes a bucket of the embedded store after the test.
 func (s *Store) removeAfter(t testing.TB) {
-	folder := filepath.Join(filepath.Dir(s.Server.CredentialsFile), "s3", s.Bucket)
+	folder := s.Folder()
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+}
+
+// Folder is where the store keeps a bucket. In the embedded store each object is the file of its key; MinIO has a folder for
+// each, with the bytes of small ones in xl.meta.
+func (s *Store) Folder() string {
+	if s.minio != nil {
+		return filepath.Join(s.minio.folder, s.Bucket)
+	}
+	return filepath.Join(filepath.Dir(s.Server.CredentialsFile), "s3", s.Bucket)
 }
 
 // Beside is another new bucket of the same store, with the same identities.

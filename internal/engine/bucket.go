@@ -52,13 +52,16 @@ func scopesIn(ctx context.Context, b objstore.Bucket) iter.Seq2[ballast.Scope, e
 	}
 }
 
+// nextTenant is the first tenant that has an object behind a key, "" at the end. What lies beside the folders of tenants is
+// passed over: markers of folders, as consoles of stores leave them, hide nobody.
 func nextTenant(ctx context.Context, b objstore.Bucket, after string) (string, error) {
 	for obj, err := range b.List(ctx, "tenants/", after) {
 		if err != nil {
 			return "", err
 		}
-		tenant, _, _ := strings.Cut(strings.TrimPrefix(obj.Key, "tenants/"), "/")
-		return tenant, nil
+		if tenant, _, ok := strings.Cut(strings.TrimPrefix(obj.Key, "tenants/"), "/"); ok && tenant != "" {
+			return tenant, nil
+		}
 	}
 	return "", nil
 }

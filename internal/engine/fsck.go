@@ -31,7 +31,6 @@ type FsckReport func(ballast.Finding)
 type fsck struct {
 	index  *index.Index
 	bucket objstore.Bucket // for reading; fenced
-	raw    any             // the bucket without its fence, which may list multiparts by prefix
 	key    RecordKey
 	now    func() time.Time
 	limits Limits
@@ -39,6 +38,7 @@ type fsck struct {
 	want   ballast.StartFsck
 	run    bool // beside a service: its work goes on
 
+	parts  atomic.Bool         // an open multipart was found at a blob's key
 	memory *semaphore.Weighted // bytes of objects in flight
 	bytes  *rate.Limiter       // nil: no bound
 
@@ -115,64 +115,44 @@ func (f *fsck) skip(format string, args ...any) {
 	f.skipped = append(f.skipped, fmt.Sprintf(format, args...))
 }
 
-// scopes walks through the scopes that index or bucket have, in order.
+// scopes checks the scopes that the index has, and then those that the bucket alone has.
 func (f *fsck) scopes(ctx context.Context) error {
+	if err := f.scope(ctx, ballast.Global); err != nil {
+		return err
+	}
 	var after ballast.Scope
 	for {
-		scope, ok, err := f.nextScope(ctx, after)
-		if err != nil || !ok {
+		scope, ok, err := f.index.ScopeBehind(ctx, after)
+		if err != nil {
 			return err
 		}
-		if err := errors.Join(f.blobsOf(ctx, scope), f.recordsOf(ctx, scope)); err != nil {
-			return err
-		}
-		after = scope
-	}
-}
-
-// nextScope is the first scope behind another one, global before all tenants.
-func (f *fsck) nextScope(ctx context.Context, after ballast.Scope) (next ballast.Scope, ok bool, err error) {
-	if after.IsZero() {
-		return ballast.Global, true, nil
-	}
-	behind := ""
-	if after != ballast.Global {
-		behind = after.String()
-	}
-	kept := after
-	if after == ballast.Global {
-		kept = ballast.Scope{}
-	}
-	for {
-		if kept, ok, err = f.index.ScopeBehind(ctx, kept); err != nil {
-			return next, false, err
-		}
-		if !ok || kept != ballast.Global {
+		if !ok {
 			break
 		}
+		if after = scope; scope == ballast.Global {
+			continue
+		}
+		if err := f.scope(ctx, scope); err != nil {
+			return err
+		}
 	}
-	place := ""
-	if behind != "" {
-		place = "tenants/" + behind + "0" // the first text after everything of the tenant
-	}
-	for {
-		tenant, err := nextTenant(ctx, f.bucket, place)
+	for scope, err := range scopesIn(ctx, f.bucket) {
 		if err != nil {
-			return next, false, err
+			return err
 		}
-		if tenant == "" {
-			return kept, ok, nil
+		known, err := f.index.HasScope(ctx, scope)
+		if err == nil && !known && scope != ballast.Global {
+			err = f.scope(ctx, scope)
 		}
-		place = "tenants/" + tenant + "0"
-		listed, bad := ballast.ParseScope(tenant)
-		if bad != nil {
-			continue // f.roots reports it
+		if err != nil {
+			return err
 		}
-		if !ok || listed.String() < kept.String() {
-			return listed, true, nil
-		}
-		return kept, true, nil
 	}
+	return nil
+}
+
+func (f *fsck) scope(ctx context.Context, scope ballast.Scope) error {
+	return errors.Join(f.blobsOf(ctx, scope), f.recordsOf(ctx, scope))
 }
 
 // inspect holds every item of the index to its rules. A repair goes on until there is nothing left to mend: what leads to an
@@ -249,7 +229,7 @@ func flawKinds(kind index.FlawKind) ballast.FindingKind {
 
 // What to do, for many kinds.
 const (
-	doRepair  = "run ballast fsck --repair"
+	doRepair  = "run ballast fsck --repair --yes"
 	doRebuild = "stop the service and run ballast rebuild, or put back a newer copy of the index"
 )
 
@@ -269,35 +249,4 @@ func (f *fsck) file(ctx context.Context) error {
 		err = errors.Join(err, f.found(ctx, finding, nil))
 	}
 	return err
-}
-
-// usage compares what each scope uses by its counter with what there is. Beside a service it passes over scopes that take
-// long: a snapshot that is held for long keeps the index file from using its room again.
-func (f *fsck) usage(ctx context.Context) error {
-	var after ballast.Scope
-	for {
-		scope, ok, err := f.index.ScopeBehind(ctx, after)
-		if err != nil || !ok {
-			return err
-		}
-		after = scope
-		kept, counted, err := f.index.CountUsage(ctx, scope)
-		if errors.Is(err, index.ErrCorrupt) || errors.Is(err, index.ErrNewer) {
-			f.skip("what %s uses of its quota: %v", scope, err)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if kept == counted {
-			continue
-		}
-		finding := ballast.Finding{
-			Kind: ballast.FindingCounter, Scope: scope.String(), What: fmt.Sprintf("scope %s uses %+v of its quota by its counter, and %+v by what there is", scope, kept, counted),
-			Do: doRepair, Repair: "it is counted anew",
-		}
-		if err := f.found(ctx, finding, func(ctx context.Context) (bool, error) { return true, f.index.CountAnew(ctx, scope) }); err != nil {
-			return err
-		}
-	}
 }

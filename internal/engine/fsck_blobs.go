@@ -117,7 +117,7 @@ func (f *fsck) keptBlobs(ctx context.Context, scope ballast.Scope, shard string)
 
 // pair judges what the index has of a blob and what the bucket lists, nil where it lists nothing.
 func (f *fsck) pair(ctx context.Context, b keptBlob, obj *objstore.Object) error {
-	if b.Blob.State != index.BlobVerified {
+	if f.partsByKey(b.Blob) {
 		if err := f.keyMultiparts(ctx, b); err != nil {
 			return err
 		}
@@ -156,9 +156,12 @@ func (f *fsck) twice(ctx context.Context, id index.BlobID) (b index.Blob, obj *o
 		return b, nil, false, ignoreDamage(err)
 	}
 	head, err := f.bucket.Head(ctx, ballast.BlobKey(id.Scope, id.Digest))
-	if err == nil {
+	switch {
+	case err == nil:
 		obj = &head
-	} else if !errors.Is(err, objstore.ErrNotFound) && !errors.Is(err, objstore.ErrUnreadable) {
+	case errors.Is(err, objstore.ErrUnreadable):
+		obj = &objstore.Object{Oddities: []string{"encryption with a key of its own"}}
+	case !errors.Is(err, objstore.ErrNotFound):
 		return b, nil, false, err
 	}
 	b, _, err = f.index.LatestBlob(ctx, id)
@@ -185,6 +188,10 @@ func (f *fsck) suspect(ctx context.Context, id index.BlobID) error {
 		return f.bytesGone(ctx, id, b, ballast.Finding{
 			Kind: ballast.FindingMissingBytes, Object: key, What: fmt.Sprintf("blob %s was verified, and its object is not in the bucket", id.Digest),
 		})
+	case obj.ETag == "" && len(obj.Oddities) > 0:
+		return f.bytesGone(ctx, id, b, ballast.Finding{
+			Kind: ballast.FindingBrokenBytes, Object: key, What: fmt.Sprintf("the object of blob %s was written again so that nobody can read it: it is encrypted with a key of somebody's", id.Digest),
+		})
 	case obj.SHA256 != "" && obj.SHA256 != id.Digest:
 		return f.bytesGone(ctx, id, b, ballast.Finding{
 			Kind: ballast.FindingWrongChecksum, Object: key, Actual: obj.SHA256,
@@ -206,7 +213,9 @@ func (f *fsck) suspect(ctx context.Context, id index.BlobID) error {
 // back, and takes the versions that stand on it out of service.
 func (f *fsck) bytesGone(ctx context.Context, id index.BlobID, b index.Blob, finding ballast.Finding) error {
 	finding.Scope, finding.Digest = id.Scope.String(), id.Digest
-	finding.Do = "push the same files again after ballast fsck --repair, or put the object back from a copy"
+	if finding.Do == "" {
+		finding.Do = "put the object back from a copy; or run ballast fsck --repair --yes, then push the same files again"
+	}
 	finding.Repair = "the blob becomes absent, so that a push sends it again; versions that use it become lost"
 	if err := f.usedBy(ctx, id, &finding); err != nil {
 		return err
@@ -269,7 +278,7 @@ func (f *fsck) absentButUsed(ctx context.Context, id index.BlobID) error {
 	finding := ballast.Finding{
 		Kind: ballast.FindingMissingBytes, Scope: id.Scope.String(), Digest: id.Digest, Object: ballast.BlobKey(id.Scope, id.Digest),
 		What:   fmt.Sprintf("blob %s is absent, and versions that use it are ready", id.Digest),
-		Do:     "push the same files again after ballast fsck --repair",
+		Do:     "run ballast fsck --repair --yes, then push the same files again",
 		Repair: "versions that use it become lost",
 	}
 	if err := f.usedBy(ctx, id, &finding); err != nil {

@@ -51,15 +51,40 @@ func (f *fsck) deep(ctx context.Context, b keptBlob) error {
 	if errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrPrecondition) {
 		return f.changedMeanwhile(ctx, b.ID)
 	}
-	if err != nil || actual == b.ID.Digest {
-		return err
+	if err != nil {
+		return f.broken(ctx, b.ID, err)
+	}
+	if actual == b.ID.Digest {
+		return nil
 	}
 	now, obj, steady, err := f.twice(ctx, b.ID)
 	if err != nil || !steady || now != b.Blob || obj == nil || !sameETag(obj.ETag, b.Blob.ETag) {
 		return err
 	}
-	return f.wrongBytes(ctx, b.ID, now, actual)
+	return f.wrongBytes(ctx, b.ID, now, *obj, actual)
 }
+
+// broken reports an object whose bytes the store does not give, though it answers for the object. A store that does not do
+// even that ends the check. Nothing is repaired: what cannot be read now is not lost by that.
+func (f *fsck) broken(ctx context.Context, id index.BlobID, why error) error {
+	b, obj, steady, err := f.twice(ctx, id)
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	if !steady || b.State != index.BlobVerified || obj == nil {
+		return nil
+	}
+	finding := ballast.Finding{
+		Kind: ballast.FindingBrokenBytes, Scope: id.Scope.String(), Digest: id.Digest, Object: ballast.BlobKey(id.Scope, id.Digest),
+		What: fmt.Sprintf("the object of blob %s is there, and its bytes do not come: %s", id.Digest, AsError(storeError(why)).Detail), Do: doBroken,
+	}
+	if err := f.usedBy(ctx, id, &finding); err != nil {
+		return err
+	}
+	return f.found(ctx, finding, nil)
+}
+
+const doBroken = "check again; if it stays, look at the disks of the store and whether it has moved the object into an archive, and put the object back from a copy; where there is none, remove the object, run ballast fsck --repair --yes, and push the same files again"
 
 // changedMeanwhile looks again at what was replaced or removed while it was read, less the reading.
 func (f *fsck) changedMeanwhile(ctx context.Context, id index.BlobID) error {
@@ -70,9 +95,15 @@ func (f *fsck) changedMeanwhile(ctx context.Context, id index.BlobID) error {
 	return f.suspect(ctx, id)
 }
 
-func (f *fsck) wrongBytes(ctx context.Context, id index.BlobID, b index.Blob, actual digest.Digest) error {
+// wrongBytes reports other bytes than the digest's. Where their store still vouches for what they were, as it does once a disk
+// has changed them, a push would take the object for the right one as long as it is there.
+func (f *fsck) wrongBytes(ctx context.Context, id index.BlobID, b index.Blob, obj objstore.Object, actual digest.Digest) error {
+	do := "put the object back from a copy; or run ballast fsck --deep --repair --yes, then push the same files again"
+	if obj.SHA256 == id.Digest {
+		do = "the store does not know it: look at its disks; put the object back from a copy; or remove it from the bucket, run ballast fsck --repair --yes, then push the same files again"
+	}
 	return f.bytesGone(ctx, id, b, ballast.Finding{
-		Kind: ballast.FindingWrongBytes, Object: ballast.BlobKey(id.Scope, id.Digest), Actual: actual,
+		Kind: ballast.FindingWrongBytes, Object: ballast.BlobKey(id.Scope, id.Digest), Actual: actual, Do: do,
 		What: fmt.Sprintf("the object of blob %s holds other bytes, whose digest is %s", id.Digest, actual),
 	})
 }
@@ -83,7 +114,7 @@ func (f *fsck) rewritten(ctx context.Context, id index.BlobID, b index.Blob, obj
 	finding := ballast.Finding{
 		Kind: ballast.FindingWrongETag, Scope: id.Scope.String(), Digest: id.Digest, Object: ballast.BlobKey(id.Scope, id.Digest),
 		What: fmt.Sprintf("the object of blob %s was written again since it was verified: its ETag is %s and was %s", id.Digest, obj.ETag, b.ETag),
-		Do:   "run ballast fsck --repair, which reads the object: the same bytes are noted, others make its versions lost", Repair: "the object is read; the same bytes are noted with their ETag",
+		Do:   "run ballast fsck --repair --yes, which reads the object: the same bytes are noted, others make its versions lost", Repair: "the object is read; the same bytes are noted with their ETag",
 	}
 	if err := f.usedBy(ctx, id, &finding); err != nil {
 		return err
@@ -96,9 +127,9 @@ func (f *fsck) rewritten(ctx context.Context, id index.BlobID, b index.Blob, obj
 	case errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrPrecondition):
 		return f.found(ctx, finding, nil) // it goes on being written; another run tells
 	case err != nil:
-		return err
+		return f.broken(ctx, id, err)
 	case actual != id.Digest:
-		return f.wrongBytes(ctx, id, b, actual)
+		return f.wrongBytes(ctx, id, b, obj, actual)
 	}
 	finding.What += "; it holds the same bytes"
 	return f.found(ctx, finding, func(ctx context.Context) (bool, error) {

@@ -2,11 +2,9 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -198,86 +196,4 @@ func knownFolder(key string) string {
 		return scope.Path() + "/" + place
 	}
 	return ""
-}
-
-// prefixLister is a bucket that can list the multipart uploads below a prefix. Some stores answer nothing to that: MinIO
-// finds those of an exact key alone.
-type prefixLister interface {
-	UploadsUnder(ctx context.Context, prefix string) iter.Seq2[objstore.MultipartUpload, error]
-}
-
-// keyMultiparts looks for parts in the store that no upload waits for, at the exact key of a blob that is not verified.
-func (f *fsck) keyMultiparts(ctx context.Context, b keptBlob) error {
-	open, err := f.bucket.ListUploads(ctx, b.key())
-	if err != nil {
-		return err
-	}
-	for _, u := range open {
-		if err := f.multipart(ctx, b.ID, u); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// multiparts looks for such parts at all other keys, where the store lists them.
-func (f *fsck) multiparts(ctx context.Context) error {
-	lister, ok := f.raw.(prefixLister)
-	if !ok {
-		f.skip("multipart uploads of verified and unknown blobs: the store does not list them by prefix")
-		return nil
-	}
-	for u, err := range lister.UploadsUnder(ctx, "") {
-		if err != nil {
-			return err
-		}
-		if err := f.listedMultipart(ctx, u); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// listedMultipart judges one that the store lists by itself; those of blobs that are not verified were judged before.
-func (f *fsck) listedMultipart(ctx context.Context, u objstore.MultipartUpload) error {
-	scope, place := placeOf(u.Key)
-	if scope.IsZero() || place != "blobs" {
-		return nil // of the probe, or of somebody else
-	}
-	id := index.BlobID{Scope: scope}
-	hex := u.Key[strings.LastIndexByte(u.Key, '/')+1:]
-	var err error
-	if id.Digest, err = ballast.ParseSHA256(hex); err != nil {
-		return nil
-	}
-	b, known, err := f.index.LatestBlob(ctx, id)
-	if err != nil || known && b.State != index.BlobVerified {
-		return ignoreDamage(err)
-	}
-	return f.multipart(ctx, id, u)
-}
-
-// multipart judges an open multipart upload. One is created before its id is in the index, and a store aborts in its own time.
-func (f *fsck) multipart(ctx context.Context, id index.BlobID, u objstore.MultipartUpload) error {
-	age := f.now().Sub(u.Initiated)
-	b, _, err := f.index.LatestBlob(ctx, id)
-	if err != nil || b.MultipartID == u.ID && b.State != index.BlobVerified || age <= f.limits.PutURLLife+f.limits.ClockSlack {
-		return ignoreDamage(err)
-	}
-	open, err := f.bucket.ListUploads(ctx, u.Key)
-	if errors.Is(err, objstore.ErrNotFound) {
-		return nil
-	}
-	still := false
-	for _, o := range open {
-		still = still || o.ID == u.ID
-	}
-	if err != nil || !still {
-		return err
-	}
-	return f.found(ctx, ballast.Finding{
-		Kind: ballast.FindingStaleMultipart, Scope: id.Scope.String(), Object: u.Key, Digest: id.Digest,
-		What: fmt.Sprintf("a multipart upload of blob %s is open since %s, and nobody waits for it", id.Digest, u.Initiated.UTC().Format(time.RFC3339)),
-		Do:   "ballast gc aborts it; a rule of the bucket for multiparts that are never completed does, too",
-	}, nil)
 }

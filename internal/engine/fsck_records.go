@@ -65,7 +65,7 @@ func (f *fsck) version(ctx context.Context, kept index.KeptVersion) error {
 	if kept.Version.Status == ballast.StatusLost {
 		finding := ballast.Finding{
 			Kind: ballast.FindingLost, Scope: k.Scope.String(), Versions: []string{k.String()}, Digest: kept.Version.Digest,
-			What: fmt.Sprintf("%s is not served: bytes of it are lost", k), Do: "push the same files again: ballast push FOLDER " + k.String(),
+			What: fmt.Sprintf("%s is not served: bytes of it are lost", k), Do: "push the same files again: ballast push FOLDER " + target(k),
 		}
 		if why := kept.Version.Refused; why != "" {
 			finding.What = fmt.Sprintf("%s is not served: a rebuild refused what the bucket says of it: %s", k, why)
@@ -101,6 +101,14 @@ func (f *fsck) version(ctx context.Context, kept index.KeptVersion) error {
 	return nil
 }
 
+// target is a key as it means the same to whoever types it.
+func target(k ballast.Key) string {
+	if k.Scope == ballast.Global {
+		return k.Scope.String() + "::" + k.String()
+	}
+	return k.String()
+}
+
 func ignoreGone(err error) error {
 	if errors.Is(err, index.ErrNotFound) {
 		return nil
@@ -118,6 +126,9 @@ func (f *fsck) judge(ctx context.Context, kept index.KeptVersion) (found []balla
 	for obj, err := range f.bucket.List(ctx, folder, "") {
 		if err != nil {
 			return nil, err
+		}
+		if _, _, ok := parseRecordPath(k.Scope, obj.Key); !ok {
+			continue // which f.record reports
 		}
 		if objects = append(objects, obj.Key); len(objects) > maxChain {
 			break
@@ -150,6 +161,12 @@ func (f *fsck) judge(ctx context.Context, kept index.KeptVersion) (found []balla
 	if errors.Is(err, errOversize) {
 		add(ballast.FindingRecordForged, fmt.Sprintf("a record of %s is larger than any that the registry writes", k), "find out who writes to the bucket")
 		err = nil
+	}
+	if err != nil {
+		if _, headErr := f.bucket.Head(ctx, objects[0]); headErr == nil { // the store answers otherwise
+			add(ballast.FindingBrokenBytes, fmt.Sprintf("a record of %s is there, and its bytes do not come: %s", k, AsError(storeError(err)).Detail), doRecords)
+			err = nil
+		}
 	}
 	return found, err
 }

@@ -30,9 +30,9 @@ type fsckRuns struct {
 	ended chan struct{} // closed once last is over
 }
 
-func newFsck(x *index.Index, b, raw objstore.Bucket, key RecordKey, limits Limits, now func() time.Time, reader *Engine, want ballast.StartFsck, report FsckReport) *fsck {
+func newFsck(x *index.Index, b objstore.Bucket, key RecordKey, limits Limits, now func() time.Time, reader *Engine, want ballast.StartFsck, report FsckReport) *fsck {
 	f := &fsck{
-		index: x, bucket: b, raw: raw, key: key, limits: limits, now: now, reader: reader, want: want,
+		index: x, bucket: b, key: key, limits: limits, now: now, reader: reader, want: want,
 		memory: semaphore.NewWeighted(limits.VerifyMemory), report: report, counts: map[ballast.FindingKind]ballast.FindingCount{}, doubts: map[ballast.Scope]ballast.Key{},
 	}
 	if want.Rate > 0 {
@@ -76,7 +76,7 @@ func (e *Engine) StartFsck(ctx context.Context, p Principal, want ballast.StartF
 	r.last = &ballast.Fsck{ID: uuid.Must(uuid.NewV7()).String(), StartFsck: want, State: ballast.FsckRunning, StartedAt: ballast.At(e.now())}
 	r.ended = make(chan struct{})
 	last := r.last
-	r.check = newFsck(e.index, e.bucket, e.bucket.Bucket, e.recordKey, e.limits, e.now, e, want, func(f ballast.Finding) {
+	r.check = newFsck(e.index, e.bucket, e.recordKey, e.limits, e.now, e, want, func(f ballast.Finding) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if len(last.Findings) < MaxFindings {
@@ -176,7 +176,7 @@ func FsckOffline(ctx context.Context, x *index.Index, b objstore.Bucket, key Rec
 	limits = limits.withDefaults()
 	reader := &Engine{limits: limits}
 	reader.buffers.size = limits.VerifyRange
-	f := newFsck(x, b, b, key, limits, time.Now, reader, want, report)
+	f := newFsck(x, b, key, limits, time.Now, reader, want, report)
 	run := ballast.Fsck{ID: uuid.Must(uuid.NewV7()).String(), StartFsck: want, State: ballast.FsckDone, StartedAt: ballast.At(time.Now()), Findings: []ballast.Finding{}}
 	err := f.all(ctx)
 	if err != nil {

@@ -1,15 +1,16 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
@@ -18,8 +19,8 @@ import (
 	"github.com/ballast-registry/ballast/internal/objstore/objstoretest"
 )
 
-// findings checks index and bucket as they lie.
-func findings(t *testing.T, opt engine.Options, want ballast.StartFsck) (found []ballast.Finding) {
+// checked is a check of index and bucket as they lie.
+func checked(t *testing.T, opt engine.Options, want ballast.StartFsck) (run ballast.Fsck, found []ballast.Finding) {
 	t.Helper()
 	run, err := engine.FsckOffline(context.WithoutCancel(t.Context()), opt.Index, opt.Bucket, opt.RecordKey, opt.Limits, want, func(f ballast.Finding) { found = append(found, f) })
 	if err != nil {
@@ -33,6 +34,12 @@ func findings(t *testing.T, opt engine.Options, want ballast.StartFsck) (found [
 			t.Errorf("a finding says %+v", f)
 		}
 	}
+	return run, found
+}
+
+func findings(t *testing.T, opt engine.Options, want ballast.StartFsck) []ballast.Finding {
+	t.Helper()
+	_, found := checked(t, opt, want)
 	return found
 }
 
@@ -44,85 +51,62 @@ func kindsOf(found []ballast.Finding) (kinds []ballast.FindingKind) {
 	return slices.Compact(kinds)
 }
 
-// damaged is a registry with one version of acme and one of global, closed, and the means to damage it.
-type damaged = planter
+func kinds(k ...ballast.FindingKind) []ballast.FindingKind { slices.Sort(k); return k }
 
-func weightsKey() string { return ballast.BlobKey(acme, digest.Digest("sha256:"+weights)) }
-
-// Each kind of damage is planted and found by its name; a repair leaves what it says that it leaves, and nothing is found
-// before.
+// Each kind of damage is planted and found by its name, on every store where it can be done; a repair leaves what it says that
+// it leaves and no object less, and nothing is found before.
 func TestEachKindOfDamageIsNamed(t *testing.T) {
-	for what, tc := range map[string]struct {
-		plant  func(damaged)
-		deep   bool
-		want   []ballast.FindingKind
-		left   []ballast.FindingKind // after a repair
-		status ballast.Status        // of acme::m::1 after it; empty: ready
-	}{
-		"an object is gone":            {plant: func(d damaged) { d.remove(weightsKey()) }, want: kinds(ballast.FindingMissingBytes), left: kinds(ballast.FindingLost), status: ballast.StatusLost},
-		"an object was cut":            {plant: func(d damaged) { d.store.Plant(weightsKey(), []byte("cut")) }, want: kinds(ballast.FindingWrongChecksum), left: kinds(ballast.FindingLost), status: ballast.StatusLost},
-		"an object has another size":   {plant: func(d damaged) { d.alter(weightsKey(), "cut", true) }, want: kinds(ballast.FindingWrongSize), left: kinds(ballast.FindingLost), status: ballast.StatusLost},
-		"other bytes of the same size": {plant: func(d damaged) { d.alter(weightsKey(), "weights of z", true) }, want: kinds(ballast.FindingWrongETag), left: kinds(ballast.FindingLost), status: ballast.StatusLost},
-		"other bytes, deep":            {plant: func(d damaged) { d.alter(weightsKey(), "weights of z", false) }, deep: true, want: kinds(ballast.FindingWrongBytes), left: kinds(ballast.FindingLost), status: ballast.StatusLost},
-		"the same bytes again":         {plant: func(d damaged) { d.alter(weightsKey(), "weights of a", true) }, want: kinds(ballast.FindingWrongETag)},
-		"the manifest is gone":         {plant: func(d damaged) { d.remove(ballast.BlobKey(acme, small("a").manifest())) }, want: kinds(ballast.FindingMissingBytes), left: kinds(ballast.FindingLost), status: ballast.StatusLost},
-		"an object that nobody sent":   {plant: func(d damaged) { d.store.Plant(ballast.BlobKey(acme, ballast.DigestOf([]byte("x"))), []byte("x")) }, want: kinds(ballast.FindingOrphan), left: kinds(ballast.FindingOrphan)},
-		"an object in another scope": {plant: func(d damaged) {
-			d.store.Plant(ballast.BlobKey(scope("zeta"), ballast.DigestOf([]byte("x"))), []byte("x"))
-		}, want: kinds(ballast.FindingOrphan), left: kinds(ballast.FindingOrphan)},
-		"a key of no blob": {plant: func(d damaged) { d.store.Plant("tenants/acme/blobs/sha256/zz/readme", []byte("x")) }, want: kinds(ballast.FindingForeign), left: kinds(ballast.FindingForeign)},
-		"a key of no place": {plant: func(d damaged) {
-			d.store.Plant("tenants/acme/tmp/x", []byte("x"))
-			d.store.Plant("backup.tar", []byte("x"))
-		}, want: kinds(ballast.FindingForeign), left: kinds(ballast.FindingForeign)},
-		"a record that is gone": {plant: func(d damaged) { d.remove(d.object("acme/models/m/versions/1/")) }, want: kinds(ballast.FindingRecordMissing), left: kinds(ballast.FindingRecordMissing)},
-		"a record that was changed": {plant: func(d damaged) {
-			key := d.object("acme/models/m/versions/1/")
-			body, _ := d.store.Peek(key)
-			d.store.Plant(key, []byte(strings.Replace(string(body), `"files":3`, `"files":4`, 1)))
-		}, want: kinds(ballast.FindingRecordForged), left: kinds(ballast.FindingRecordForged)},
-		"a record of nobody's":       {plant: func(d damaged) { d.store.Plant("tenants/acme/models/m/versions/9/00000001.json", []byte("{}")) }, want: kinds(ballast.FindingRecordUnknown), left: kinds(ballast.FindingRecordUnknown)},
-		"an index behind its bucket": {plant: func(d damaged) { d.edit('v', `"files":3`, `"files":4`) }, want: kinds(ballast.FindingRecordDiffers), left: kinds(ballast.FindingRecordDiffers)},
-		"a damaged item":             {plant: func(d damaged) { d.edit('a', `"schema":1`, `"schema":"`) }, want: kinds(ballast.FindingUnreadable), left: kinds(ballast.FindingUnreadable)},
-		"latest knows nothing":       {plant: func(d damaged) { d.edit('l', "", "") }, want: kinds(ballast.FindingUnlisted)},
-		"a key of no version": {plant: func(d damaged) {
-			d.put(append([]byte("lacme\x00m\x00\x02"), must(ballast.ParseVersion("9")).Order()...))
-		}, want: kinds(ballast.FindingDangling)},
-		"a version without its alias": {plant: func(d damaged) { d.edit('A', "", "") }, want: kinds(ballast.FindingUnlisted)},
-		"a counter":                   {plant: func(d damaged) { d.edit('B', `"versions":1`, `"versions":5`) }, want: kinds(ballast.FindingCounter)},
-	} {
-		t.Run(what, func(t *testing.T) {
-			m, r := memRig(t, nil)
-			r.lost = true // it ends damaged
-			r.mustPush(t, writer, "m:1", small("a"))
-			r.mustPush(t, admin, "g:1", small("g"))
-			if _, err := r.SetAlias(t.Context(), writer, acme, ref("m").Name, must(ballast.ParseAlias("champion")), must(ballast.ParseVersion("1")), nil); err != nil {
-				t.Fatal(err)
-			}
-			r.Close()
-			for _, deep := range []bool{false, true} {
-				if found := findings(t, r.opt, ballast.StartFsck{Deep: deep}); len(found) > 0 {
-					t.Fatalf("before, deep %t: %+v", deep, found)
-				}
-			}
-			tc.plant(planter{t, r.index, m})
-			found := findings(t, r.opt, ballast.StartFsck{Deep: tc.deep})
-			if got := kindsOf(found); !slices.Equal(got, tc.want) {
-				t.Fatalf("found %v, want %v: %+v", got, tc.want, found)
-			}
-			objects := len(m.Keys(""))
-			findings(t, r.opt, ballast.StartFsck{Deep: tc.deep, Repair: true})
-			left := findings(t, r.opt, ballast.StartFsck{Deep: tc.deep})
-			if got := kindsOf(left); !slices.Equal(got, tc.left) {
-				t.Errorf("after the repair %v, want %v: %+v", got, tc.left, left)
-			}
-			if now := len(m.Keys("")); now != objects {
-				t.Errorf("the repair made %d objects of %d", now, objects)
-			}
-			if v, err := r.opt.Index.Version(t.Context(), must(ballast.ParseKey("acme::m::1"))); tc.status != "" && (err != nil || v.Status != tc.status) {
-				t.Errorf("acme::m::1 is %s, %v", v.Status, err)
-			}
-		})
+	for _, table := range []map[string]damage{bytesDamaged(), strangersThings(), recordsDamaged(), partsLeft(), indexDamaged()} {
+		for what, d := range table {
+			t.Run(what, func(t *testing.T) {
+				eachStore(t, func(t *testing.T, s store) {
+					if why := d.unless[path.Base(t.Name())]; why != "" {
+						t.Log("not here:", why)
+						return
+					}
+					d.try(t, s)
+				})
+			})
+		}
+	}
+}
+
+func (d damage) try(t *testing.T, s store) {
+	r := newRig(t, s)
+	r.lost = true // it ends damaged
+	r.mustPush(t, writer, "m:1", small("a"))
+	r.mustPush(t, admin, "g:1", small("g"))
+	if _, err := r.SetAlias(t.Context(), writer, acme, ref("m").Name, must(ballast.ParseAlias("champion")), must(ballast.ParseVersion("1")), nil); err != nil {
+		t.Fatal(err)
+	}
+	if d.before != nil {
+		d.before(t, r)
+	}
+	r.Close()
+	r.opt.Limits.PutURLLife, r.opt.Limits.ClockSlack = time.Nanosecond, time.Nanosecond // so that no multipart is young
+	for _, deep := range []bool{false, true} {
+		if found := findings(t, r.opt, ballast.StartFsck{Deep: deep}); len(found) > 0 {
+			t.Fatalf("before, deep %t: %+v", deep, found)
+		}
+	}
+	somebody := s.vandal(t)
+	d.plant(damaged{somebody, t, planter{t, r.index, nil}})
+	found := findings(t, r.opt, ballast.StartFsck{Deep: d.deep})
+	if got := kindsOf(found); !slices.Equal(got, d.want) {
+		t.Fatalf("found %v, want %v: %+v", got, d.want, found)
+	}
+	objects := somebody.keys()
+	findings(t, r.opt, ballast.StartFsck{Deep: d.deep, Repair: true})
+	left := findings(t, r.opt, ballast.StartFsck{Deep: d.deep})
+	if got := kindsOf(left); !slices.Equal(got, d.left) {
+		t.Errorf("after the repair %v, want %v: %+v", got, d.left, left)
+	}
+	if now := somebody.keys(); !slices.Equal(now, objects) {
+		t.Errorf("the repair made %q of %q", now, objects)
+	}
+	status := cmp.Or(d.status, ballast.StatusReady)
+	if v, err := r.opt.Index.Version(t.Context(), must(ballast.ParseKey("acme::m::1"))); err != nil || v.Status != status {
+		t.Errorf("acme::m::1 is %s, %v", v.Status, err)
 	}
 }
 
@@ -134,23 +118,6 @@ func (p planter) put(key []byte) {
 	}
 }
 
-func kinds(k ...ballast.FindingKind) []ballast.FindingKind { slices.Sort(k); return k }
-
-// alter replaces the bytes of an object as somebody does who sends no checksum; a new ETag comes with that, or not.
-func (p planter) alter(key, body string, newTag bool) {
-	p.t.Helper()
-	ok := p.store.Alter(key, func(o *objstore.Object, _ []byte) []byte {
-		o.SHA256, o.Size = "", int64(len(body))
-		if newTag {
-			o.ETag = `"another"`
-		}
-		return []byte(body)
-	})
-	if !ok {
-		p.t.Fatalf("no object %q", key)
-	}
-}
-
 // A blob that is missing names the versions that use it, its scope, its object and both digests where they are known.
 func TestFindingsNameWhatTheyAreAbout(t *testing.T) {
 	m, r := memRig(t, nil)
@@ -158,7 +125,7 @@ func TestFindingsNameWhatTheyAreAbout(t *testing.T) {
 	r.mustPush(t, writer, "m:1", small("a"))
 	r.mustPush(t, writer, "twin:3", small("a"))
 	r.Close()
-	planter{t, r.index, m}.alter(weightsKey(), "weights of z", false)
+	memVandal{t, m}.rot(weightsKey(), "weights of z")
 	found := findings(t, r.opt, ballast.StartFsck{Deep: true})
 	if len(found) != 1 {
 		t.Fatalf("found %+v", found)
@@ -309,20 +276,59 @@ func TestStaleMultipartIsFound(t *testing.T) {
 	}
 }
 
-// Work that the store refuses to have done is found to be half done.
-func TestHalfDoneWorkIsFound(t *testing.T) {
-	m, r := memRig(t, func(o *engine.Options) { o.Limits.ReclaimRetry = time.Millisecond })
+// Bytes that the store does not give are named, and so is everything else that is wrong; nothing is lost by them. A store that
+// does not answer at all ends the check.
+func TestBytesThatDoNotCome(t *testing.T) {
+	b := &refusing{}
+	m, r := memRig(t, func(o *engine.Options) { b.Bucket, o.Bucket = o.Bucket, b })
 	r.lost = true
 	r.mustPush(t, writer, "m:1", small("a"))
-	lead := engine.Principal{ID: "l", Name: "lead", Grants: []ballast.Grant{{Scope: acme, Role: ballast.Maintainer}}}
-	for range 1000 {
-		m.Fail(objstoretest.OpPut, 0, objstore.ErrUnavailable, false)
+	r.mustPush(t, writer, "m:2", small("b"))
+	r.Close()
+	memVandal{t, m}.rot(keyOf("weights of b"), "weights of z")
+	b.refuse(weightsKey(), objstoretest.OpGet)
+	for _, want := range [][]ballast.FindingKind{
+		kinds(ballast.FindingBrokenBytes, ballast.FindingWrongBytes, ballast.FindingLost), kinds(ballast.FindingBrokenBytes, ballast.FindingLost),
+	} {
+		found := findings(t, r.opt, ballast.StartFsck{Deep: true, Repair: true})
+		at := slices.IndexFunc(found, func(f ballast.Finding) bool { return f.Kind == ballast.FindingBrokenBytes })
+		if at < 0 || found[at].Object != weightsKey() || found[at].Repaired || !slices.Equal(found[at].Versions, []string{"acme::m::1"}) || !slices.Equal(kindsOf(found), want) {
+			t.Errorf("found %+v", found)
+		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, _, _ = r.Retire(ctx, lead, own("m:1"))
-	found := finished(t, r, ballast.StartFsck{}).Findings
-	if !slices.ContainsFunc(found, func(f ballast.Finding) bool { return f.Kind == ballast.FindingHalfDone }) {
-		t.Errorf("found %+v", found)
+	if v := must(r.opt.Index.Version(t.Context(), must(ballast.ParseKey("acme::m::1")))); v.Status != ballast.StatusReady {
+		t.Errorf("acme::m::1 is %s", v.Status)
+	}
+	b.refuse(record, objstoretest.OpGet)
+	found := findings(t, r.opt, ballast.StartFsck{})
+	at := slices.IndexFunc(found, func(f ballast.Finding) bool { return f.Kind == ballast.FindingBrokenBytes })
+	if at < 0 || !slices.Equal(found[at].Versions, []string{"acme::m::1"}) || !slices.Equal(kindsOf(found), kinds(ballast.FindingBrokenBytes, ballast.FindingLost)) {
+		t.Errorf("of a record found %+v", found)
+	}
+	b.refuse(weightsKey(), objstoretest.OpGet)
+	m.Before(func(_ context.Context, op objstoretest.Op, _ string) {
+		if op == objstoretest.OpHead {
+			m.Fail(op, 1, objstore.ErrUnavailable, false)
+		}
+	})
+	run, err := engine.FsckOffline(t.Context(), r.opt.Index, r.opt.Bucket, r.opt.RecordKey, r.opt.Limits, ballast.StartFsck{Deep: true}, func(ballast.Finding) {})
+	if err == nil || run.State != ballast.FsckFailed || run.Error == nil {
+		t.Errorf("of a store that does not answer: %+v, %v", run, err)
+	}
+}
+
+// docs/fsck.md has a line for each kind of finding, and docs/openapi.yaml names it.
+func TestEveryFindingIsExplained(t *testing.T) {
+	page, api := string(must(os.ReadFile("../../docs/fsck.md"))), string(must(os.ReadFile("../../docs/openapi.yaml")))
+	_, enum, _ := strings.Cut(api, "\n    FindingKind: {enum: [")
+	enum, _, _ = strings.Cut(enum, "]")
+	named := strings.Split(enum, ", ")
+	for _, kind := range ballast.FindingKinds() {
+		if !strings.Contains(page, "\n| `"+string(kind)+"` | ") || !slices.Contains(named, string(kind)) {
+			t.Errorf("%s is not explained", kind)
+		}
+	}
+	if len(named) != len(ballast.FindingKinds()) {
+		t.Errorf("docs/openapi.yaml names %v", named)
 	}
 }

@@ -579,3 +579,18 @@ func TestSnapshotsAreKeptByNumber(t *testing.T) {
 		t.Errorf("%s has the id of its index", key)
 	}
 }
+
+// Markers of folders, as consoles of stores leave them, hide nobody from whoever goes through the bucket.
+func TestMarkersOfFoldersHideNoTenant(t *testing.T) {
+	eachStore(t, func(t *testing.T, s store) {
+		r := newRig(t, s)
+		r.mustPush(t, writer, "m:1", small("a"))
+		for _, folder := range []string{"tenants/", "tenants/acme/"} {
+			s.vandal(t).overwrite(folder, "")
+		}
+		again, report := r.rebuilt(t, nil)
+		if err := again.resolveErr(t, "m:1"); err != nil || report.Ready != 1 {
+			t.Errorf("rebuilt %+v, %v", report, err)
+		}
+	})
+}

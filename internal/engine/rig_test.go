@@ -36,6 +36,8 @@ type store struct {
 	home engine.Place
 	// neighbour makes another bucket of the same store.
 	neighbour func(t *testing.T) (name string, b objstore.Bucket)
+	// vandal makes somebody else with rights on the bucket.
+	vandal func(t *testing.T) vandal
 }
 
 func memStore(t *testing.T) store { return storeOn(t, objstoretest.NewMem()) }
@@ -47,6 +49,7 @@ func storeOn(t *testing.T, m *objstoretest.Mem) store {
 			return m.Do(req, body, extra)
 		},
 		neighbour: func(*testing.T) (string, objstore.Bucket) { return "legacy", m.Neighbour("legacy") },
+		vandal:    func(t *testing.T) vandal { return memVandal{t, m} },
 	}
 }
 
@@ -70,7 +73,8 @@ func realStore(t *testing.T, s *testenv.Store) store {
 		name := s.Beside(t).Bucket
 		return name, must(s3.Neighbour(name))
 	}
-	return store{s3, objstoretest.CheckSigner(t, s3), send, engine.Place{Bucket: s.Bucket}, neighbour}
+	somebody := func(t *testing.T) vandal { return vandalOn(t, s) }
+	return store{s3, objstoretest.CheckSigner(t, s3), send, engine.Place{Bucket: s.Bucket}, neighbour, somebody}
 }
 
 // unheard stands for a refusal that came while the body was still being sent: the embedded store then closes the

@@ -148,12 +148,8 @@ func (x *Index) SetMigrations(ctx context.Context, ledger ...string) error {
 }
 
 // Recount counts what a scope uses anew.
-func (x *Index) Recount(ctx context.Context, scope ballast.Scope) (u ballast.Usage, err error) {
-	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) (err error) {
-		u, err = recount(tx, scope, skip)
-		return err
-	})
-	return u, err
+func (x *Index) Recount(ctx context.Context, scope ballast.Scope) (ballast.Usage, error) {
+	return x.recount(ctx, scope)
 }
 
 // ForgetUsage drops what is counted, as if the index had been written before it was.

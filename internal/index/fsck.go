@@ -13,12 +13,12 @@ import (
 	"github.com/ballast-registry/ballast/internal/failpoint"
 )
 
-// ScopeBehind returns the first scope behind another that has blobs or versions, in the order of their texts; the zero
-// scope is before all. ok is false at the end.
+// ScopeBehind returns the first scope behind another that has blobs or versions, or ever used something of its quota, in the
+// order of their texts; the zero scope is before all. ok is false at the end.
 func (x *Index) ScopeBehind(ctx context.Context, after ballast.Scope) (scope ballast.Scope, ok bool, err error) {
 	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
 		scope, ok = ballast.Scope{}, false
-		for _, kind := range []byte{kindVersion, kindBlob} {
+		for _, kind := range []byte(scopeKinds) {
 			var from []byte
 			if !after.IsZero() {
 				from = append([]byte{kind}, after.String()+"\x01"...)
@@ -49,6 +49,26 @@ func (x *Index) ScopeBehind(ctx context.Context, after ballast.Scope) (scope bal
 	})
 	return scope, ok, err
 }
+
+// HasScope reports whether ScopeBehind comes by a scope.
+func (x *Index) HasScope(ctx context.Context, scope ballast.Scope) (has bool, err error) {
+	err = x.store.View(ctx, func(tx Tx) error {
+		has = false
+		for _, kind := range []byte(scopeKinds) {
+			item, _, err := first(tx.Scan(key(kind, scope.String()), nil, false))
+			if len(item.Key) > 0 { // damaged or not
+				has = true
+			} else if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return has, err
+}
+
+// scopeKinds are the kinds by whose items a scope is known.
+const scopeKinds = string(kindVersion) + string(kindBlob) + string(kindUsage)
 
 // KeptBlob is what the index keeps of a blob, under its name.
 type KeptBlob struct {
@@ -290,86 +310,4 @@ func (x *Index) VersionLost(ctx context.Context, k ballast.Key, blob BlobID) (do
 		)
 	})
 	return done, err
-}
-
-// CountUsage returns what a scope uses by the counter and what it uses when everything is counted anew, in one snapshot. It
-// reads all blobs, versions and uploads of the scope. Errors: ErrCorrupt when something that counts cannot be read.
-func (x *Index) CountUsage(ctx context.Context, scope ballast.Scope) (kept, counted ballast.Usage, err error) {
-	err = x.store.View(ctx, func(tx Tx) (err error) {
-		if kept, _, err = lookup[ballast.Usage](tx, usageKey(scope)); err != nil {
-			return err
-		}
-		counted, err = recount(tx, scope, func(_ []byte, err error) error { return err })
-		return err
-	})
-	return kept, counted, err
-}
-
-// CountAnew keeps what a scope uses as it is counted anew, in one transaction: nothing else changes meanwhile.
-func (x *Index) CountAnew(ctx context.Context, scope ballast.Scope) error {
-	return x.update(ctx, failpoint.Recount, func(tx Tx) error {
-		u, err := recount(tx, scope, func(_ []byte, err error) error { return err })
-		if err != nil {
-			return err
-		}
-		return put(tx, usageKey(scope), u)
-	})
-}
-
-// HalfDone returns up to limit blobs that are to be removed, and versions whose record waits to be written.
-func (x *Index) HalfDone(ctx context.Context, limit int) (blobs []KeptBlob, versions []Version, uploads []Upload, err error) {
-	err = x.skipping(ctx, x.store.View, func(tx Tx, skip skip) error {
-		blobs, versions, uploads = nil, nil, nil
-		for item, err := range tx.Scan([]byte{kindReclaim}, nil, false) {
-			if len(item.Key) == 0 {
-				return err
-			}
-			id, err := parseBlobID(item.Key)
-			if err != nil {
-				continue // a flaw of its own
-			}
-			b, _, err := lookup[Blob](tx, blobKey(kindBlob, id.Scope, id.Digest))
-			if err != nil {
-				if err := skip(item.Key, err); err != nil {
-					return err
-				}
-				continue
-			}
-			if blobs = append(blobs, KeptBlob{id, b}); len(blobs) == limit {
-				break
-			}
-		}
-		for item, err := range tx.Scan([]byte{kindRecord}, nil, false) {
-			if len(item.Key) == 0 {
-				return err
-			}
-			v, err := get[Version](tx, append([]byte{kindVersion}, item.Key[1:]...))
-			if errors.Is(err, ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				if err := skip(item.Key, err); err != nil {
-					return err
-				}
-				continue
-			}
-			if versions = append(versions, v); len(versions) == limit {
-				break
-			}
-		}
-		for item, err := range tx.Scan([]byte{kindVerifying}, nil, false) {
-			if len(item.Key) == 0 {
-				return err
-			}
-			u, err := get[Upload](tx, key(kindUpload, partAfter(item.Key, item.Key[:1])))
-			if err != nil {
-				continue // dangling, or damaged: flaws of their own
-			}
-			if uploads = append(uploads, u); len(uploads) == limit {
-				break
-			}
-		}
-		return nil
-	})
-	return blobs, versions, uploads, err
 }
