@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/client"
 	"github.com/ballast-registry/ballast/internal/engine"
-	"github.com/ballast-registry/ballast/internal/objstore"
 )
 
 // fsckCmd checks the registry.
@@ -29,9 +27,9 @@ type fsckCmd struct {
 
 	remote `embed:""`
 
-	Data      string     `env:"BALLAST_DATA" type:"path" placeholder:"DIR" group:"Offline" help:"Data folder of the service (default $$XDG_DATA_HOME/ballast)."`
-	RecordKey string     `env:"BALLAST_RECORD_KEY" type:"path" placeholder:"FILE" group:"Offline" help:"File with the key that signs version records (default: record.key in the data folder)."`
-	S3        storeFlags `embed:"" prefix:"s3-" envprefix:"BALLAST_S3_" group:"Offline"`
+	offlineFlags `embed:"" group:"Offline"`
+
+	mendable, removable bool // something was shown that a repair would mend, or that --remove-orphans removes
 }
 
 // Help is the long form of ballast fsck --help.
@@ -45,6 +43,7 @@ there is one finding a line, and last a line with the counts.
   ballast fsck --repair                  what a repair would do
   ballast fsck --repair --yes            do it; it changes the index and never deletes an object
   ballast fsck --remove-orphans --yes    delete objects that nobody recorded
+  ballast fsck --offline --data DIR      without a service: opens index and bucket by the settings of serve
 
 Exit codes: 0 nothing is left that is wrong; 1 something is, or the check could not look at everything, which the last
 line says.`
@@ -126,6 +125,7 @@ func (f *fsckCmd) show(a *app, finding ballast.Finding) error {
 		return json.NewEncoder(a.stdout).Encode(finding)
 	}
 	state := ""
+	f.removable = f.removable || finding.Kind == ballast.FindingOrphan
 	if finding.Repaired {
 		state = "  repaired"
 	}
@@ -141,6 +141,7 @@ func (f *fsckCmd) show(a *app, finding ballast.Finding) error {
 		fmt.Fprintf(a.stdout, "  versions  %s%s\n", harmless(strings.Join(finding.Versions, ", ")), more)
 	}
 	if finding.Repair != "" && !finding.Repaired {
+		f.mendable = true
 		fmt.Fprintf(a.stdout, "  repair    %s\n", harmless(finding.Repair))
 	}
 	if !finding.Repaired {
@@ -172,10 +173,9 @@ func (f *fsckCmd) sum(a *app, run ballast.Fsck, kept int64) {
 		fmt.Fprintf(a.stdout, "; hashed %s", size(run.Bytes))
 	}
 	fmt.Fprintln(a.stdout)
-	total, repairable := int64(0), false
+	total := int64(0)
 	for _, c := range run.Counts {
 		total += c.Count
-		repairable = repairable || c.Count > c.Repaired
 		repaired := ""
 		if c.Repaired > 0 {
 			repaired = fmt.Sprintf(", %d of them mended", c.Repaired)
@@ -191,48 +191,34 @@ func (f *fsckCmd) sum(a *app, run ballast.Fsck, kept int64) {
 	switch {
 	case total == 0:
 		fmt.Fprintln(a.stdout, "nothing is wrong")
-	case repairable && f.Repair && !f.Yes:
-		fmt.Fprintln(a.stdout, "nothing was changed: ballast fsck --repair --yes does what is listed under repair")
-	case repairable && f.RemoveOrphans && !f.Yes:
-		fmt.Fprintln(a.stdout, "nothing was removed: ballast fsck --remove-orphans --yes does that")
+	case f.mendable && f.Repair && !f.Yes:
+		fmt.Fprintln(a.stdout, "nothing was changed: the same command with --yes does what is listed under repair")
+	case f.Repair && !f.Yes:
+		fmt.Fprintln(a.stdout, "a repair would change nothing: do what is listed under do")
+	case f.removable && f.RemoveOrphans && !f.Yes:
+		fmt.Fprintln(a.stdout, "nothing was removed: ballast fsck --remove-orphans --yes removes the orphans that are older than the grace")
 	}
 }
 
 // offline checks what no service uses.
-func (f *fsckCmd) offline(ctx context.Context, a *app, want ballast.StartFsck) error {
+func (f *fsckCmd) offline(ctx context.Context, a *app, want ballast.StartFsck) (err error) {
 	if f.Last {
 		return ballast.Errorf(ballast.CodeInvalid, "--last asks the running service; leave out --offline")
 	}
 	if _, err := indexPath(a, f.Data); err != nil {
 		return err
 	}
-	if err := f.S3.check(); err != nil {
-		return err
-	}
-	s := &serving{cmd: &serveCmd{Data: f.Data, RecordKey: f.RecordKey, S3: f.S3}, app: a, log: newLogger(a.stderr, "text", "warn")}
-	defer s.close()
-	var err error
-	if s.data, err = s.cmd.makeDataFolder(a.env); err != nil {
-		return err
-	}
-	key, x, err := s.openIndex(ctx)
+	o, err := f.open(ctx, a)
 	if err != nil {
 		return err
 	}
-	if f.S3.embedded() {
-		if s.embedded, s.store, err = s.cmd.startEmbedded(ctx, s.data, s.log.With(slog.String(attrStore, "embedded"))); err != nil {
-			return err
-		}
-		s.onClose(func() error { s.embedded.Close(); return nil })
-	} else {
-		s.store = f.S3.config()
-	}
-	bucket, err := objstore.Open(ctx, s.store)
+	defer func() { err = errors.Join(err, o.close()) }()
+	key, err := f.recordKey(o.data, false)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\nThe index is here and the key that signs its records is not: put the copy back, or name it with --record-key", err)
 	}
 	shown, showErr := int64(0), error(nil)
-	run, err := engine.FsckOffline(ctx, x, bucket, key, engine.Limits{}, want, func(finding ballast.Finding) {
+	run, err := engine.FsckOffline(ctx, o.index, o.bucket, key, engine.Limits{}, want, func(finding ballast.Finding) {
 		shown++
 		showErr = errors.Join(showErr, f.show(a, finding))
 	})
