@@ -152,11 +152,18 @@ func openIndex(ctx context.Context, dir string, c *clock, noSync bool) (*index.I
 	return x, nil
 }
 
+// close ends it as the service does: what did not end is told to once more.
 func (w *walk) close() error {
 	if w.Engine == nil {
 		return nil
 	}
-	return errors.Join(w.Engine.Close(), w.index.Close())
+	w.Hurry()
+	return errors.Join(w.retry(w.Engine.Close), w.retry(func() error {
+		if err := w.index.Close(); !errors.Is(err, index.ErrClosed) {
+			return err
+		}
+		return nil
+	}))
 }
 
 // patience bounds each thing that must come to pass.

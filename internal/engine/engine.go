@@ -220,16 +220,22 @@ func (e *Engine) loop(name string, every time.Duration, bell bell, task func(con
 
 // Hurry makes whoever waits for an upload or an event get the answer that there is now, from here on: the service is about
 // to stop.
-func (e *Engine) Hurry() { e.rush() }
+func (e *Engine) Hurry() {
+	_ = failpoint.Do(e.ctx, failpoint.BeginDrain, func(context.Context) error { e.rush(); return nil })
+}
 
 // Close takes the last snapshot, stops the background work and waits for it. What it leaves unfinished is finished by the next start. The index
 // stays open.
 func (e *Engine) Close() error {
 	e.lastSnapshot()
-	e.stop()
-	e.work.Wait()
-	e.lastUses()
-	return nil
+	defer e.work.Wait() // whatever is made of the step
+	defer e.stop()
+	return failpoint.Do(context.WithoutCancel(e.ctx), failpoint.EndWork, func(context.Context) error {
+		e.stop()
+		e.work.Wait()
+		e.lastUses()
+		return nil
+	})
 }
 
 // flush makes durable what the store has acknowledged so far.

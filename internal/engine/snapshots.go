@@ -11,7 +11,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ballast-registry/ballast"
+	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
 )
@@ -233,78 +233,7 @@ func (e *Engine) lastSnapshot() {
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, snapshotTimeout)
 	defer cancel()
-	if err := e.snapshot(ctx); err != nil {
+	if err := failpoint.Do(ctx, failpoint.LastSnapshot, e.snapshot); err != nil {
 		e.log.LogAttrs(ctx, slog.LevelWarn, "the last snapshot of the index came to nothing: what was said since the one before is in no snapshot", slog.Any("error", err))
 	}
-}
-
-// fill takes from the newest snapshot that can be used what records don't hold.
-func (r *rebuild) fill(ctx context.Context) error {
-	keys, err := snapshotKeys(ctx, r.Bucket)
-	if err != nil {
-		return err
-	}
-	for _, key := range slices.Backward(keys) {
-		used, err := r.fillFrom(ctx, key)
-		if err != nil {
-			return err
-		}
-		if used {
-			r.report.Snapshot = key
-			return nil
-		}
-	}
-	return nil
-}
-
-// fillFrom reports whether a snapshot could be used. One that is damaged, forged or of a newer program is refused by name.
-func (r *rebuild) fillFrom(ctx context.Context, key string) (used bool, err error) {
-	r.say("reading "+key, 0)
-	dir, err := os.MkdirTemp(r.Dir, copiesPattern)
-	if err != nil {
-		return false, err
-	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "index.db")
-	if err := fetch(ctx, r.Bucket, key, file); err != nil {
-		return false, fmt.Errorf("engine: reading %s: %w", key, err)
-	}
-	from, sum, signed, err := index.OpenCopy(ctx, file, r.Now)
-	if err != nil {
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		r.refuse(key, "it is no index, or damaged: "+strings.ReplaceAll(err.Error(), file, "it"))
-		return false, nil
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
-	known, err := r.RecordKey.verifySnapshot(key, sum, signed)
-	switch {
-	case err != nil:
-		r.refuse(key, strings.TrimPrefix(err.Error(), errSnapshot.Error()+": "))
-		return false, nil
-	case !known && !r.AcceptUnsigned:
-		r.refuse(key, "it is signed with a key that is not here")
-		return false, nil
-	case !known:
-		r.refuse(key, "nothing vouches for it; aliases, stages and descriptions were taken from it because of --accept-unsigned")
-	}
-	r.report.Filled, err = r.Index.FillFrom(ctx, from, r.KeepTokens && known, func(what string) {
-		r.report.LeftOut = append(r.report.LeftOut, what)
-	})
-	return true, err
-}
-
-// fetch copies an object into a file.
-func fetch(ctx context.Context, b objstore.Bucket, key, file string) (err error) {
-	body, _, err := b.Get(ctx, key, objstore.ReadOptions{})
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		_, err = io.Copy(f, body)
-		err = errors.Join(err, f.Close())
-	}
-	return errors.Join(err, body.Close())
 }

@@ -1,5 +1,5 @@
-// Package failpoint names each step at which the registry changes what outlives it, the index or the bucket, so that
-// tests can stop it right before or right after any of them.
+// Package failpoint names each step at which the registry changes what outlives it, the index or the bucket, and those of
+// its end, so that tests can stop it right before or right after any of them.
 //
 // It does so in a binary built with the tag failpoints alone. Without the tag [Do] is the step itself and nothing else,
 // and no name of a step is in the binary.
@@ -14,8 +14,10 @@ const (
 	After  Moment = "after"  // the write has returned
 )
 
-// Variable says to a process with the tag, which cannot be handed a hook, where to stop: <step>:<before|after>:<kill|error>,
-// and :<n> for the nth time that it is met (the first, if left out). Kill ends the process at once; error fails the step.
+// Variable says to a process with the tag, which cannot be handed a hook, where to stop: <step>:<before|after>:<kill|hold|error>,
+// and :<n> for the nth time that it is met (the first, if left out). Kill ends the process at once; hold has it stand still,
+// as SIGSTOP does; error fails the step. tell:<file> stops nowhere: the name of each step that begins goes to that file, one
+// a line.
 const Variable = "BALLAST_FAILPOINT"
 
 // Step is a change that can be stopped.
@@ -114,6 +116,18 @@ const (
 	SyncSeal   // before a version is sealed
 	SyncRecord // before a version is ready
 
+	// What lies in the data folder beside the index.
+
+	FetchSnapshot // for a rebuild
+
+	// The end of a service. They write nothing themselves: it is told to stop, its requests have ended, its work ends, and
+	// the index is closed.
+
+	BeginDrain
+	LastSnapshot
+	EndWork
+	CloseIndex
+
 	steps // their number
 )
 
@@ -148,5 +162,6 @@ func names() [steps]string {
 		PutBlob: "put-blob", PutRecord: "put-record", CreateMultipart: "create-multipart",
 		CompleteMultipart: "complete-multipart", AbortMultipart: "abort-multipart", CopyObject: "copy-object", DeleteObject: "delete-object", DeleteSource: "delete-source", PutSnapshot: "put-snapshot",
 		SyncOwner: "sync-owner", SyncBytes: "sync-bytes", SyncSeal: "sync-seal", SyncRecord: "sync-record",
+		FetchSnapshot: "fetch-snapshot", BeginDrain: "begin-drain", LastSnapshot: "last-snapshot", EndWork: "end-work", CloseIndex: "close-index",
 	}
 }

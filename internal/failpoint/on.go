@@ -62,6 +62,9 @@ func parse(order string) (Hook, error) {
 	if order == "" {
 		return nil, nil
 	}
+	if file, ok := strings.CutPrefix(order, "tell:"); ok && file != "" {
+		return tell(file), nil
+	}
 	fields := append(strings.Split(order, ":"), "1")
 	if len(fields) < 4 || len(fields) > 5 {
 		return nil, fmt.Errorf("failpoint: %s=%s: want <step>:<moment>:<action>[:<n>]", Variable, order)
@@ -74,7 +77,7 @@ func parse(order string) (Hook, error) {
 	if err != nil {
 		return nil, err
 	}
-	act, ok := map[string]func() error{"kill": kill, "error": fail}[fields[2]]
+	act, ok := map[string]func() error{"kill": kill, "hold": hold, "error": fail}[fields[2]]
 	moment := Moment(fields[1])
 	if !ok || moment != Before && moment != After {
 		return nil, fmt.Errorf("failpoint: %s=%s: no such moment or action", Variable, order)
@@ -98,7 +101,28 @@ func ParseStep(name string) (Step, error) {
 	return 0, fmt.Errorf("failpoint: there is no step %q", name)
 }
 
+// tell writes down which steps begin.
+func tell(file string) Hook {
+	return func(_ context.Context, s Step, m Moment) error {
+		if m == After {
+			return nil
+		}
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(f, s)
+		return errors.Join(err, f.Close())
+	}
+}
+
 func fail() error { return ErrInjected }
+
+// hold stops the process, all of it, until it is killed.
+func hold() error {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	select {}
+}
 
 // kill ends the process as kill -9 does.
 func kill() error {

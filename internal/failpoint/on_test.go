@@ -5,14 +5,16 @@ package failpoint
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
 func TestOrders(t *testing.T) {
 	for order, ok := range map[string]bool{
-		"": true, "seal:before:kill": true, "put-record:after:kill:3": true,
+		"": true, "seal:before:kill": true, "put-record:after:kill:3": true, "close-index:before:hold": true, "tell:file": true,
 		"seal": false, "seal:before": false, "nothing:before:kill": false, "seal:during:kill": false, "seal:before:stumble": false,
-		"seal:before:kill:0": false, "seal:before:kill:once": false, "seal:before:kill:1:2": false,
+		"seal:before:kill:0": false, "seal:before:kill:once": false, "seal:before:kill:1:2": false, "tell:": false,
 	} {
 		if _, err := parse(order); (err == nil) != ok {
 			t.Errorf("%q: %v", order, err)
@@ -44,5 +46,23 @@ func TestDoStopsAtTheMoment(t *testing.T) {
 		if writes != want.writes || failed != want.fails {
 			t.Errorf("%s: %d writes, failed %t; want %v", order, writes, failed, want)
 		}
+	}
+}
+
+func TestOrdersToTell(t *testing.T) {
+	defer Set(nil)
+	file := filepath.Join(t.TempDir(), "steps")
+	h, err := parse("tell:" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Set(h)
+	for _, s := range []Step{Seal, Ready, Seal} {
+		if err := Do(t.Context(), s, func(context.Context) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told, err := os.ReadFile(file); string(told) != "seal\nready\nseal\n" {
+		t.Errorf("told is %q, %v", told, err)
 	}
 }

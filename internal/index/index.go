@@ -51,7 +51,9 @@ func newIndex(store Store) *Index {
 }
 
 // Close closes the store.
-func (x *Index) Close() error { return x.store.Close() }
+func (x *Index) Close() error {
+	return failpoint.Do(context.Background(), failpoint.CloseIndex, func(context.Context) error { return x.store.Close() })
+}
 
 // update runs fn in a transaction that is one step of the registry's work.
 func (x *Index) update(ctx context.Context, step failpoint.Step, fn func(Tx) error) error {
