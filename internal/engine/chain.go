@@ -25,22 +25,23 @@ func (c recordChain) last() int { return c.numbers[len(c.numbers)-1] }
 type chainState struct {
 	kind  RecordKind // ready, retired or deleted; "" before the first
 	prior RecordKind // of what is deleted: what it was before, and is again once it is restored
+	last  RecordKind // what the last record says: restored, where kind is what it is again
 	keyID string     // that signed the last record
 }
 
 // next judges the record that stands next in a chain. A head that another key signs once more changes nothing: it vouches
 // for what was signed with a key that is lost.
 func (s chainState) next(kind RecordKind, keyID string) (chainState, bool) {
-	if s.kind != "" && kind == s.kind && keyID != s.keyID {
-		return chainState{s.kind, s.prior, keyID}, true
+	if kind == s.last && keyID != s.keyID {
+		return chainState{s.kind, s.prior, s.last, keyID}, true
 	}
 	switch {
 	case kind == RecordReady && s.kind == "", kind == RecordRetired && s.kind == RecordReady:
-		return chainState{kind: kind, keyID: keyID}, true
+		return chainState{kind: kind, last: kind, keyID: keyID}, true
 	case kind == RecordDeleted && (s.kind == RecordReady || s.kind == RecordRetired):
-		return chainState{kind: kind, prior: s.kind, keyID: keyID}, true
+		return chainState{kind: kind, prior: s.kind, last: kind, keyID: keyID}, true
 	case kind == RecordRestored && s.kind == RecordDeleted:
-		return chainState{kind: s.prior, keyID: keyID}, true
+		return chainState{kind: s.prior, last: kind, keyID: keyID}, true
 	}
 	return s, false
 }
@@ -58,6 +59,7 @@ type openedChain struct {
 	records []readRecord
 	state   chainState
 	vouched bool // the last record is signed with a known key
+	anew    bool // a known key has signed once more what an unknown one had signed: nothing else vouches for that
 }
 
 func (o openedChain) head() readRecord { return o.records[len(o.records)-1] }
@@ -112,6 +114,9 @@ func (o *openedChain) add(k RecordKey, path string, key ballast.Key, n int, body
 	state, ok := o.state.next(r.Kind, r.keyID)
 	if !ok {
 		return fmt.Errorf("%w: %s: record %d says %s after %q", errChain, path, n, r.Kind, o.state.kind)
+	}
+	if n := len(o.records); n > 0 && r.known && !o.records[n-1].known && r.Kind == o.records[n-1].Kind {
+		o.anew = true
 	}
 	o.state, o.vouched = state, r.known
 	o.records = append(o.records, r)

@@ -44,7 +44,7 @@ func (r *rebuild) chain(ctx context.Context, c recordChain) error {
 		return err
 	}
 	manifest := !v.Missing
-	if !o.vouched {
+	if !o.vouched || o.anew && r.AcceptUnsigned { // anew: of a rebuild that was cut off, whose findings are gone
 		if err := r.accept(ctx, &v, o, files); err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func sizeOf(files []ballast.File) (size int64) {
 	return size
 }
 
-// accept hashes every file of a version that nothing known vouches for, and signs its last record once more.
+// accept hashes every file of a version that nothing known vouches for, and signs its last record once more unless that was done.
 func (r *rebuild) accept(ctx context.Context, v *index.Version, o openedChain, files []ballast.File) error {
 	if v.Status == ballast.StatusLost {
 		for _, f := range files {
@@ -149,6 +149,10 @@ func (r *rebuild) accept(ctx context.Context, v *index.Version, o openedChain, f
 				r.note(func(*Report) { r.wrong[index.BlobID{Scope: v.Scope, Digest: f.Digest}] = true })
 			}
 		}
+	}
+	r.note(func(t *Report) { t.Unsigned = append(t.Unsigned, v.Key().String()) })
+	if o.vouched {
+		return nil
 	}
 	n, body, mac, err := r.RecordKey.again(o.head())
 	if err != nil {
@@ -163,7 +167,6 @@ func (r *rebuild) accept(ctx context.Context, v *index.Version, o openedChain, f
 		return fmt.Errorf("engine: writing record %s: %w", path, err)
 	}
 	v.Records, v.RecordMAC = n, mac
-	r.note(func(t *Report) { t.Unsigned = append(t.Unsigned, v.Key().String()) })
 	return nil
 }
 
