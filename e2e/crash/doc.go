@@ -16,6 +16,9 @@
 //
 // The power is also cut before and after steps of package failpoint, under the walk of internal/engine that takes them all.
 //
+// A service that is told to stop while publishers push is killed, and the power is cut, before and after each step of its
+// end.
+//
 // Cutting the power needs Linux, root, loop devices, /dev/fuse, mkfs.ext4, mount and strace. All mounts are made in a mount
 // namespace of the test's own, so that they are gone with it, however it ends. BALLAST_KILLS sets the number of kills,
 // BALLAST_POWER_CUTS that of cuts at some moment; from 100 on every step has its cuts.

@@ -83,6 +83,17 @@ func (k *killing) kill(t *testing.T) (atStep bool) {
 		p = program{binary: testenv.FailpointBinary(t), env: []string{failpoint.Variable + "=" + order}}
 		t.Log(order)
 	}
+	k.loadUntilKilled(t, p, func(ctx context.Context, s *service) {
+		if !atStep {
+			k.whenBusy(ctx, t, func() { _ = s.cmd.Process.Kill() })
+		}
+	})
+	return atStep
+}
+
+// loadUntilKilled runs a program under load until it is killed, which begin sees to, and holds what it leaves to the invariants.
+func (k *killing) loadUntilKilled(t *testing.T, p program, begin func(context.Context, *service)) {
+	t.Helper()
 	s, err := p.launch(t.Context(), t, k.data)
 	check(t, err)
 	defer s.kill()
@@ -92,11 +103,7 @@ func (k *killing) kill(t *testing.T) (atStep bool) {
 		_ = s.wait()
 		cancel()
 	}()
-	if !atStep {
-		after := time.Duration(50+k.rnd.IntN(1500)) * time.Millisecond
-		t.Logf("after %s", after)
-		time.AfterFunc(after, func() { k.killBusy(ctx, s) })
-	}
+	begin(ctx, s)
 	k.load(ctx, t, s)
 	if ended := s.cmd.ProcessState; ended == nil || ended.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Fatalf("the service was to be killed: %v %s", ended, s.stderr)
@@ -104,20 +111,23 @@ func (k *killing) kill(t *testing.T) (atStep bool) {
 	if err := invariants(t, k.data); err != nil {
 		t.Error(err)
 	}
-	return atStep
 }
 
-// killBusy kills the service as soon as somebody pushes.
-func (k *killing) killBusy(ctx context.Context, s *service) {
-	for ctx.Err() == nil {
-		for _, p := range k.publishers {
-			if p.pushing.Load() {
-				_ = s.cmd.Process.Kill()
-				return
+// whenBusy does something after a while, as soon as somebody pushes.
+func (k *killing) whenBusy(ctx context.Context, t *testing.T, do func()) {
+	after := time.Duration(50+k.rnd.IntN(1500)) * time.Millisecond
+	t.Logf("after %s", after)
+	time.AfterFunc(after, func() {
+		for ctx.Err() == nil {
+			for _, p := range k.publishers {
+				if p.pushing.Load() {
+					do()
+					return
+				}
 			}
+			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(time.Millisecond)
-	}
+	})
 }
 
 // load publishes until ctx ends. What a push hears of a dead service is no failure of the service.
@@ -135,10 +145,15 @@ func (k *killing) load(ctx context.Context, t *testing.T, s *service) {
 	}
 	running.Wait()
 	for _, err := range k.ledger.takeErrors() {
-		if ballast.CodeOf(err) != ballast.CodeUnavailable && !strings.Contains(err.Error(), "connect") {
+		if !heardOfTheEnd(err) {
 			t.Errorf("of a living service: %v", err)
 		}
 	}
+}
+
+// heardOfTheEnd reports whether an error is what a push hears of a service that is ending, or has.
+func heardOfTheEnd(err error) bool {
+	return ballast.CodeOf(err) == ballast.CodeUnavailable || strings.Contains(err.Error(), "connect")
 }
 
 // examine looks for everything that was reported ready, and pushes again what was cut off.

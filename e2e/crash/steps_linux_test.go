@@ -41,8 +41,14 @@ func TestCutsAtSteps(t *testing.T) {
 
 func moments() []failpoint.Moment { return []failpoint.Moment{failpoint.Before, failpoint.After} }
 
+// allSteps reports whether every step has its cuts.
+func allSteps(t *testing.T) bool {
+	text := os.Getenv(cutsVariable)
+	return text != "" && must[int](t)(strconv.Atoi(text)) >= 100
+}
+
 func stepsToCut(t *testing.T) []failpoint.Step {
-	if text := os.Getenv(cutsVariable); text != "" && must[int](t)(strconv.Atoi(text)) >= 100 {
+	if allSteps(t) {
 		return failpoint.Steps()
 	}
 	return []failpoint.Step{failpoint.SyncOwner, failpoint.SyncBytes, failpoint.Verified, failpoint.SyncSeal, failpoint.Seal, failpoint.PutRecord, failpoint.SyncRecord, failpoint.Ready}
