@@ -7,61 +7,91 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/minio/minio-go/v7"
 
+	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/testenv"
 )
 
-// madeToLose is a data folder of an embedded registry with versions in each state, and what no record holds. No service runs.
-func madeToLose(t *testing.T) (data string) {
+// losing is a registry that no service runs, and that loses its index again and again.
+type losing struct {
+	data  string
+	store *testenv.Store // nil: the embedded one, in the data folder
+	env   []string
+}
+
+// weightsOf is the one file of a version of m.
+func weightsOf(version int) string { return strings.Repeat("w", version) }
+
+// madeToLose has versions in each state, and what no record holds.
+func madeToLose(t *testing.T, store *testenv.Store) *losing {
 	t.Helper()
-	data = filepath.Join(t.TempDir(), "data")
-	s := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
-	token, err := os.ReadFile(filepath.Join(data, tokenFile))
-	if err != nil {
-		t.Fatal(err)
+	l := &losing{data: filepath.Join(t.TempDir(), "data"), store: store}
+	if store != nil {
+		l.env = []string{"AWS_SHARED_CREDENTIALS_FILE=" + store.Credentials(t)}
 	}
-	for i, args := range [][]string{
-		{"push", "FILES", "global::m:1"}, {"push", "FILES", "global::m:2"}, {"push", "FILES", "global::m:3"},
-		{"alias", "set", "global::m@champion", "1"}, {"promote", "global::m:1"}, {"retire", "global::m:2"}, {"rm", "global::m:3"},
-	} {
-		if args[0] == "push" {
-			folder := filepath.Join(t.TempDir(), "files")
-			if err := os.MkdirAll(folder, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(folder, "weights.bin"), []byte(strings.Repeat("w", i+1)), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			args[1] = folder
-		}
+	s := startService(t, l.serve(t))
+	env := append(serveCommand(t, l.data).Env, envURL+"="+s.url(t), envToken+"="+readToken(t, l.data))
+	do := func(args ...string) {
+		t.Helper()
 		cmd := exec.CommandContext(t.Context(), testenv.Binary(t), args...)
-		cmd.Env = append(serveCommand(t, data).Env, envURL+"="+s.url(t), envToken+"="+strings.TrimSpace(string(token)))
+		cmd.Env = env
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)
 		}
 	}
+	for i, label := range []string{"1", "2", "3", "4", "5"} {
+		file := filepath.Join(t.TempDir(), "weights.bin")
+		if err := os.WriteFile(file, []byte(weightsOf(i+1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		do("push", filepath.Dir(file), "global::m:"+label)
+	}
+	for _, args := range [][]string{
+		{"alias", "set", "global::m@champion", "1"}, {"promote", "global::m:1"}, {"retire", "global::m:2"}, {"rm", "global::m:3"},
+		{"rm", "global::m:4"}, {"restore", "global::m:4"},
+	} {
+		do(args...)
+	}
 	s.stop(t)
-	return data
+	return l
 }
 
-// rebuildCommand rebuilds a data folder, or is stopped at a step.
-func rebuildCommand(t *testing.T, data, stopAt string, args ...string) *exec.Cmd {
+func (l *losing) serve(t *testing.T) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), testenv.FailpointBinary(t), append([]string{"rebuild", "--data", data, "--s3-listen", "127.0.0.1:0", "--wait", "1ms", "--json"}, args...)...)
-	cmd.Env = append(serveCommand(t, data).Env, failpoint.Variable+"="+stopAt)
+	args := []string{"--s3-listen", "127.0.0.1:0"}
+	if l.store != nil {
+		args = l.store.ServeFlags()
+	}
+	cmd := serveCommand(t, l.data, args...)
+	cmd.Env = append(cmd.Env, l.env...)
 	return cmd
 }
 
-func rebuildNow(t *testing.T, data string, args ...string) engine.Report {
+// rebuild is the command, with an order to package failpoint.
+func (l *losing) rebuild(t *testing.T, order string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := rebuildCommand(t, data, "", args...)
+	all := []string{"rebuild", "--data", l.data, "--wait", "1ms", "--json"}
+	if l.store == nil {
+		all = append(all, "--s3-listen", "127.0.0.1:0")
+	} else {
+		all = append(all, slices.DeleteFunc(l.store.ServeFlags(), func(flag string) bool { return flag == "--allow-unsafe-store" })...)
+	}
+	cmd := exec.CommandContext(t.Context(), testenv.FailpointBinary(t), append(all, args...)...)
+	cmd.Env = append(l.serve(t).Env, failpoint.Variable+"="+order)
+	return cmd
+}
+
+// rebuilt is the report of a rebuild that comes to its end, less what each has of its own.
+func (l *losing) rebuilt(t *testing.T, order string, args ...string) engine.Report {
+	t.Helper()
+	cmd := l.rebuild(t, order, args...)
 	var out, told bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &told
 	if err := cmd.Run(); err != nil {
@@ -82,67 +112,59 @@ func rebuildNow(t *testing.T, data string, args ...string) engine.Report {
 	return r
 }
 
-func loseIndex(t *testing.T, data string) {
+// lose takes files of the data folder away, those that are there.
+func (l *losing) lose(t *testing.T, names ...string) {
 	t.Helper()
-	if err := os.Remove(filepath.Join(data, indexFile)); err != nil {
-		t.Fatal(err)
+	for _, name := range names {
+		if err := os.Remove(filepath.Join(l.data, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
 	}
 }
 
-// A rebuild that is killed anywhere leaves an index that is not served, and the next one makes the same as if nothing had
-// been.
-func TestKilledRebuild(t *testing.T) {
-	data := madeToLose(t)
-	loseIndex(t, data)
-	want := rebuildNow(t, data)
-	if want.Ready != 1 || want.Retired != 1 || want.Deleted != 1 || want.Snapshot == "" || want.Filled.Aliases != 1 || want.Filled.Production != 1 {
-		t.Fatalf("report is %+v", want)
-	}
-	for _, step := range []failpoint.Step{
-		failpoint.BeginRebuild, failpoint.SaveIntent, failpoint.PutOwner, failpoint.SyncOwner, failpoint.RebuildFiles, failpoint.RebuildVersion,
-		failpoint.RebuildBlobs, failpoint.RebuildFill, failpoint.RebuildReady, failpoint.PutToken, failpoint.SyncRecord, failpoint.EndRebuild,
-	} {
-		for _, moment := range []failpoint.Moment{failpoint.Before, failpoint.After} {
-			name := step.String() + ":" + string(moment)
-			loseIndex(t, data)
-			out, err := rebuildCommand(t, data, name+":kill").CombinedOutput()
-			exit := (*exec.ExitError)(nil)
-			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-				t.Fatalf("%s: it was to be killed, and ended with %v\n%s", name, err, out)
-			}
-			if step == failpoint.RebuildReady {
-				cmd := serveCommand(t, data, "--s3-listen", "127.0.0.1:0")
-				if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "half-built") {
-					t.Errorf("%s: a half-built index is served: %v\n%s", name, err, out)
-				}
-			}
-			if step == failpoint.EndRebuild && moment == failpoint.After { // it has ended
-				continue
-			}
-			if d := cmp.Diff(want, rebuildNow(t, data)); d != "" {
-				t.Errorf("%s: the next one makes another index:\n%s", name, d)
-			}
+// swap puts other bytes of the same size in the place of a version's file.
+func (l *losing) swap(t *testing.T, version int) {
+	t.Helper()
+	l.withStore(t, func(s *testenv.Store) {
+		content := weightsOf(version)
+		key := ballast.BlobKey(ballast.Global, ballast.DigestOf([]byte(content)))
+		other := strings.NewReader(strings.Repeat("x", len(content)))
+		if _, err := s.Client(t, s.Root).PutObject(t.Context(), s.Bucket, key, other, int64(other.Len()), minio.PutObjectOptions{}); err != nil {
+			t.Fatal(err)
 		}
+	})
+}
+
+// withStore runs the store, if it is one that the registry runs, while do lasts.
+func (l *losing) withStore(t *testing.T, do func(*testenv.Store)) {
+	t.Helper()
+	s := l.store
+	if s == nil {
+		started, err := testenv.StartEmbeddedIn(t, l.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer started.Server.Close()
+		s = started
 	}
-	s := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
-	s.stop(t)
+	do(s)
 }
 
 func TestRebuildCommandRefuses(t *testing.T) {
-	data := madeToLose(t)
+	l := madeToLose(t, nil)
 	refuses := func(what, says string, args ...string) {
 		t.Helper()
-		out, err := rebuildCommand(t, data, "", args...).CombinedOutput()
+		out, err := l.rebuild(t, "", args...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), says) {
 			t.Errorf("%s: %v\n%s", what, err, out)
 		}
 	}
 	refuses("an index that is in use", "holds a registry already")
-	s := startService(t, serveCommand(t, data, "--s3-listen", "127.0.0.1:0"))
+	s := startService(t, l.serve(t))
 	refuses("a folder that a service uses", "end it first")
 	s.stop(t)
-	loseIndex(t, data)
-	key := filepath.Join(data, recordKeyFile)
+	l.lose(t, indexFile)
+	key := filepath.Join(l.data, recordKeyFile)
 	if err := os.Rename(key, key+".lost"); err != nil {
 		t.Fatal(err)
 	}
@@ -150,8 +172,8 @@ func TestRebuildCommandRefuses(t *testing.T) {
 	if _, err := os.Stat(key); err == nil {
 		t.Error("a refused rebuild made a key")
 	}
-	r := rebuildNow(t, data, "--accept-unsigned")
-	if len(r.Unsigned) != 3 || r.Ready != 1 {
+	r := l.rebuilt(t, "", "--accept-unsigned")
+	if len(r.Unsigned) != 5 || r.Ready != 3 {
 		t.Errorf("report is %+v", r)
 	}
 }

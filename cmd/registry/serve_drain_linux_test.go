@@ -19,8 +19,8 @@ import (
 	"github.com/ballast-registry/ballast/testenv"
 )
 
-// putSlowly sends the first half of content with a signed request, and the rest once more is closed.
-func putSlowly(t *testing.T, r *ballast.SignedRequest, content string, more <-chan struct{}) (status <-chan int) {
+// sendSlowly sends the first half of content with a request, and the rest once more is closed.
+func sendSlowly(t *testing.T, r *ballast.SignedRequest, content string, more <-chan struct{}) (status <-chan int) {
 	t.Helper()
 	body, writer := io.Pipe()
 	req, err := http.NewRequestWithContext(t.Context(), r.Method, r.URL, body)
@@ -58,7 +58,7 @@ func TestDrain(t *testing.T) {
 	store := testenv.MinIO(t)
 	data, credentials := t.TempDir(), "AWS_SHARED_CREDENTIALS_FILE="+store.Credentials(t)
 	start := func() (*service, *client.Client) {
-		cmd := serveCommand(t, data, store.ServeFlags()...)
+		cmd := serveCommand(t, data, append(store.ServeFlags(), "--drain-timeout", "2m")...)
 		cmd.Env = append(cmd.Env, credentials)
 		s := startService(t, cmd)
 		c, err := client.New(client.Options{URL: s.after(t, "export BALLAST_URL="), Token: client.Token(readToken(t, data))})
@@ -72,21 +72,40 @@ func TestDrain(t *testing.T) {
 	digest := ballast.DigestOf([]byte(content))
 	u, answer := begin(t, c, digest, len(content))
 	more := make(chan struct{})
-	status := putSlowly(t, answer.Blobs[0].Request, content, more)
+	status := sendSlowly(t, answer.Blobs[0].Request, content, more)
 
 	held, waiting := make(chan error, 1), time.Now()
 	go func() {
 		_, err := c.Upload(ctx, u.ID, 30*time.Second)
 		held <- err
 	}()
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(metricsOf(t, s), "ballast_http_in_flight_requests 1"); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing is in flight")
-		}
+	url, rest := s.after(t, "export BALLAST_URL="), make(chan struct{})
+	created := sendSlowly(t, &ballast.SignedRequest{
+		Method: http.MethodPost, URL: url + "/v1/uploads",
+		Headers: map[string]string{"Authorization": "Bearer " + readToken(t, data), "Content-Type": "application/json"},
+	}, `{"scope":"global","name":"slow","attempt":"fedcba9876543210"}`, rest)
+	eventually(t, "two requests are in flight", func() bool {
+		return strings.Contains(metricsOf(t, s), "ballast_http_in_flight_requests 2")
+	})
+	if status, body := get(t, url+"/readyz", ""); status != http.StatusOK {
+		t.Fatalf("before it is told to stop: %d %s", status, body)
 	}
-	s.stop(t)
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the service is not ready any more", func() bool {
+		status, body := get(t, url+"/readyz", "")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "stopping")
+	})
 	if err := <-held; err != nil || time.Since(waiting) >= 30*time.Second {
 		t.Errorf("who waited got %v after %s", err, time.Since(waiting))
+	}
+	close(rest)
+	if got := <-created; got != http.StatusCreated {
+		t.Errorf("the request that was in flight got %d", got)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, s.stderr)
 	}
 	close(more)
 	if got := <-status; got != http.StatusOK {
@@ -105,6 +124,16 @@ func TestDrain(t *testing.T) {
 	s, c = start()
 	finish(t, c, u.ID, in)
 	s.stop(t)
+}
+
+// eventually waits for what has to come.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not come to pass that %s", what)
+		}
+	}
 }
 
 func metricsOf(t *testing.T, s *service) string {
@@ -211,7 +240,7 @@ func TestKilledWhileDraining(t *testing.T) {
 	u, answer := begin(t, c, digest, len(content))
 	more := make(chan struct{})
 	close(more)
-	if got := <-putSlowly(t, answer.Blobs[0].Request, content, more); got != http.StatusOK {
+	if got := <-sendSlowly(t, answer.Blobs[0].Request, content, more); got != http.StatusOK {
 		t.Fatalf("the bytes got %d", got)
 	}
 	in := ballast.CommitRequest{Files: []ballast.File{{Path: "w.bin", Size: int64(len(content)), Digest: digest}}}
