@@ -1,9 +1,11 @@
 package testenv
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -86,6 +88,96 @@ func StallUpload(n int64, d time.Duration) Fault {
 		}
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// Slow passes a request on so that of its body, and of the answer's, no more than rate bytes come in a second.
+func Slow(rate int64) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		r.Body = &slowBody{r.Body, newPace(r.Context(), rate)}
+		next.ServeHTTP(&slowAnswer{w, newPace(r.Context(), rate)}, r)
+	}
+}
+
+// pace lets bytes pass at a rate, however late those before were.
+type pace struct {
+	ctx  context.Context
+	rate int64 // bytes a second
+	free time.Time
+}
+
+func newPace(ctx context.Context, rate int64) pace { return pace{ctx, rate, time.Now()} }
+
+// wait returns once n more bytes have taken their time.
+func (p *pace) wait(n int) {
+	now := time.Now()
+	if p.free.Before(now) {
+		p.free = now
+	}
+	p.free = p.free.Add(time.Duration(int64(n) * int64(time.Second) / p.rate))
+	select {
+	case <-p.ctx.Done():
+	case <-time.After(time.Until(p.free)):
+	}
+}
+
+type slowBody struct {
+	io.ReadCloser
+	pace pace
+}
+
+// Read implements io.Reader. It takes a tenth of a second's bytes at a time.
+func (b *slowBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.pace.rate/10+1)])
+	b.pace.wait(n)
+	return n, err
+}
+
+type slowAnswer struct {
+	http.ResponseWriter
+	pace pace
+}
+
+// Write implements io.Writer.
+func (a *slowAnswer) Write(p []byte) (int, error) {
+	a.pace.wait(len(p))
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap lets a controller flush.
+func (a *slowAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// PutOff answers every hundredth request with SlowDown, and notes those that come again before the second is over that it
+// asked for. The zero value is ready.
+type PutOff struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+	times int
+	early []string
+}
+
+// Fault is for a Meter, or what else numbers its requests.
+func (o *PutOff) Fault(number int64, r *http.Request) Fault {
+	what := r.URL.Path + " part " + r.URL.Query().Get("partNumber") + r.Header.Get("Range")
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if time.Now().Before(o.until[what]) {
+		o.early = append(o.early, what)
+	}
+	if number%100 != 50 {
+		return nil
+	}
+	if o.until == nil {
+		o.until = map[string]time.Time{}
+	}
+	o.times, o.until[what] = o.times+1, time.Now().Add(time.Second)
+	return SlowDown
+}
+
+// Times is how often it did, and what did not wait.
+func (o *PutOff) Times() (times int, early []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.times, o.early
 }
 
 // Meter counts the bytes of the bodies of answers that pass it, and asks a fault, if there is one for the request, to serve.

@@ -7,6 +7,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -15,6 +16,9 @@ import (
 // requests signed for the proxy's address stay valid behind it.
 type Proxy struct {
 	URL string // http://127.0.0.1:port
+
+	server *httptest.Server
+	open   atomic.Int64 // requests that are being served
 
 	mu    sync.Mutex
 	rules []*proxyRule
@@ -47,16 +51,45 @@ func NewProxy(t testing.TB, target string) *Proxy {
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	p := &Proxy{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.open.Add(1)
+		defer p.open.Add(-1)
 		if fault := p.take(r); fault != nil {
 			fault(w, r, forward)
 			return
 		}
 		forward.ServeHTTP(w, r)
 	}))
-	t.Cleanup(server.Close)
-	p.URL = server.URL
+	t.Cleanup(p.server.Close)
+	p.URL = p.server.URL
 	return p
+}
+
+// CutEvery breaks all connections of the clients at once, again and again after each d for as long as some of them are in
+// use, and most times at most. stop ends that and tells how often it was.
+func (p *Proxy) CutEvery(d time.Duration, most int) (stop func() (cuts int)) {
+	end, done, cuts := make(chan struct{}), make(chan struct{}), 0
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(d)
+		defer tick.Stop()
+		for cuts < most {
+			select {
+			case <-end:
+				return
+			case <-tick.C:
+			}
+			if p.open.Load() > 0 {
+				p.server.CloseClientConnections()
+				cuts++
+			}
+		}
+	}()
+	return func() int {
+		close(end)
+		<-done
+		return cuts
+	}
 }
 
 // Add makes the next times requests that match meet the fault; times < 0 means all of them, until Clear. A nil match

@@ -187,3 +187,53 @@ func TestMeterCountsWhatPasses(t *testing.T) {
 		t.Errorf("no range: %d to %d", from, to)
 	}
 }
+
+// A slow way takes its time for what is sent and for what is answered, and is counted as what it lets pass.
+func TestSlow(t *testing.T) {
+	p, _ := behind(t)
+	m := &testenv.Meter{Fault: func(int64, *http.Request) testenv.Fault { return testenv.Slow(4000) }}
+	p.Add(nil, -1, m.Count)
+	began := time.Now()
+	if status, size, err := ask(t, p.URL); status != http.StatusOK || size != 1000 || err != nil || m.Passed.Load() != 1000 {
+		t.Errorf("status %d, %d bytes, %v; %d were counted", status, size, err, m.Passed.Load())
+	}
+	if took := time.Since(began); took < 500*time.Millisecond {
+		t.Errorf("1000 bytes each way took %s at 4000 a second", took)
+	}
+}
+
+// Connections in use are cut, as often as was said, and not those that nobody has.
+func TestCutEvery(t *testing.T) {
+	p, _ := behind(t)
+	stop := p.CutEvery(10*time.Millisecond, 2)
+	time.Sleep(50 * time.Millisecond)
+	p.Add(nil, -1, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		_, _ = io.Copy(io.Discard, r.Body) // a server that does not read does not see that the client is gone
+		testenv.Hold(nil, nil)(w, r, next)
+	})
+	for range 2 {
+		if _, _, err := ask(t, p.URL); err == nil {
+			t.Error("a request that was held came to an end")
+		}
+	}
+	p.Clear()
+	if _, _, err := ask(t, p.URL); err != nil {
+		t.Errorf("after the cuts: %v", err)
+	}
+	if cuts := stop(); cuts != 2 {
+		t.Errorf("%d cuts", cuts)
+	}
+}
+
+func TestPutOff(t *testing.T) {
+	var o testenv.PutOff
+	r := httptest.NewRequest(http.MethodGet, "/a", http.NoBody)
+	for n := range int64(100) {
+		if fault := o.Fault(n, r); (fault != nil) != (n == 50) {
+			t.Errorf("request %d: %v", n, fault != nil)
+		}
+	}
+	if times, early := o.Times(); times != 1 || len(early) != 49 { // all after the one that was to wait
+		t.Errorf("put off %d times, %d came too early", times, len(early))
+	}
+}
