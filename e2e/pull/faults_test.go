@@ -32,6 +32,38 @@ func TestConnectionsAreCut(t *testing.T) {
 	})
 }
 
+// All connections are cut every five seconds.
+func TestConnectionsAreCutEveryFiveSeconds(t *testing.T) {
+	eachStore(t, func(w *world) {
+		m := w.meet(func(int64, *http.Request) testenv.Fault { return testenv.Slow(partSize / 5) })
+		dir := w.t.TempDir()
+		stop := w.front.CutEvery(5*time.Second, 6)
+		w.pull(dir).want(w.t, 0)
+		cuts := stop()
+		if cuts < 2 { // at this rate the model takes over ten seconds even uncut
+			w.t.Errorf("connections were cut %d times", cuts)
+		}
+		w.wantModel(dir)
+		w.wantBytes(m, cuts)
+	})
+}
+
+// A store that now and then is asked too much: one request of a hundred is put off.
+func TestTheStoreSlowsDownNowAndThen(t *testing.T) {
+	eachStoreWith(t, 300, func(w *world) {
+		var o testenv.PutOff
+		m := w.meet(o.Fault)
+		dir := w.t.TempDir()
+		w.pull(dir).want(w.t, 0)
+		w.wantModel(dir)
+		times, early := o.Times()
+		if times < 3 || len(early) > 0 {
+			w.t.Errorf("%d requests were put off; too early: %v", times, early)
+		}
+		w.wantBytes(m, times)
+	})
+}
+
 // A store that is asked too much is asked later, as it says.
 func TestTheStoreSlowsDown(t *testing.T) {
 	eachStore(t, func(w *world) {

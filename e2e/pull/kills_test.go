@@ -73,7 +73,7 @@ func (w *world) killed(m *testenv.Meter, dir string) bool {
 // The control: a client whose folder loses what a killed one left fetches more than the bound.
 func TestForgettingIsNoticed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testenv.Embedded(t))
+	w := newWorld(t, testenv.Embedded(t), 0)
 	m := w.meet(nil)
 	dir := t.TempDir()
 	interruptions := 0

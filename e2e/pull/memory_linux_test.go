@@ -53,7 +53,7 @@ func peak(t *testing.T, cmd *exec.Cmd) (most int64) {
 // noticed.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testenv.Embedded(t))
+	w := newWorld(t, testenv.Embedded(t), 0)
 	for name, flags := range map[string][]string{"parts": {"--part-size", "8MiB"}, "one-put": {"--part-size", "5GiB"}} {
 		dir := t.TempDir()
 		f := must[*os.File](t)(os.Create(filepath.Join(dir, "zeros")))

@@ -69,20 +69,27 @@ func check(t *testing.T, err error) {
 }
 
 // eachStore runs a test on both stores.
-func eachStore(t *testing.T, test func(w *world)) {
+func eachStore(t *testing.T, test func(w *world)) { eachStoreWith(t, 0, test) }
+
+// eachStoreWith is eachStore for a model with so many small files more.
+func eachStoreWith(t *testing.T, small int, test func(w *world)) {
 	t.Parallel()
 	testenv.Each(t, func(t *testing.T, s *testenv.Store) {
 		t.Parallel()
-		test(newWorld(t, s))
+		test(newWorld(t, s, small))
 	})
 }
 
-func newWorld(t *testing.T, s *testenv.Store) *world {
+func newWorld(t *testing.T, s *testenv.Store, small int) *world {
 	t.Helper()
 	w := &world{t: t, front: testenv.NewProxy(t, s.Endpoint), sums: map[string][sha256.Size]byte{}}
 	w.service = serve(t, s, w.front.URL)
 	dir := t.TempDir()
-	for name, n := range map[string]int{"large.bin": 61<<20 + 5, "shard-1.bin": 20 << 20, "shard-2.bin": 20<<20 + 1, "config.json": 700, "empty": 0} {
+	files := map[string]int{"large.bin": 61<<20 + 5, "shard-1.bin": 20 << 20, "shard-2.bin": 20<<20 + 1, "config.json": 700, "empty": 0}
+	for n := range small {
+		files[fmt.Sprintf("small-%d.bin", n)] = 1000
+	}
+	for name, n := range files {
 		b := make([]byte, n)
 		_, _ = rand.Read(b)
 		w.sums[name], w.size = sha256.Sum256(b), w.size+int64(n)

@@ -1,7 +1,7 @@
 package push_test
 
 import (
-	"io"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -32,6 +32,22 @@ func TestConnectionsAreCut(t *testing.T) {
 		if o := w.run("push", w.dir, "global::m::2").want(w.t, 7); !strings.Contains(o.stderr, "what has arrived is not sent twice") {
 			w.t.Errorf("connections that are always cut: %s", o.stderr)
 		}
+	})
+}
+
+// All connections are cut every five seconds, of which a part takes more than three. There are fewer cuts than the client
+// has tries, so that a machine which is too slow for a part in five seconds comes to an end too.
+func TestConnectionsAreCutEveryFiveSeconds(t *testing.T) {
+	eachStore(t, func(w *world) {
+		g := w.meet(func(int64, *http.Request) testenv.Fault { return testenv.Slow(partSize * 10 / 32) })
+		stop := w.front.CutEvery(5*time.Second, 4)
+		w.push().want(w.t, 0)
+		cuts := stop()
+		if cuts < 2 { // at this rate the model takes over ten seconds even uncut
+			w.t.Errorf("connections were cut %d times", cuts)
+		}
+		w.wantBytes(g, cuts)
+		w.wantModel()
 	})
 }
 
@@ -68,6 +84,24 @@ func TestTheStoreSlowsDown(t *testing.T) {
 			w.t.Errorf("it took %s, though the store asked to wait a second", took)
 		}
 		w.wantBytes(g, slowed.times(w.t))
+		w.wantModel()
+	})
+}
+
+// A store that now and then is asked too much: one request of a hundred is put off.
+func TestTheStoreSlowsDownNowAndThen(t *testing.T) {
+	eachStore(t, func(w *world) {
+		for n := range 300 {
+			w.add(fmt.Sprintf("small-%d.bin", n), 1000)
+		}
+		var o testenv.PutOff
+		g := w.meet(o.Fault)
+		w.push().want(w.t, 0)
+		times, early := o.Times()
+		if times < 3 || len(early) > 0 {
+			w.t.Errorf("%d requests were put off; too early: %v", times, early)
+		}
+		w.wantBytes(g, times)
 		w.wantModel()
 	})
 }
@@ -189,10 +223,7 @@ func TestASlowPutGoesOnInParts(t *testing.T) {
 			if r.ContentLength != size {
 				return nil
 			}
-			return slow.of(func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
-				r.Body = crawling{r.Body}
-				next.ServeHTTP(rw, r)
-			})
+			return slow.of(testenv.Slow(200_000))
 		})
 		w.run("push", w.dir, model).want(w.t, 0)
 		if n := slow.times(w.t); n != 1 || g.parts < 3 {
@@ -203,13 +234,4 @@ func TestASlowPutGoesOnInParts(t *testing.T) {
 		}
 		w.run("pull", model, w.t.TempDir(), "--no-sync").want(w.t, 0)
 	})
-}
-
-// crawling is a body of which 200 kB come in a second.
-type crawling struct{ io.ReadCloser }
-
-// Read implements io.Reader.
-func (c crawling) Read(p []byte) (int, error) {
-	time.Sleep(50 * time.Millisecond)
-	return c.ReadCloser.Read(p[:min(len(p), 10_000)])
 }

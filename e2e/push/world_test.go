@@ -81,12 +81,18 @@ func newWorld(t *testing.T, s *testenv.Store) *world {
 	w.service = serve(t, s, w.front.URL)
 	w.dir = t.TempDir()
 	for name, n := range map[string]int{"large.bin": 61<<20 + 5, "shard-1.bin": 20 << 20, "shard-2.bin": 20<<20 + 1, "config.json": 700, "empty": 0} {
-		b := make([]byte, n)
-		_, _ = rand.Read(b)
-		w.sums[name], w.size = sha256.Sum256(b), w.size+int64(n)
-		check(t, os.WriteFile(filepath.Join(w.dir, name), b, 0o600))
+		w.add(name, n)
 	}
 	return w
+}
+
+// add puts a file of n random bytes into the folder.
+func (w *world) add(name string, n int) {
+	w.t.Helper()
+	b := make([]byte, n)
+	_, _ = rand.Read(b)
+	w.sums[name], w.size = sha256.Sum256(b), w.size+int64(n)
+	check(w.t, os.WriteFile(filepath.Join(w.dir, name), b, 0o600))
 }
 
 func serve(t *testing.T, s *testenv.Store, front string) *service {
