@@ -99,9 +99,11 @@ func (d *diagnosis) addStore(checks []objstore.Check, waived bool) {
 			f.State = stateUnsafe
 		case c.Verdict == objstore.Hole:
 			f.State = stateWarning
+		case c.Verdict == objstore.Inconclusive && needed:
+			f.State, d.noVerdict = stateUnknown, true
+			f.Remedy = "see that the store answers, and run ballast doctor again"
 		case c.Verdict == objstore.Inconclusive:
-			f.State = stateUnknown
-			d.noVerdict = d.noVerdict || needed
+			f.State, f.Remedy = stateUnknown, "find out whether it holds, and if not: "+f.Remedy
 		}
 		d.add(f)
 	}

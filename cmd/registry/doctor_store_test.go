@@ -108,7 +108,7 @@ func setUps() map[string]verdictOf {
 			"store", stateUnknown, "no answer from the store at http://127.0.0.1:1", "does not start", "", exitUnavailable},
 		"nobody there, and no session to ask for": {func(_ *testing.T, s *setUp) {
 			s.args = append(s.args, "--s3-endpoint", "http://127.0.0.1:1", "--s3-put-narrow", "off")
-		}, "clock", stateUnknown, "no answer from http://127.0.0.1:1", "", "", exitUnavailable},
+		}, "clock", stateUnknown, "no answer from http://127.0.0.1:1", "refuse signatures", "see that the store answers", exitUnavailable},
 	}
 }
 
@@ -263,9 +263,12 @@ func TestDoctorOnItsPolicies(t *testing.T) {
 	}
 }
 
-// TestDoctorOfTheEmbeddedStore: no page may read from it by itself.
+// TestDoctorOfTheEmbeddedStore: no page may read from it by itself, and it has no lifecycle rules, which is not told as if it had one.
 func TestDoctorOfTheEmbeddedStore(t *testing.T) {
 	checks, _, code := doctor(t, nil, "--data", filepath.Join(t.TempDir(), "data"), "--cors-origin", "https://models.example")
+	if f := checks["lifecycle_objects"]; f.State != stateUnknown || !strings.HasPrefix(f.Remedy, "find out whether it holds, and if not: remove the rule") {
+		t.Errorf("what cannot be told: %+v", f)
+	}
 	if f := checks["cors"]; code != exitDone || f.State != stateWarning || !strings.Contains(f.Cost, "browsers only") || !strings.Contains(f.Remedy, "put-bucket-cors") {
 		t.Errorf("exit %d: %+v", code, f)
 	}
