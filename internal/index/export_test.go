@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
@@ -50,6 +51,19 @@ func (x *Index) Archive(ctx context.Context, k ballast.Key) error {
 
 // ScanAtMost bounds what one page of a filtered list looks at.
 func (x *Index) ScanAtMost(n int) { x.scan = n }
+
+// Entomb marks a blob as unused since a time, whether it is or not.
+func (x *Index) Entomb(ctx context.Context, id BlobID, since time.Time) error {
+	return x.store.Update(ctx, func(tx Tx) error {
+		k := blobKey(kindBlob, id.Scope, id.Digest)
+		b, err := get[Blob](tx, k)
+		if err != nil {
+			return err
+		}
+		b.Tombstone = ballast.At(since)
+		return put(tx, k, b)
+	})
+}
 
 // PutUnknown stores under a key what a newer program would.
 func (x *Index) PutUnknown(ctx context.Context, key []byte) error {

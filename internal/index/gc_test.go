@@ -62,6 +62,15 @@ func TestCondemnLooksAgain(t *testing.T) {
 			t.Errorf("who asks about a condemned blob hears %+v", got)
 		}
 		w.wantKeys(index.KindPin, 1)
+		// Should a mark be wrong, the use decides.
+		w.ok(w.Entomb(w.ctx, blobID("y"), w.clock.Add(-48*time.Hour)))
+		if found := w.garbage(); len(found) != 1 || found[0].Fate != index.FateRemove {
+			t.Fatalf("control: what is marked is %+v", found)
+		}
+		condemned, err = w.Condemn(w.ctx, []index.BlobID{blobID("y")}, gcTimes)
+		if w.ok(err); len(condemned) != 0 {
+			t.Error("a blob that is pinned was condemned, since it was marked")
+		}
 	})
 }
 
