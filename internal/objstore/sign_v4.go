@@ -59,7 +59,8 @@ func (s *v4Signer) presign(creds aws.Credentials, r request, at time.Time) (stri
 	date, stamp := at.Format("20060102"), at.Format("20060102T150405Z")
 	scope := date + "/" + r.region + "/s3/aws4_request"
 
-	header := append(make([]field, 0, len(r.header)+1), r.header...)
+	var fields [16]field // room for most requests, here and below: it costs the collector nothing
+	header := append(fields[:0:4], r.header...)
 	header = append(header, field{"host", r.at.host})
 	byName(header)
 	headers := make(map[string]string, len(r.header))
@@ -72,7 +73,7 @@ func (s *v4Signer) presign(creds aws.Credentials, r request, at time.Time) (stri
 	}
 	names = names[:len(names)-1]
 
-	query := append(make([]field, 0, len(r.query)+6), r.query...)
+	query := append(fields[4:4], r.query...)
 	query = append(query,
 		field{"X-Amz-Algorithm", signingAlgorithm}, field{"X-Amz-Credential", creds.AccessKeyID + "/" + scope}, field{"X-Amz-Date", stamp},
 		field{"X-Amz-Expires", strconv.FormatInt(r.seconds, 10)}, field{"X-Amz-SignedHeaders", string(names)})
@@ -81,7 +82,8 @@ func (s *v4Signer) presign(creds aws.Credentials, r request, at time.Time) (stri
 	}
 	byName(query)
 
-	signed := append(make([]byte, 0, 512+len(r.path)+len(creds.SessionToken)), r.at.url.Scheme...)
+	var urlRoom, canonicalRoom [2 << 10]byte
+	signed := append(urlRoom[:0], r.at.url.Scheme...)
 	signed = append(append(append(signed, "://"...), r.at.url.Host...), r.path...)
 	question := len(signed)
 	for i, q := range query {
@@ -90,7 +92,7 @@ func (s *v4Signer) presign(creds aws.Credentials, r request, at time.Time) (stri
 		signed = appendEscaped(signed, q.value)
 	}
 
-	canonical := append(make([]byte, 0, 2*cap(signed)), r.method...)
+	canonical := append(canonicalRoom[:0], r.method...)
 	canonical = append(append(canonical, '\n'), r.path...)
 	canonical = append(append(append(canonical, '\n'), signed[question+1:]...), '\n')
 	for _, h := range header {
@@ -99,7 +101,7 @@ func (s *v4Signer) presign(creds aws.Credentials, r request, at time.Time) (stri
 	canonical = append(append(append(append(canonical, '\n'), names...), '\n'), unsignedPayload...)
 	sum := sha256.Sum256(canonical)
 
-	text := append(canonical[:0], signingAlgorithm...)
+	text := append(make([]byte, 0, 192), signingAlgorithm...)
 	text = append(append(append(append(append(text, '\n'), stamp...), '\n'), scope...), '\n')
 	text = hex.AppendEncode(text, sum[:])
 	signed = append(signed, "&X-Amz-Signature="...)
