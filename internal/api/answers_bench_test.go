@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -25,6 +27,47 @@ const benchFiles = 10_000 // of the version that is asked for
 // BenchmarkAnswer asks the face as it runs in a registry, with authentication, log, audit and metrics, less the network. The
 // version has 10,000 files.
 func BenchmarkAnswer(b *testing.B) {
+	f := newBenchFace(b)
+	benchPublish(b, f.engine, f.store, f.token)
+	for name, path := range map[string]func(i int) string{
+		"file":    func(i int) string { return fmt.Sprintf("/v1/models/org/model/versions/1/files/shard-%05d.bin", i) },
+		"version": func(int) string { return "/v1/models/org/model/versions/1" },
+	} {
+		b.Run(name, func(b *testing.B) {
+			var requests []*http.Request
+			for i := range benchFiles {
+				r, err := http.NewRequest(http.MethodGet, path(i), http.NoBody)
+				if err != nil {
+					b.Fatal(err)
+				}
+				r.Header.Set("Authorization", "Bearer "+f.token)
+				r.RemoteAddr = "127.0.0.1:1234"
+				requests = append(requests, r)
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				w := nullWriter{header: http.Header{}}
+				f.ServeHTTP(&w, requests[i%benchFiles])
+				if w.status >= 400 {
+					b.Fatal(w.status)
+				}
+				i++
+			}
+		})
+	}
+}
+
+// benchFace is a face as it runs in a registry, with a store in memory.
+type benchFace struct {
+	http.Handler
+	engine *engine.Engine
+	store  *objstoretest.Mem
+	token  string
+}
+
+func newBenchFace(b *testing.B) benchFace {
+	b.Helper()
 	store := objstoretest.NewMem()
 	signer, err := objstore.Open(b.Context(), objstore.Config{
 		Endpoint: "http://store:9000", Bucket: "models", PathStyle: true, Service: objstore.Identity{Keys: objstore.Keys{ID: "AKID", Secret: "secret"}},
@@ -52,40 +95,52 @@ func BenchmarkAnswer(b *testing.B) {
 	if _, err := e.EnsureAdmin(b.Context(), func(minted string) error { token = minted; return nil }); err != nil {
 		b.Fatal(err)
 	}
-	benchPublish(b, e, store, token)
 	folder, err := audit.OpenFolder(filepath.Join(b.TempDir(), "audit"), audit.Bounds{}, time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}
 	lines := audit.New(folder, audit.Options{})
 	b.Cleanup(func() { _ = lines.Close() })
-	h := api.New(e, api.Options{Logger: log, Audit: lines})
-	for name, path := range map[string]func(i int) string{
-		"file":    func(i int) string { return fmt.Sprintf("/v1/models/org/model/versions/1/files/shard-%05d.bin", i) },
-		"version": func(int) string { return "/v1/models/org/model/versions/1" },
-	} {
-		b.Run(name, func(b *testing.B) {
-			var requests []*http.Request
-			for i := range benchFiles {
-				r, err := http.NewRequest(http.MethodGet, path(i), http.NoBody)
-				if err != nil {
-					b.Fatal(err)
-				}
-				r.Header.Set("Authorization", "Bearer "+token)
-				r.RemoteAddr = "127.0.0.1:1234"
-				requests = append(requests, r)
-			}
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				w := nullWriter{header: http.Header{}}
-				h.ServeHTTP(&w, requests[i%benchFiles])
-				if w.status >= 400 {
-					b.Fatal(w.status)
-				}
-				i++
-			}
-		})
+	return benchFace{api.New(e, api.Options{Logger: log, Audit: lines}), e, store, token}
+}
+
+// BenchmarkSignThousand gets a thousand parts signed in a call, of a blob that was asked about before.
+func BenchmarkSignThousand(b *testing.B) {
+	f := newBenchFace(b)
+	p, err := f.engine.Authenticate(b.Context(), ballast.Secret(f.token))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ref, err := ballast.ParseRef("org/model:1")
+	if err != nil {
+		b.Fatal(err)
+	}
+	u, _, err := f.engine.CreateUpload(b.Context(), p, ballast.CreateUpload{Name: ref.Name, Version: ref.Version, Attempt: "attempt-of-benchmark"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ask := ballast.BlobRequest{Digest: ballast.DigestOf([]byte(u.ID)), Size: ballast.MaxPartsPerCall * ballast.MinPartSize, Method: ballast.MethodMultipart, PartSize: ballast.MinPartSize}
+	for n := range ballast.MaxPartsPerCall {
+		ask.Parts = append(ask.Parts, ballast.PartDigest{Number: n + 1, SHA256: ballast.DigestOf(fmt.Append(nil, n)).Encoded()})
+	}
+	body, err := json.Marshal(ballast.BlobsRequest{Blobs: []ballast.BlobRequest{ask}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := http.NewRequest(http.MethodPost, "/v1/uploads/"+u.ID+"/blobs", bytes.NewReader(body))
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+f.token)
+		r.Header.Set("Content-Type", "application/json")
+		r.RemoteAddr = "127.0.0.1:1234"
+		w := nullWriter{header: http.Header{}}
+		f.ServeHTTP(&w, r)
+		if w.status >= 400 {
+			b.Fatal(w.status)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -28,12 +29,11 @@ const (
 // writeFresh answers with what nobody may keep: anything that holds a signed URL or a token, and every answer to a
 // request that changes something.
 func writeFresh(c echo.Context, status int, v any) error {
-	body, err := encode(v)
-	if err != nil {
-		return err
-	}
-	c.Response().Header().Set(headerCacheControl, noStore)
-	return c.Blob(status, echo.MIMEApplicationJSON, body)
+	w := c.Response()
+	w.Header().Set(headerCacheControl, noStore)
+	w.Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	w.Status = status // with the first byte, which comes when all is encoded
+	return encodeTo(w, v)
 }
 
 // writeRead answers a read under a strong ETag, the hash of the body, or with 304 when the caller holds that body
@@ -83,15 +83,20 @@ func setValidator(c echo.Context, tag string) (unchanged bool) {
 	return false
 }
 
-// encode writes JSON with "&" as it is, so that a signed URL can be copied from a terminal.
 func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
+	err := encodeTo(&buf, v)
+	return buf.Bytes(), err
+}
+
+// encodeTo writes JSON in one piece, with "&" as it is, so that a signed URL can be copied from a terminal.
+func encodeTo(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("api: encode answer: %w", err)
+		return fmt.Errorf("api: encode answer: %w", err)
 	}
-	return buf.Bytes(), nil
+	return nil
 }
 
 // list makes an empty page's items [] and not null.
@@ -132,6 +137,7 @@ func writeProblem(c echo.Context, e *ballast.Error) {
 	e.RequestID = c.(*call).id
 	header := c.Response().Header()
 	header.Del(headerETag)
+	header.Del(echo.HeaderContentType) // of an answer that did not come about
 	header.Set(headerCacheControl, noStore)
 	if e.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter))))

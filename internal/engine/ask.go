@@ -284,13 +284,14 @@ func (e *Engine) answerParts(ctx context.Context, u index.Upload, w index.Want, 
 			return a, err
 		}
 	}
-	have := toSet(a.Have)
+	key, have := ballast.BlobKey(u.Scope, w.Digest), toSet(a.Have)
+	a.Parts = make([]ballast.PartAnswer, 0, max(len(w.Parts)-len(have), 0))
 	for _, p := range w.Parts {
 		if have[p.Number] {
 			continue
 		}
 		size := ballast.PartLength(w.Size, a.PartSize, p.Number)
-		req, err := e.signer.SignPart(ctx, ballast.BlobKey(u.Scope, w.Digest), b.MultipartID, p.Number, ballast.DigestFromSum(p.Sum), size, e.limits.PutURLLife)
+		req, err := e.signer.SignPart(ctx, key, b.MultipartID, p.Number, ballast.DigestFromSum(p.Sum), size, e.limits.PutURLLife)
 		if err != nil {
 			return a, err
 		}
