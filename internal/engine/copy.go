@@ -29,7 +29,8 @@ import (
 // joins it, and once it is done answers its version. Stage and aliases do not travel.
 //
 // Errors: those of a read of the source, and of CreateUpload and Commit for the target; precondition when the base model
-// could not be seen from there.
+// could not be seen from there; busy while what lay where it copies to is removed, and for a label that has the same files
+// and is not ready yet.
 func (e *Engine) Copy(ctx context.Context, p Principal, from ballast.Ref, req ballast.CopyVersion) (ballast.Upload, error) {
 	scope, err := e.writable(p, req.Scope, req.Name)
 	if err != nil {
@@ -101,7 +102,11 @@ func (e *Engine) copiedBefore(ctx context.Context, p Principal, v index.Version,
 		other.Actual = v.Digest
 		return ballast.Upload{}, &other
 	}
-	info, err := e.Version(ctx, p, ballast.Ref{Scope: scope, Name: req.Name, Version: req.Version})
+	ref := ballast.Ref{Scope: scope, Name: req.Name, Version: req.Version}
+	info, err := e.Version(ctx, p, ref)
+	if err == nil {
+		err = e.pass(ref, info.Status) // one that is sealed is not done
+	}
 	if err != nil {
 		return ballast.Upload{}, err
 	}
@@ -122,7 +127,10 @@ func (e *Engine) acceptCopy(ctx context.Context, u index.Upload, v index.Version
 	if v.Scope != u.Scope {
 		a.From = v.Scope
 	}
-	return e.adopt(ctx, u, files, manifest, a)
+	if err = e.adopt(ctx, u, files, manifest, a); ballast.CodeOf(err) == ballast.CodeIntegrity {
+		return errOthersBytes(err)
+	}
+	return err
 }
 
 // adopt pins the blobs of files that the store is to copy, writes their manifest and fixes what the upload publishes.

@@ -190,6 +190,77 @@ func TestCopyNeverReplaces(t *testing.T) {
 	})
 }
 
+// TestCopyToWhereALieLay: who copies is not blamed for what somebody else sent, and has only to ask again.
+func TestCopyToWhereALieLay(t *testing.T) {
+	r := newRig(t, memStore(t))
+	f := small("a")
+	r.mustPush(t, writer, "m:1", f)
+	_, manifest, err := ballast.BuildManifest(f.files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := r.open(t, admin, "beside:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := r.Blobs(t.Context(), admin, u.ID, ballast.BlobsRequest{Blobs: []ballast.BlobRequest{{Digest: ballast.DigestOf(manifest), Size: int64(len(manifest))}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := r.store.send(t, *a.Blobs[0].Request, manifest, http.Header{"Content-Encoding": {"gzip"}}); status != http.StatusOK {
+		t.Fatalf("PUT: %d", status)
+	}
+	if err := r.AbortUpload(t.Context(), admin, u.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.copy(t, publisher, "m:1", "global::m:1")
+	if e := wantCode(t, err, ballast.CodeBusy); e.RetryAfter == 0 {
+		t.Errorf("it is not said when to ask again: %v", e)
+	}
+	for ballast.CodeOf(err) == ballast.CodeBusy {
+		time.Sleep(10 * time.Millisecond)
+		_, err = r.copy(t, publisher, "m:1", "global::m:1")
+	}
+	if err != nil {
+		t.Errorf("once it is removed: %v", err)
+	}
+}
+
+// TestCopyToWhatIsSealed: that the label has the files already is no success before its version is in the bucket.
+func TestCopyToWhatIsSealed(t *testing.T) {
+	mem := objstoretest.NewMem()
+	s := storeOn(t, mem)
+	db := index.NewMem()
+	opt := options(t, s, db)
+	opt.Limits.CommitWait = time.Millisecond
+	r := start(t, s, db, opt)
+	r.mustPush(t, writer, "m:1", small("a"))
+	mem.Before(func(_ context.Context, op objstoretest.Op, key string) {
+		if op == objstoretest.OpPut && strings.Contains(key, "/models/") {
+			mem.Fail(op, 1, objstore.ErrUnavailable, false)
+		}
+	})
+	target := ballast.CopyVersion{Scope: ballast.Global, Name: ref("m").Name, Version: ref("m:1").Version}
+	u, err := r.Copy(t.Context(), publisher, ref("acme::m:1"), target)
+	if err != nil || u.Status != ballast.UploadVerifying {
+		t.Fatalf("upload %+v, %v", u, err)
+	}
+	twin := engine.Principal{ID: "p2", Name: "deputy", Grants: publisher.Grants}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		_, err := r.Version(t.Context(), publisher, ref("global::m:1")) // a writer sees what is sealed
+		if err == nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	_, err = r.Copy(t.Context(), twin, ref("acme::m:1"), target)
+	wantCode(t, err, ballast.CodeBusy)
+	mem.Before(nil)
+	mem.Heal()
+	if v, err := r.copy(t, publisher, "acme::m:1", "global::m:1"); err != nil || v.Status != ballast.StatusReady {
+		t.Errorf("once it is written: %+v, %v", v, err)
+	}
+}
+
 // TestCopyOfALie: what was changed in the bucket behind the registry's back does not become another version.
 func TestCopyOfALie(t *testing.T) {
 	r := newRig(t, memStore(t))

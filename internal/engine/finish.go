@@ -120,7 +120,9 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 // errOthersBytes is what it means that a blob which is to be copied is there, and a lie: nobody who sends bytes is at fault
 // here. It is being removed, and then it is copied.
 func errOthersBytes(err error) error {
-	return ballast.Errorf(ballast.CodeBusy, "what lay where the registry was to copy to is being removed").Because(err)
+	again := ballast.Errorf(ballast.CodeBusy, "what lay where the registry was to copy to is being removed; ask again").Because(err)
+	again.RetryAfter = busyRetry
+	return again
 }
 
 func ignore(err, sentinel error) error {
