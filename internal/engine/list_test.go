@@ -117,6 +117,35 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// TestFiltersBeforeTheLimit: a page is full of what the filter admits, whatever lies between.
+func TestFiltersBeforeTheLimit(t *testing.T) {
+	r := newRig(t, memStore(t))
+	for i := range 9 {
+		tag := "common"
+		if i%4 == 0 {
+			tag = "rare"
+		}
+		r.say(t, writer, fmt.Sprintf("m:%d", i+1), ballast.Metadata{Tags: []string{tag}})
+	}
+	l := engine.ListVersions{Limit: 2, Filter: ballast.VersionFilter{Tags: []string{"rare"}}}
+	pages := map[string]func() (ballast.VersionsPage, error){
+		"of a name": func() (ballast.VersionsPage, error) {
+			return r.Versions(t.Context(), reader, ballast.Scope{}, ref("m").Name, l)
+		},
+	}
+	for _, order := range []ballast.VersionOrder{ballast.OrderName, ballast.OrderOldest, ballast.OrderNewest} {
+		pages["of all by "+string(order)] = func() (ballast.VersionsPage, error) {
+			return r.AllVersions(t.Context(), reader, engine.ListAllVersions{Order: order, ListVersions: l})
+		}
+	}
+	for name, page := range pages {
+		got, err := page()
+		if err != nil || len(got.Versions) != 2 || got.Cursor == "" {
+			t.Errorf("%s: %d versions, cursor %q, %v", name, len(got.Versions), got.Cursor, err)
+		}
+	}
+}
+
 // TestListsKeepToScopes: nobody finds by a filter what they may not read, nor learns that it is there.
 func TestListsKeepToScopes(t *testing.T) {
 	r := newRig(t, memStore(t))
