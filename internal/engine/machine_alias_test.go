@@ -240,6 +240,31 @@ func (m *machine) drawAuthenticate() step {
 	}
 }
 
+func (m *machine) drawToken() step {
+	p := pick(m, "principal", []engine.Principal{admin, other, writer})
+	i, id := m.anyToken(), "0123456789"
+	if i >= 0 {
+		id = m.tokens[i].id
+		if holder := (engine.Principal{ID: id, Name: "its holder"}); m.oneIn(4) {
+			p = holder
+		}
+	}
+	var got ballast.TokenInfo
+	return step{
+		name: "token", show: args(p.Name, id),
+		call: func() (err error) { got, err = m.engine.Token(m.Context(), p, id); return err },
+		want: func() ballast.Code {
+			if i < 0 || m.tokens[i].revoked || p.ID != id && !grants(p, m.tokens[i].grants) {
+				return ballast.CodeNotFound
+			}
+			return ""
+		},
+		check: func() {
+			equal(m, "token", fmt.Sprint(got.ID, got.Name, got.Grants, got.Token), fmt.Sprint(id, m.tokens[i].name, m.tokens[i].grants, ""))
+		},
+	}
+}
+
 func (m *machine) drawTokens() step {
 	p := pick(m, "principal", []engine.Principal{admin, other, writer})
 	var got, expected []string

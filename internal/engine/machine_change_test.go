@@ -111,12 +111,17 @@ func (m *machine) drawPatch() step {
 	}
 	fields := map[string]string{}
 	for range m.draw("fields", 4) {
-		switch m.draw("field", 6) {
+		switch m.draw("field", 8) {
 		case 0:
 			fields["base_model"] = `"m::1"`
 		case 1:
 			fields["colour"] = `"red"`
 		case 2:
+			fields["task"] = pick(m, "task", []string{`"ner"`, `"juggling"`, "null"})
+			fields["tags"] = pick(m, "tags", []string{`["a"]`, `["b"]`, `["a","b"]`, "null"})
+		case 3:
+			fields["metrics"] = pick(m, "metrics", []string{`{"loss":0.25}`, `{"f1":0.5,"loss":0.5}`, `{"loss":null}`, "null"})
+		case 4:
 			fields["config"] = pick(m, "config", []string{`{"n":1.10}`, `{"n":12345678901234567890}`, "null"})
 		default:
 			fields[pick(m, "which", []string{"description", "dataset_id"})] = pick(m, "text", []string{`"a"`, `"b"`, "null", "null"})
@@ -166,6 +171,8 @@ func (m *machine) patched(p engine.Principal, v *modelVersion, fields map[string
 	for field, value := range fields {
 		if value == "null" {
 			value = ""
+		} else if field == "metrics" {
+			value = mergedMetrics(said[field], value)
 		}
 		if said[field] != value {
 			changed = append(changed, field)
@@ -177,6 +184,8 @@ func (m *machine) patched(p engine.Principal, v *modelVersion, fields map[string
 	switch {
 	case len(said["description"]) > ballast.MaxMetadataBytes:
 		return ballast.CodeTooLarge
+	case slices.Contains(changed, "task") && !m.knowsTask(strings.Trim(said["task"], `"`)):
+		return ballast.CodeInvalid
 	case stage == "" || stage == v.stage:
 	case v.status != ballast.StatusReady || !slices.Contains(moves(v.stage), stage):
 		return ballast.CodePrecondition

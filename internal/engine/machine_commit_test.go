@@ -98,7 +98,10 @@ func (m *machine) addMetadata(c *commit) {
 	case 3:
 		c.Metadata.BaseModel = "unheard-of:1"
 	default:
-		c.Metadata.BaseModel = m.anyRef().String()
+		m.describe(&c.Metadata)
+		if m.oneIn(2) {
+			c.Metadata.BaseModel = m.anyRef().String()
+		}
 	}
 }
 
@@ -156,6 +159,9 @@ func (m *machine) accept(p engine.Principal, u *modelUpload, c commit, manifest 
 	if c.metadata != "" {
 		return nil, c.metadata
 	}
+	if !m.knowsTask(c.Metadata.Task) {
+		return nil, ballast.CodeInvalid
+	}
 	base, code := m.base(p, u.scope, c.Metadata.BaseModel)
 	if code != "" {
 		return nil, code
@@ -177,7 +183,7 @@ func (m *machine) accept(p engine.Principal, u *modelUpload, c commit, manifest 
 	if code := m.own(u, manifest, size); code != "" {
 		return nil, code
 	}
-	u.accepted, u.manifest, u.status = c.Files, manifest, ballast.UploadVerifying
+	u.accepted, u.said, u.manifest, u.status = c.Files, saidIn(c.Metadata), manifest, ballast.UploadVerifying
 	for f := range distinctFiles(c.Files) {
 		code = cmp.Or(m.complete(u, f), code)
 	}
@@ -364,5 +370,9 @@ func (m *machine) push(label ballast.Version) step {
 			m.do(m.send(s, http.Header{}))
 		}
 	}
-	return m.commit(p, id, commit{CommitRequest: ballast.CommitRequest{Files: files}})
+	c := commit{CommitRequest: ballast.CommitRequest{Files: files}}
+	if m.oneIn(2) {
+		m.describe(&c.Metadata)
+	}
+	return m.commit(p, id, c)
 }

@@ -145,18 +145,23 @@ func (m *machine) childrenOf(base *modelVersion) []*modelVersion {
 	return children
 }
 
-func (m *machine) drawChildren() step {
-	ref := m.anyRef()
+// baseRef draws a reference, mostly to a version that others were made from.
+func (m *machine) baseRef() ballast.Ref {
 	var bases []*modelVersion
 	for _, v := range m.all() {
 		if len(m.childrenOf(v)) > 0 {
 			bases = append(bases, v)
 		}
 	}
-	if len(bases) > 0 && !m.oneIn(3) {
-		k := pick(m, "base", bases).key
-		ref = ballast.Ref{Scope: k.Scope, Name: k.Name, Version: k.Version}
+	if len(bases) == 0 || m.oneIn(3) {
+		return m.anyRef()
 	}
+	k := pick(m, "base", bases).key
+	return ballast.Ref{Scope: k.Scope, Name: k.Name, Version: k.Version}
+}
+
+func (m *machine) drawChildren() step {
+	ref := m.baseRef()
 	p := m.actor(ref.Scope)
 	var key string
 	var got, expected []string
@@ -203,6 +208,7 @@ type modelEvent struct {
 	name          ballast.Name
 	alias         ballast.Alias
 	token, by     string
+	task          string
 	before, after int64
 	fields        []string
 }
@@ -217,7 +223,7 @@ func (e modelEvent) String() string {
 	if e.from != nil {
 		from = e.from.key.Version
 	}
-	return fmt.Sprintf("%s %q %s %s %q %q %q %d→%d %v %s", e.kind, key, scope, name, e.alias, e.token, from, e.before, e.after, e.fields, e.by)
+	return fmt.Sprintf("%s %q %s %s %q %q %q %q %d→%d %v %s", e.kind, key, scope, name, e.alias, e.token, e.task, from, e.before, e.after, e.fields, e.by)
 }
 
 // heardBy reports whether a principal is told of an event.
@@ -261,7 +267,7 @@ func (m *machine) drawEvents() step {
 					return err
 				}
 				for _, e := range page.Events {
-					f.told = append(f.told, fmt.Sprintf("%s %q %s %s %q %q %q %d→%d %v %s", e.Kind, e.Key, e.Scope, e.Name, e.Alias, e.Token, e.From, e.Before, e.After, e.Fields, e.By))
+					f.told = append(f.told, fmt.Sprintf("%s %q %s %s %q %q %q %q %d→%d %v %s", e.Kind, e.Key, e.Scope, e.Name, e.Alias, e.Token, e.Task, e.From, e.Before, e.After, e.Fields, e.By))
 				}
 				if f.cursor = page.Cursor; page.Cursor == after {
 					return nil

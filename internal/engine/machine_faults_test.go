@@ -42,6 +42,10 @@ func (m *machine) drawRestart() step {
 
 func (m *machine) restart() { m.do(m.drawRestart()) }
 
+func (m *machine) drawReady() step {
+	return step{name: "ready", call: func() error { return m.engine.Ready(m.Context()) }, want: func() ballast.Code { return "" }}
+}
+
 // settling is longer than anything waits before it tries again.
 const settling = 3 * time.Minute
 
@@ -52,7 +56,7 @@ func (m *machine) drawStorm() step {
 		return step{}
 	}
 	var s step
-	switch pick(m, "in the storm", []string{"ask", "ask", "send", "commit", "commit", "commit", "files", "restart", "end"}) {
+	switch pick(m, "in the storm", []string{"ask", "ask", "send", "commit", "commit", "commit", "files", "restart", "end", "copy", "copy"}) {
 	case "ask":
 		s = m.drawAsk()
 	case "send":
@@ -63,6 +67,10 @@ func (m *machine) drawStorm() step {
 		}
 	case "files":
 		s = m.drawFiles()
+	case "copy":
+		if c := m.anyCopy(); m.opensCopy(c) != nil {
+			s = m.copy(c)
+		}
 	case "end":
 		s = m.drawEnd(true)
 	case "restart":
@@ -88,11 +96,15 @@ func (m *machine) drawStorm() step {
 // armFaults makes one to three calls fail, of those that an operation makes.
 func (m *machine) armFaults(name string) {
 	ops := map[string][]objstoretest.Op{
-		"ask":     {objstoretest.OpHead, objstoretest.OpSign, objstoretest.OpCreateMultipart, objstoretest.OpListParts, objstoretest.OpPut},
-		"send":    {objstoretest.OpClientPut, objstoretest.OpClientPart},
-		"files":   {objstoretest.OpGet, objstoretest.OpSign},
-		"retire":  {objstoretest.OpPut, objstoretest.OpGet},
-		"delete":  {objstoretest.OpPut, objstoretest.OpGet},
+		"ask":    {objstoretest.OpHead, objstoretest.OpSign, objstoretest.OpCreateMultipart, objstoretest.OpListParts, objstoretest.OpPut},
+		"send":   {objstoretest.OpClientPut, objstoretest.OpClientPart},
+		"files":  {objstoretest.OpGet, objstoretest.OpSign},
+		"retire": {objstoretest.OpPut, objstoretest.OpGet},
+		"delete": {objstoretest.OpPut, objstoretest.OpGet},
+		"copy": {
+			objstoretest.OpCopy, objstoretest.OpCopy, objstoretest.OpCopy, objstoretest.OpPut, objstoretest.OpHead, objstoretest.OpGet, objstoretest.OpWrite,
+			objstoretest.OpDelete, objstoretest.OpAbortMultipart,
+		},
 		"restart": {objstoretest.OpGet, objstoretest.OpPut, objstoretest.OpList},
 		"commit": {
 			objstoretest.OpPut, objstoretest.OpPut, objstoretest.OpHead, objstoretest.OpGet, objstoretest.OpListParts,
@@ -136,6 +148,11 @@ func (m *machine) adopt(want func() ballast.Code) {
 		}
 		u.renewed, u.settled = real.Renewed.Time, real.SettledAt.Time
 	}
+	m.adoptBlobs()
+}
+
+func (m *machine) adoptBlobs() {
+	c := m.contents()
 	clear(m.multiparts)
 	for id := range c.Blobs {
 		m.adoptBlob(id, c.Blobs[id], c.Pins[id])
@@ -236,8 +253,11 @@ func (m *machine) compare() {
 	}
 	for _, p := range []engine.Principal{writer, reader, other, admin, nobody} {
 		m.do(m.models(p, ballast.Scope{}))
+		for _, order := range []ballast.VersionOrder{ballast.OrderName, ballast.OrderOldest, ballast.OrderNewest} {
+			m.do(m.search("all versions", search{p: p, order: order, filter: ballast.VersionFilter{Status: ballast.ListAll}, limit: 1000}))
+		}
 		for _, name := range parsed(ballast.ParseName, "m", "org/n") {
-			m.do(m.versions(p, ballast.Scope{}, name))
+			m.do(m.search("versions", search{p: p, name: name, limit: 1000}))
 			m.do(m.aliases(p, ballast.Scope{}, name))
 			m.do(m.production(p, ballast.Scope{}, name))
 			m.do(m.read(p, ballast.Ref{Name: name}))

@@ -162,3 +162,60 @@ func (m *machine) takeOver(u *modelUpload, f ballast.File) {
 	}
 	m.look(id)
 }
+
+// drawImports lists the imports into one scope, the newest first.
+func (m *machine) drawImports() step {
+	s := pick(m, "scope", []ballast.Scope{{}, acme, acme, ballast.Global})
+	p := m.actor(s)
+	var got, expected []string
+	return step{
+		name: "imports", show: args(p.Name, s),
+		call: func() error {
+			for cursor, more := "", true; more; more = cursor != "" {
+				page, err := m.engine.Imports(m.Context(), p, engine.ListImports{Scope: s, Limit: 2, Cursor: cursor})
+				if err != nil {
+					return err
+				}
+				for _, i := range page.Imports {
+					got = append(got, fmt.Sprint(i.ID, i.Name, i.Version, i.Status))
+				}
+				cursor = page.Cursor
+			}
+			return nil
+		},
+		want: func() ballast.Code {
+			if code := mayWrite(p, home(p, s)); code != "" {
+				return code
+			}
+			for _, u := range slices.Backward(m.uploads) {
+				if u.imported && u.scope == home(p, s) {
+					expected = append(expected, fmt.Sprint(u.id, u.name, u.version, u.status))
+				}
+			}
+			return ""
+		},
+		check: func() { equal(m, "imports", got, expected) },
+	}
+}
+
+// drawCancelImport finds none under way: each draws to its end.
+func (m *machine) drawCancelImport() step {
+	id := m.anyUpload()
+	for _, u := range m.uploads {
+		if u.imported && !m.oneIn(3) {
+			id = u.id
+		}
+	}
+	p := m.whose(id)
+	return step{
+		name: "cancel import", show: args(p.Name, id),
+		call: func() error { return m.engine.CancelImport(m.Context(), p, id) },
+		want: func() ballast.Code {
+			u, code := m.access(p, id)
+			if code == "" && !u.imported {
+				code = ballast.CodeNotFound
+			}
+			return code
+		},
+	}
+}

@@ -29,6 +29,7 @@ type model struct {
 	blobs      map[index.BlobID]*modelBlob
 	names      map[index.NameID]*modelName
 	multiparts map[string]*modelMultipart // open at the store, by id
+	tasks      map[string]bool            // that an admin added
 	events     []modelEvent
 }
 
@@ -45,6 +46,7 @@ type modelUpload struct {
 	manifest               digest.Digest                   // since the commit was accepted
 	declared               map[digest.Digest]modelDeclared // parts
 	asked, accepted        []ballast.File                  // asked are without a path
+	said                   map[string]string               // of what it publishes, as JSON, by field; since then too
 	imported               bool                            // and so no client commits it or asks about its blobs
 }
 
@@ -93,6 +95,8 @@ type modelVersion struct {
 	base   string
 	upload *modelUpload
 
+	created ballast.Time // once a list has asked
+
 	status   ballast.Status
 	stage    ballast.Stage
 	revision int64
@@ -110,6 +114,7 @@ type modelAlias struct {
 func newModel() model {
 	return model{
 		now: time.Now(), opened: time.Now(), blobs: map[index.BlobID]*modelBlob{}, names: map[index.NameID]*modelName{}, multiparts: map[string]*modelMultipart{},
+		tasks: map[string]bool{},
 	}
 }
 
@@ -354,6 +359,9 @@ func (m *model) seal(u *modelUpload, files []ballast.File, base string) (*modelV
 	v := &modelVersion{
 		key: ballast.Key{Scope: u.scope, Name: n.name, Version: u.version}, digest: u.manifest, files: files, base: base, upload: u,
 		status: ballast.StatusSealed, stage: ballast.StageNone, revision: 1, said: map[string]string{},
+	}
+	for field, value := range u.said {
+		v.said[field] = value
 	}
 	n.versions = append(n.versions, v)
 	u.sealed = true

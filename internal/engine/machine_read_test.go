@@ -183,6 +183,22 @@ func (m *machine) read(p engine.Principal, ref ballast.Ref) step {
 	}
 }
 
+func (m *machine) drawProvenance() step {
+	ref := m.anyRef()
+	p := m.actor(ref.Scope)
+	var got ballast.VersionInfo
+	var v *modelVersion
+	return step{
+		name: "provenance", show: args(p.Name, ref),
+		call: func() (err error) { got, err = m.engine.Provenance(m.Context(), p, ref); return err },
+		want: func() (code ballast.Code) {
+			v, code = m.known(p, lookup(p, ref.Scope), ref, true)
+			return code
+		},
+		check: func() { m.sameVersion(got, v) },
+	}
+}
+
 // sameVersion holds what the engine shows of a version to the model.
 func (m *machine) sameVersion(got ballast.VersionInfo, v *modelVersion) {
 	m.Helper()
@@ -226,12 +242,48 @@ type page struct {
 }
 
 func (m *machine) drawFiles() step {
+	ref := m.refToPull()
+	return m.files(page{p: m.actor(ref.Scope), ref: ref})
+}
+
+// refToPull draws a reference, mostly to what is sealed while there is any.
+func (m *machine) refToPull() ballast.Ref {
 	ref := m.anyRef()
 	if sealed := slices.DeleteFunc(m.all(), func(v *modelVersion) bool { return v.status != ballast.StatusSealed }); len(sealed) > 0 && !m.oneIn(4) {
 		k := pick(m, "sealed version", sealed).key
 		ref = ballast.Ref{Scope: k.Scope, Name: k.Name, Version: k.Version}
 	}
-	return m.files(page{p: m.actor(ref.Scope), ref: ref})
+	return ref
+}
+
+func (m *machine) drawFile() step {
+	ref := m.refToPull()
+	p, path := m.actor(ref.Scope), pick(m, "path", []string{"a", "a", "a", "b", "nowhere"})
+	var got ballast.FileInfo
+	var f ballast.File
+	return step{
+		name: "file", show: args(p.Name, ref, path),
+		call: func() (err error) { got, err = m.engine.File(m.Context(), p, ref, path); return err },
+		want: func() ballast.Code {
+			v, code := m.resolve(p, ref)
+			switch {
+			case code != "":
+				return code
+			case v.status != ballast.StatusReady:
+				return ballast.CodeBusy
+			}
+			i := slices.IndexFunc(v.files, func(f ballast.File) bool { return f.Path == path })
+			if i < 0 {
+				return ballast.CodeNotFound
+			}
+			f = v.files[i]
+			return ""
+		},
+		check: func() {
+			equal(m, "file", fmt.Sprint(got.Path, got.Size, got.SHA256), fmt.Sprint(f.Path, f.Size, f.Digest.Encoded()))
+			m.download(got, f)
+		},
+	}
 }
 
 // drawNextPage goes on with a list, though what its reference means may have changed.
@@ -300,98 +352,4 @@ func (m *machine) download(got ballast.FileInfo, f ballast.File) {
 	defer res.Body.Close()
 	d, err := digest.FromReader(res.Body)
 	equal(m, "downloaded "+f.Path, fmt.Sprint(d, err), fmt.Sprint(f.Digest, nil))
-}
-
-func (m *machine) drawModels() step { return m.models(m.anybody(), m.anyScope()) }
-
-// visible are the names that a principal sees: its own shadow global ones.
-func (m *machine) visible(p engine.Principal, named ballast.Scope) (seen []string) {
-	byFold := map[string]string{}
-	scopes := lookup(p, named)
-	slices.Reverse(scopes)
-	for _, s := range scopes {
-		for id, n := range m.names {
-			if id.Scope != s || !n.hadReady {
-				continue
-			}
-			var latest ballast.Version
-			if v := n.latest(); v != nil {
-				latest = v.key.Version
-			}
-			if byFold[id.Name] = ""; len(n.ready()) > 0 {
-				byFold[id.Name] = fmt.Sprint(s, n.name, latest, len(n.ready()))
-			}
-		}
-	}
-	for _, fold := range slices.Sorted(maps.Keys(byFold)) {
-		if byFold[fold] != "" {
-			seen = append(seen, byFold[fold])
-		}
-	}
-	return seen
-}
-
-func (m *machine) models(p engine.Principal, named ballast.Scope) step {
-	var got []string
-	return step{
-		name: "models", show: args(p.Name, named),
-		call: func() error {
-			for cursor, more := "", true; more; more = cursor != "" {
-				page, err := m.engine.Models(m.Context(), p, engine.ListModels{Scope: named, Limit: 1, Cursor: cursor})
-				if err != nil {
-					return err
-				}
-				for _, i := range page.Models {
-					got = append(got, fmt.Sprint(i.Scope, i.Name, i.Latest, i.Versions))
-				}
-				cursor = page.Cursor
-			}
-			return nil
-		},
-		want:  func() ballast.Code { return "" },
-		check: func() { equal(m, "models", got, m.visible(p, named)) },
-	}
-}
-
-func (m *machine) drawVersions() step { return m.versions(m.anybody(), m.anyScope(), m.anyName()) }
-
-// found is the name that a list without a reference is about, or nil.
-func (m *machine) found(p engine.Principal, named ballast.Scope, name ballast.Name) *modelName {
-	for _, s := range lookup(p, named) {
-		if n := m.name(s, name); n.hadReady {
-			return n
-		}
-	}
-	return nil
-}
-
-func (m *machine) versions(p engine.Principal, named ballast.Scope, name ballast.Name) step {
-	var got, expected []string
-	return step{
-		name: "versions", show: args(p.Name, named, name),
-		call: func() error {
-			for cursor, more := "", true; more; more = cursor != "" {
-				page, err := m.engine.Versions(m.Context(), p, named, name, engine.ListVersions{Limit: 2, Cursor: cursor})
-				if err != nil {
-					return err
-				}
-				for _, v := range page.Versions {
-					got = append(got, fmt.Sprint(v.Key, v.Digest, v.Stage, v.Revision, v.Aliases))
-				}
-				cursor = page.Cursor
-			}
-			return nil
-		},
-		want: func() ballast.Code {
-			n := m.found(p, named, name)
-			if n == nil {
-				return ballast.CodeNotFound
-			}
-			for _, v := range n.ready() {
-				expected = append(expected, fmt.Sprint(v.key, v.digest, v.stage, v.revision, m.aliasesOf(v)))
-			}
-			return ""
-		},
-		check: func() { equal(m, "versions", got, expected) },
-	}
 }

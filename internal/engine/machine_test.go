@@ -83,17 +83,19 @@ func setFlag(t *testing.T, name, value string) {
 type machine struct {
 	*rapid.T
 	model
-	engine *engine.Engine
-	opt    engine.Options
-	mem    *objstoretest.Mem
-	bodies []body
-	sends  []send   // signed requests that clients hold
-	pages  []page   // lists of files that were begun
-	tokens []issued // tokens, the revoked ones too
-	heard  map[string]*follower
-	seen   tally
-	steps  int
-	quiet  bool // compares: neither logs nor counts
+	engine   *engine.Engine
+	opt      engine.Options
+	mem      *objstoretest.Mem
+	bodies   []body
+	sends    []send     // signed requests that clients hold
+	pages    []page     // lists of files that were begun
+	searches []search   // and of versions
+	copies   []copyCall // asked for last
+	tokens   []issued   // tokens, the revoked ones too
+	heard    map[string]*follower
+	seen     tally
+	steps    int
+	quiet    bool // compares: neither logs nor counts
 }
 
 func newMachine(t *rapid.T, bodies []body, seen tally) *machine {
@@ -129,11 +131,17 @@ func operations() map[string]operation {
 		"commit":        {12, (*machine).drawCommit},
 		"abort":         {2, (*machine).drawAbort},
 		"upload":        {3, (*machine).drawUpload},
+		"check upload":  {1, (*machine).drawCheckUpload},
 		"read":          {6, (*machine).drawRead},
+		"provenance":    {2, (*machine).drawProvenance},
+		"file":          {3, (*machine).drawFile},
 		"files":         {5, (*machine).drawFiles},
 		"next page":     {5, (*machine).drawNextPage},
 		"models":        {1, (*machine).drawModels},
-		"versions":      {1, (*machine).drawVersions},
+		"model":         {1, (*machine).drawModel},
+		"versions":      {3, (*machine).drawVersions},
+		"all versions":  {5, (*machine).drawAllVersions},
+		"next versions": {8, (*machine).drawNextVersions},
 		"aliases":       {1, (*machine).drawAliases},
 		"set alias":     {7, (*machine).drawSetAlias},
 		"delete alias":  {3, (*machine).drawDeleteAlias},
@@ -141,9 +149,17 @@ func operations() map[string]operation {
 		"rotate token":  {2, (*machine).drawRotateToken},
 		"revoke token":  {1, (*machine).drawRevokeToken},
 		"authenticate":  {2, (*machine).drawAuthenticate},
+		"token":         {1, (*machine).drawToken},
 		"tokens":        {1, (*machine).drawTokens},
+		"add task":      {1, (*machine).drawAddTask},
+		"remove task":   {1, (*machine).drawRemoveTask},
+		"tasks":         {1, (*machine).drawTasks},
 		"push":          {6, (*machine).drawPush},
 		"import":        {4, (*machine).drawImport},
+		"imports":       {1, (*machine).drawImports},
+		"cancel import": {1, (*machine).drawCancelImport},
+		"copy":          {12, (*machine).drawCopy},
+		"held copy":     {5, (*machine).drawHeldCopy},
 		"patch":         {4, (*machine).drawPatch},
 		"stage":         {4, (*machine).drawStage},
 		"promote":       {6, (*machine).drawPromote},
@@ -157,6 +173,7 @@ func operations() map[string]operation {
 		"events":        {2, (*machine).drawEvents},
 		"wait":          {3, (*machine).drawWait},
 		"restart":       {1, (*machine).drawRestart},
+		"ready":         {1, (*machine).drawReady},
 		"drop parts":    {1, (*machine).drawDropParts},
 		"storm":         {9, (*machine).drawStorm},
 		"record outage": {1, (*machine).drawOutage},

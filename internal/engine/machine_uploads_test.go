@@ -226,9 +226,22 @@ func (m *machine) drawUpload() step {
 	}
 }
 
-func (m *machine) drawAbort() step {
+func (m *machine) drawCheckUpload() step {
 	id := m.anyUpload()
 	p := m.whose(id)
+	return step{
+		name: "check upload", show: args(p.Name, id),
+		call: func() error { return m.engine.CheckUpload(m.Context(), p, id) },
+		want: func() ballast.Code { _, code := m.access(p, id); return code },
+	}
+}
+
+func (m *machine) drawAbort() step {
+	id := m.anyUpload()
+	return m.abort(m.whose(id), id)
+}
+
+func (m *machine) abort(p engine.Principal, id string) step {
 	return step{
 		name: "abort", show: args(p, id),
 		call: func() error { return m.engine.AbortUpload(m.Context(), p, id) },
