@@ -39,8 +39,8 @@ func (e *Engine) AddTask(ctx context.Context, p Principal, task string) (ballast
 	return ballast.TaskInfo(t), err
 }
 
-// RemoveTask removes a task that was added. Versions that are for it stay so, and no other can be. Errors: denied,
-// invalid; precondition for a task of every registry. An absent one is success.
+// RemoveTask removes a task that was added. Versions that are for it stay so, and so are copies of them; no other can be.
+// Errors: denied, invalid; precondition for a task of every registry. An absent one is success.
 func (e *Engine) RemoveTask(ctx context.Context, p Principal, task string) error {
 	if err := e.mayChangeTasks(p, task, "remove"); err != nil {
 		return err
