@@ -36,6 +36,16 @@ var notYet = map[ballast.Code]string{
 	ballast.CodeInternal:      "it is a defect whenever it occurs",
 }
 
+// answers are what single operations must have answered in a run of full length; "" is success.
+var answers = map[string][]ballast.Code{
+	"copy": {
+		"", ballast.CodeAlreadyExists, ballast.CodeBusy, ballast.CodeDenied, ballast.CodeNotFound, ballast.CodePrecondition, ballast.CodeRetired,
+	},
+	"held copy":     {""},
+	"all versions":  {"", ballast.CodeInvalid},
+	"next versions": {"", ballast.CodeInvalid},
+}
+
 // TestMachine drives an engine and a plain model of it through the same random calls, on a clock that stands still while
 // anything is left to do: after each call the engine has come to rest, so the model knows every answer. Every operation
 // and every code that can occur must have occurred. A plain run draws from the same seeds each time, so that it says
@@ -64,6 +74,13 @@ func TestMachine(t *testing.T) {
 	t.Logf("%d steps\n%s", seen.steps(), seen)
 	for _, what := range seen.absent() {
 		t.Error(what)
+	}
+	for op, codes := range answers {
+		for _, code := range codes {
+			if steps == machineSteps && seen[op][code] == 0 {
+				t.Errorf("operation %q never answered %q", op, code)
+			}
+		}
 	}
 }
 
