@@ -221,7 +221,7 @@ func (f *fsck) bytesGone(ctx context.Context, id index.BlobID, b index.Blob, fin
 		return err
 	}
 	return f.found(ctx, finding, func(ctx context.Context) (bool, error) {
-		if done, err := f.index.BytesLost(ctx, id, b); err != nil || !done {
+		if done, err := f.index.BytesLost(ctx, id, b, finding.Kind != ballast.FindingMissingBytes); err != nil || !done {
 			return false, err
 		}
 		return f.lose(ctx, id)

@@ -95,12 +95,12 @@ func (f *fsck) changedMeanwhile(ctx context.Context, id index.BlobID) error {
 	return f.suspect(ctx, id)
 }
 
-// wrongBytes reports other bytes than the digest's. Where their store still vouches for what they were, as it does once a disk
-// has changed them, a push would take the object for the right one as long as it is there.
+// wrongBytes reports other bytes than the digest's. Their store may still vouch for what they were, as it does once a disk has
+// changed them: from a repair on they are read again before anybody takes the object for the right one.
 func (f *fsck) wrongBytes(ctx context.Context, id index.BlobID, b index.Blob, obj objstore.Object, actual digest.Digest) error {
 	do := "put the object back from a copy; or run ballast fsck --deep --repair --yes, then push the same files again"
 	if obj.SHA256 == id.Digest {
-		do = "the store does not know it: look at its disks; put the object back from a copy; or remove it from the bucket, run ballast fsck --repair --yes, then push the same files again"
+		do = "the store does not know it: look at its disks; " + do
 	}
 	return f.bytesGone(ctx, id, b, ballast.Finding{
 		Kind: ballast.FindingWrongBytes, Object: ballast.BlobKey(id.Scope, id.Digest), Actual: actual, Do: do,

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -107,6 +108,36 @@ func (d damage) try(t *testing.T, s store) {
 	status := cmp.Or(d.status, ballast.StatusReady)
 	if v, err := r.opt.Index.Version(t.Context(), must(ballast.ParseKey("acme::m::1"))); err != nil || v.Status != status {
 		t.Errorf("acme::m::1 is %s, %v", v.Status, err)
+	}
+	if status == ballast.StatusLost {
+		d.heal(t, start(t, s, r.index, options(t, s, r.index)))
+	}
+}
+
+// heal pushes the files of a version that is lost until it is ready. Whatever its store says of what lies there, nothing is served that
+// is not what was pushed.
+func (d damage) heal(t *testing.T, r *rig) {
+	r.lost = true // only acme::m::1 is pushed again
+	var u ballast.Upload
+	for try, code := 1, ballast.CodeIntegrity; code != ""; try++ {
+		var err error
+		if code != ballast.CodeMissing { // then the same upload goes on, as the client has it
+			u, err = r.open(t, writer, "m:1")
+		}
+		if err == nil {
+			err = r.sendAll(t, writer, u.ID, small("a"))
+		}
+		if err == nil {
+			_, err = r.commit(t, writer, u.ID, small("a").files(), ballast.Metadata{})
+		}
+		if code = ballast.CodeOf(err); try == 5 || code != "" && code != ballast.CodeIntegrity && code != ballast.CodeMissing {
+			t.Fatalf("push %d: %v", try, err)
+		}
+	}
+	for path, body := range r.pull(t, reader, "m:1") {
+		if !bytes.Equal(body, small("a")[path]) {
+			t.Errorf("%s was served as %q", path, body)
+		}
 	}
 }
 

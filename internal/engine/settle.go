@@ -105,6 +105,7 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 		if err := e.index.StoredByPut(ctx, u.Scope, found); err != nil {
 			return nil, err
 		}
+		e.verifyBell.ring() // one of which a check found other bytes waits to be re-read
 		e.changed.notify(u.Scope)
 	}
 	return missing, refused
@@ -265,6 +266,7 @@ func (e *Engine) completed(ctx context.Context, id index.BlobID, maker string) (
 		return false, err
 	}
 	err = e.index.StoredByPut(ctx, id.Scope, []index.Found{{Digest: id.Digest, Size: obj.Size, ETag: obj.ETag, VersionID: obj.VersionID}})
+	e.verifyBell.ring() // see settlePuts
 	e.changed.notify(id.Scope)
 	return true, err
 }

@@ -43,6 +43,9 @@ type Blob struct {
 	SignedUntil ballast.Time      `json:"signed_until,omitzero"` // expiry of the last signed write
 	Tombstone   ballast.Time      `json:"tombstone,omitzero"`    // since when nobody pins or references it
 	Multiparts  bool              `json:"multiparts,omitempty"`  // a multipart may be open under its key, though its bytes are there
+	// Reread says that a check found other bytes under the key than the digest's: what lies there is re-read before it is
+	// verified, whatever the store says of it. It ends when the bytes were re-read, or are gone for certain.
+	Reread bool `json:"reread,omitempty"`
 	// KeptSince is since when at the latest everything that the blob names as a manifest is kept, without a gap. A deletion
 	// notes it, the removal of the bytes ends it; without it no deletion of a version with this manifest can be undone.
 	KeptSince ballast.Time `json:"kept_since,omitzero"`
@@ -188,7 +191,7 @@ func pinnedBy(tx Tx, scope ballast.Scope, d digest.Digest, upload string) (own, 
 }
 
 func begin(w Want, old Blob) Asked {
-	b := Blob{State: BlobUploading, Method: w.Method, SignedUntil: old.SignedUntil, Multiparts: old.Multiparts}
+	b := Blob{State: BlobUploading, Method: w.Method, SignedUntil: old.SignedUntil, Multiparts: old.Multiparts, Reread: old.Reread}
 	if w.Method == ballast.MethodMultipart {
 		b.PartSize, b.Multiparts = w.PartSize, true
 	}
@@ -215,7 +218,7 @@ func (x *Index) BeginCopy(ctx context.Context, upload string, digests []digest.D
 				return err
 			}
 			if b.State == BlobAbsent {
-				b = Blob{State: BlobUploading, Method: ballast.MethodPut, SignedUntil: b.SignedUntil, Multiparts: true} // a copy is made of parts
+				b = Blob{State: BlobUploading, Method: ballast.MethodPut, SignedUntil: b.SignedUntil, Multiparts: true, Reread: b.Reread} // a copy is made of parts
 				if err := put(tx, k, b); err != nil {
 					return err
 				}
@@ -351,7 +354,7 @@ func (x *Index) MultipartLost(ctx context.Context, id BlobID, multipart string) 
 		if b.State != BlobUploading || b.MultipartID != multipart {
 			return false, nil
 		}
-		*b = Blob{SignedUntil: b.SignedUntil}
+		*b = Blob{SignedUntil: b.SignedUntil, Reread: b.Reread}
 		return true, nil
 	})
 }
@@ -364,8 +367,8 @@ type Found struct {
 	VersionID string
 }
 
-// StoredByPut records blobs whose digest the store itself checked: uploading → verified, assurance store. Up to
-// MaxWants in one transaction; a blob in another state is left alone.
+// StoredByPut records blobs whose digest the store itself checked: uploading → verified, assurance store; or uploading →
+// stored, queued, for one with Reread. Up to MaxWants in one transaction; a blob in another state is left alone.
 func (x *Index) StoredByPut(ctx context.Context, scope ballast.Scope, found []Found) error {
 	return x.update(ctx, failpoint.StoredByPut, func(tx Tx) error {
 		return withAccount(tx, scope, func(a *account) error {
@@ -384,6 +387,9 @@ func storedByPut(tx Tx, a *account, f Found) error {
 	b, _, err := lookup[Blob](tx, k)
 	if err != nil || b.State != BlobUploading {
 		return err
+	}
+	if b.Reread {
+		return errors.Join(toVerify(tx, a, &b, f, ""), put(tx, k, b))
 	}
 	next := Blob{State: BlobVerified, Method: b.Method, LinkSize: b.LinkSize, Size: f.Size, ETag: f.ETag, VersionID: f.VersionID,
 		Assurance: ballast.AssuranceStore, SignedUntil: b.SignedUntil, Tombstone: b.Tombstone, Multiparts: b.Multiparts}

@@ -212,8 +212,8 @@ func (x *Index) KeptVersion(ctx context.Context, k ballast.Key) (kept KeptVersio
 
 // BytesLost notes that the object of a verified blob is not there, or is another one: the blob is absent again, whoever
 // uses it, so that a push of the same bytes brings them back. was is what the caller looked at: a blob that is something
-// else by now is left alone. done says whether it is absent.
-func (x *Index) BytesLost(ctx context.Context, id BlobID, was Blob) (done bool, err error) {
+// else by now is left alone. others says that other bytes lie there, which the store may vouch for. done says whether it is absent.
+func (x *Index) BytesLost(ctx context.Context, id BlobID, was Blob, others bool) (done bool, err error) {
 	err = x.update(ctx, failpoint.BytesLost, func(tx Tx) error {
 		done = false
 		k := blobKey(kindBlob, id.Scope, id.Digest)
@@ -230,7 +230,7 @@ func (x *Index) BytesLost(ctx context.Context, id BlobID, was Blob) (done bool, 
 			return err
 		}
 		done = true
-		next := Blob{SignedUntil: b.SignedUntil, Tombstone: b.Tombstone}
+		next := Blob{SignedUntil: b.SignedUntil, Tombstone: b.Tombstone, Reread: others}
 		return withAccount(tx, id.Scope, func(a *account) error {
 			return errors.Join(a.became(tx, id.Digest, b, next), put(tx, k, next), deleteAll(tx, slices.Concat(gone, chain)...))
 		})

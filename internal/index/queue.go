@@ -26,15 +26,19 @@ func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, uploa
 		if b.State != BlobUploading {
 			return false, nil
 		}
-		if upload == "" || upload != b.Completing {
-			b.PartSize = 0
-		}
-		before := *b
-		b.State, b.Size, b.ETag, b.VersionID, b.MultipartID, b.Completing = BlobStored, f.Size, f.ETag, f.VersionID, "", ""
-		return true, errors.Join(put(tx, blobKey(kindVerifyQueue, id.Scope, id.Digest), VerifyJob{Upload: upload}),
-			withAccount(tx, id.Scope, func(a *account) error { return a.became(tx, id.Digest, before, *b) }))
+		return true, withAccount(tx, id.Scope, func(a *account) error { return toVerify(tx, a, b, f, upload) })
 	})
 	return err
+}
+
+// toVerify makes an uploading blob stored, and queues it.
+func toVerify(tx Tx, a *account, b *Blob, f Found, upload string) error {
+	if upload == "" || upload != b.Completing {
+		b.PartSize = 0
+	}
+	before := *b
+	b.State, b.Size, b.ETag, b.VersionID, b.MultipartID, b.Completing = BlobStored, f.Size, f.ETag, f.VersionID, "", ""
+	return errors.Join(put(tx, blobKey(kindVerifyQueue, a.scope, f.Digest), VerifyJob{Upload: upload}), a.became(tx, f.Digest, before, *b))
 }
 
 // LeaseVerify gives a worker the first job that nobody works on. A lease of an Index that is no more holds nobody up: one
@@ -148,7 +152,7 @@ func (x *Index) Verified(ctx context.Context, id BlobID, worker string, linkSize
 			return err
 		}
 		before := b
-		b.State, b.Assurance = BlobVerified, ballast.AssuranceReread
+		b.State, b.Assurance, b.Reread = BlobVerified, ballast.AssuranceReread, false
 		if err := withAccount(tx, id.Scope, func(a *account) error { return a.became(tx, id.Digest, before, b) }); err != nil {
 			return err
 		}
