@@ -389,7 +389,7 @@ func storedByPut(tx Tx, a *account, f Found) error {
 		return err
 	}
 	if b.Reread {
-		return errors.Join(toVerify(tx, a, &b, f, ""), put(tx, k, b))
+		return errors.Join(toVerify(tx, a, f.Digest, &b, f, ""), put(tx, k, b))
 	}
 	next := Blob{State: BlobVerified, Method: b.Method, LinkSize: b.LinkSize, Size: f.Size, ETag: f.ETag, VersionID: f.VersionID,
 		Assurance: ballast.AssuranceStore, SignedUntil: b.SignedUntil, Tombstone: b.Tombstone, Multiparts: b.Multiparts}

@@ -26,19 +26,19 @@ func (x *Index) StoredByMultipart(ctx context.Context, id BlobID, f Found, uploa
 		if b.State != BlobUploading {
 			return false, nil
 		}
-		return true, withAccount(tx, id.Scope, func(a *account) error { return toVerify(tx, a, b, f, upload) })
+		return true, withAccount(tx, id.Scope, func(a *account) error { return toVerify(tx, a, id.Digest, b, f, upload) })
 	})
 	return err
 }
 
 // toVerify makes an uploading blob stored, and queues it.
-func toVerify(tx Tx, a *account, b *Blob, f Found, upload string) error {
+func toVerify(tx Tx, a *account, d digest.Digest, b *Blob, f Found, upload string) error {
 	if upload == "" || upload != b.Completing {
 		b.PartSize = 0
 	}
 	before := *b
 	b.State, b.Size, b.ETag, b.VersionID, b.MultipartID, b.Completing = BlobStored, f.Size, f.ETag, f.VersionID, "", ""
-	return errors.Join(put(tx, blobKey(kindVerifyQueue, a.scope, f.Digest), VerifyJob{Upload: upload}), a.became(tx, f.Digest, before, *b))
+	return errors.Join(put(tx, blobKey(kindVerifyQueue, a.scope, d), VerifyJob{Upload: upload}), a.became(tx, d, before, *b))
 }
 
 // LeaseVerify gives a worker the first job that nobody works on. A lease of an Index that is no more holds nobody up: one
