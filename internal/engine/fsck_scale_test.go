@@ -155,7 +155,10 @@ func TestFsckMemoryIsFlat(t *testing.T) {
 	for _, n := range []int{most / 10, most} {
 		peaks[n] = crowdedCheck(t, n)
 	}
-	if small, large := peaks[most/10], peaks[most]; large.live > small.live+4<<20 || large.anonymous > small.anonymous+16<<20 {
+	// A collection counts as live what is allocated while it runs, so a bit more the busier the machine is. To keep the digest of a key takes
+	// 32 bytes.
+	more := uint64(most - most/10)
+	if small, large := peaks[most/10], peaks[most]; large.live > small.live+4<<20+more || large.anonymous > small.anonymous+16<<20+more {
 		t.Errorf("%d keys take %s, a tenth of them %s", most, large, small)
 	}
 }
