@@ -19,7 +19,7 @@ type Scope struct{ s string }
 // Global is the scope that every principal may read.
 var Global = Scope{"global"}
 
-// Names are parsed at each request and in each stored version, so none of them is left to a regular expression.
+// Scopes, names and aliases are parsed at each request and in each stored version, so none of them is left to a regular expression.
 
 func isLower(b byte) bool { return 'a' <= b && b <= 'z' }
 func isDigit(b byte) bool { return '0' <= b && b <= '9' }

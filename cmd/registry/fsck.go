@@ -129,23 +129,23 @@ func (f *fsckCmd) show(a *app, finding ballast.Finding) error {
 	if finding.Repaired {
 		state = "  repaired"
 	}
-	fmt.Fprintf(a.stdout, "%s%s  %s\n", finding.Kind, state, harmless(finding.What))
+	fmt.Fprintf(a.stdout, "%s%s  %s\n", finding.Kind, state, oneLine(finding.What))
 	if finding.Object != "" {
-		fmt.Fprintf(a.stdout, "  object    %s\n", harmless(finding.Object))
+		fmt.Fprintf(a.stdout, "  object    %s\n", oneLine(finding.Object))
 	}
 	if len(finding.Versions) > 0 {
 		more := ""
 		if finding.More {
 			more = " and others"
 		}
-		fmt.Fprintf(a.stdout, "  versions  %s%s\n", harmless(strings.Join(finding.Versions, ", ")), more)
+		fmt.Fprintf(a.stdout, "  versions  %s%s\n", oneLine(strings.Join(finding.Versions, ", ")), more)
 	}
 	if finding.Repair != "" && !finding.Repaired {
 		f.mendable = true
-		fmt.Fprintf(a.stdout, "  repair    %s\n", harmless(finding.Repair))
+		fmt.Fprintf(a.stdout, "  repair    %s\n", oneLine(finding.Repair))
 	}
 	if !finding.Repaired {
-		fmt.Fprintf(a.stdout, "  do        %s\n", harmless(finding.Do))
+		fmt.Fprintf(a.stdout, "  do        %s\n", oneLine(finding.Do))
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func (f *fsckCmd) sum(a *app, run ballast.Fsck, kept int64) {
 		fmt.Fprintf(a.stdout, "  %-16s %d%s\n", c.Kind, c.Count, repaired)
 	}
 	for _, skipped := range run.Skipped {
-		fmt.Fprintln(a.stdout, "not looked at:", harmless(skipped))
+		fmt.Fprintln(a.stdout, "not looked at:", oneLine(skipped))
 	}
 	if total > kept {
 		fmt.Fprintf(a.stdout, "%d findings are counted and not listed\n", total-kept)

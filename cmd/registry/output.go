@@ -57,6 +57,9 @@ func harmless(s string) string {
 	return b.String()
 }
 
+// oneLine is harmless for what stands on a line of its own: no name of an object makes it two.
+func oneLine(s string) string { return harmless(strings.ReplaceAll(s, "\n", `\n`)) }
+
 // size writes bytes for people.
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 

@@ -56,7 +56,7 @@ func (c *rebuildCmd) Run(ctx context.Context, a *app) (err error) {
 		Dir: o.data, Wait: c.Wait, Sync: o.sync, Logger: o.log,
 		SaveAdmin: func(token string) error { return atomicfile.Replace(filepath.Join(o.data, tokenFile), token+"\n") },
 		Progress: func(stage string, done int64) {
-			fmt.Fprintf(a.stderr, "rebuild: %s: %s\n", harmless(stage), humanize.Comma(done))
+			fmt.Fprintf(a.stderr, "rebuild: %s: %s\n", oneLine(stage), humanize.Comma(done))
 		},
 	})
 	if errors.Is(err, index.ErrNotBlank) {
@@ -83,7 +83,7 @@ func (c *rebuildCmd) print(a *app, o *offline, r engine.Report) error {
 		}
 		fmt.Fprintln(a.stdout, "\n"+head)
 		for _, line := range all[:min(len(all), maxShown)] {
-			fmt.Fprintln(a.stdout, "  "+harmless(line))
+			fmt.Fprintln(a.stdout, "  "+oneLine(line))
 		}
 		if more := len(all) - maxShown; more > 0 {
 			fmt.Fprintf(a.stdout, "  and %d more; --json has them all\n", more)

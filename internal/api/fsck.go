@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -31,7 +32,7 @@ func (s *server) getFsck(c echo.Context, p engine.Principal) error {
 	wait, leave := s.hold(c, asked)
 	defer leave()
 	run, err := s.service.Fsck(c.Request().Context(), p, limit, cursor, wait)
-	if err != nil {
+	if err = cmp.Or(err, s.still(c, wait)); err != nil {
 		return err
 	}
 	run.Findings, run.Counts = list(run.Findings), list(run.Counts)

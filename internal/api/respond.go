@@ -94,7 +94,7 @@ func encodeTo(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("api: encode answer: %w", err)
+		return fmt.Errorf("api: answer: %w", err)
 	}
 	return nil
 }

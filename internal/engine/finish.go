@@ -79,7 +79,7 @@ func (e *Engine) advance(ctx context.Context, u index.Upload) (again bool, err e
 	if err != nil {
 		return false, err
 	}
-	copies := u.Import != nil || !u.Accepted.From.IsZero()
+	copies := u.Copies()
 	missing, err := e.verifyAll(ctx, u, files)
 	switch {
 	case copies && ballast.CodeOf(err) == ballast.CodeIntegrity:

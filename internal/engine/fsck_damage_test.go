@@ -77,6 +77,13 @@ func bytesDamaged() map[string]damage {
 			deep: true, want: kinds(ballast.FindingWrongBytes), plant: func(d damaged) { d.rot(weightsKey(), "weights of z") },
 			unless: map[string]string{"minio": "it keeps checksums of its own beside the bytes, and gives out none that fail them"},
 		}),
+		"a disk that rots under a manifest": lost(damage{
+			deep: true, want: kinds(ballast.FindingWrongBytes), plant: func(d damaged) {
+				key := ballast.BlobKey(acme, small("a").manifest())
+				d.rot(key, strings.Replace(d.read(key), "sha256", "SHA256", 1))
+			},
+			unless: map[string]string{"minio": "as above"},
+		}),
 		"a disk that rots, seen by its store": same(damage{
 			deep: true, want: kinds(ballast.FindingBrokenBytes), plant: func(d damaged) { d.rot(weightsKey(), "weights of z") },
 			unless: map[string]string{"mem": "it gives out what it has", "embedded": "it gives out what it has"},

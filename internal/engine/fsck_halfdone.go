@@ -138,12 +138,13 @@ func (f *fsck) pause(ctx context.Context, d time.Duration) error {
 
 // both are those of a that are in b as they were.
 func both(a, b []halfDone) (same []halfDone) {
-	then := map[string]halfDone{} // by what is said of it, which names it
+	type name struct{ scope, what string }
+	then := map[name]halfDone{}
 	for _, h := range b {
-		then[h.finding.What] = h
+		then[name{h.finding.Scope, h.finding.What}] = h
 	}
 	for _, h := range a {
-		if now, ok := then[h.finding.What]; ok && reflect.DeepEqual(h.state, now.state) {
+		if now, ok := then[name{h.finding.Scope, h.finding.What}]; ok && reflect.DeepEqual(h.state, now.state) {
 			same = append(same, h)
 		}
 	}

@@ -39,7 +39,7 @@ func (f *fsck) unrecorded(ctx context.Context, scope ballast.Scope, obj objstore
 }
 
 // orphan reports an object that may be removed, and removes it when that was asked for and it is old enough. Nothing that may
-// be a file of a version goes: of one that a rebuild refused the index knows no files.
+// be a file of a version goes: of one that a rebuild refused, or whose manifest is gone, the index knows no files.
 func (f *fsck) orphan(ctx context.Context, scope ballast.Scope, obj objstore.Object, d digest.Digest, what string) error {
 	finding := ballast.Finding{
 		Kind: ballast.FindingOrphan, Scope: scope.String(), Object: obj.Key, Digest: d, What: what,
@@ -51,7 +51,7 @@ func (f *fsck) orphan(ctx context.Context, scope ballast.Scope, obj objstore.Obj
 			return err
 		}
 		if doubted {
-			finding.Do = fmt.Sprintf("it stays, for it may be a file of %s, whose records a rebuild refused: put those right from a copy of the bucket and run ballast rebuild, or, when nobody misses that version, remove the object with a tool of the store", k)
+			finding.Do = fmt.Sprintf("it stays, for it may be a file of %s, whose records a rebuild refused or whose manifest is missing: put those right from a copy of the bucket and run ballast rebuild, or push that version again, or, when nobody misses it, remove the object with a tool of the store", k)
 			return f.found(ctx, finding, nil)
 		}
 	}
@@ -79,7 +79,7 @@ func (f *fsck) orphan(ctx context.Context, scope ballast.Scope, obj objstore.Obj
 	return nil
 }
 
-// doubted returns a version of a scope that a rebuild refused, if there is one.
+// doubted returns a version of a scope whose files the index cannot tell, if there is one.
 func (f *fsck) doubted(ctx context.Context, scope ballast.Scope) (k ballast.Key, ok bool, err error) {
 	f.doubting.Lock()
 	defer f.doubting.Unlock()
@@ -92,7 +92,11 @@ func (f *fsck) doubted(ctx context.Context, scope ballast.Scope) (k ballast.Key,
 			return k, false, err
 		}
 		for _, kept := range page {
-			if kept.Version.Refused != "" {
+			unknown, err := f.filesUnknown(ctx, kept.Version)
+			if err != nil {
+				return k, false, err
+			}
+			if unknown {
 				k = kept.Version.Key()
 			}
 		}
@@ -103,6 +107,16 @@ func (f *fsck) doubted(ctx context.Context, scope ballast.Scope) (k ballast.Key,
 	}
 	f.doubts[scope] = k
 	return k, !k.Version.IsZero(), nil
+}
+
+// filesUnknown reports whether the index cannot tell which files a version has: a rebuild refused it, or its manifest is gone and a
+// copy of that may bring it back.
+func (f *fsck) filesUnknown(ctx context.Context, v index.Version) (bool, error) {
+	if v.Refused != "" || v.Status == ballast.StatusDeleted || !v.Missing && v.Status != ballast.StatusLost {
+		return v.Refused != "", nil
+	}
+	manifest, err := f.index.Blob(ctx, index.BlobID{Scope: v.Scope, Digest: v.Digest})
+	return manifest.State != index.BlobVerified, err
 }
 
 func (f *fsck) foreign(ctx context.Context, scope ballast.Scope, key string) error {

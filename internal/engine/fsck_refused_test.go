@@ -50,6 +50,36 @@ func TestOrphansOfARefusedVersionStay(t *testing.T) {
 	}
 }
 
+// Of a version whose manifest is gone nobody knows the files either: they stay, and a push of them sends no bytes.
+func TestOrphansOfALostVersionStay(t *testing.T) {
+	s := memStore(t)
+	m := s.Bucket.(*objstoretest.Mem)
+	m.SetClock(func() time.Time { return time.Now().Add(-graceOver) })
+	r := newRig(t, s)
+	r.mustPush(t, writer, "m:1", small("a"))
+	m.SetClock(time.Now)
+	memVandal{t, m}.remove(ballast.BlobKey(acme, small("a").manifest()))
+	r, report := r.rebuilt(t, nil)
+	if report.Lost != 1 {
+		t.Fatalf("rebuilt %+v", report)
+	}
+	r.mustPush(t, writer, "n:1", small("n")) // which waits until the bucket was looked through
+	orphans := 0
+	for _, f := range finished(t, r, ballast.StartFsck{RemoveOrphans: true}).Findings {
+		if f.Kind == ballast.FindingOrphan {
+			orphans++
+			if f.Repaired || !strings.Contains(f.Do, "acme::m::1") {
+				t.Errorf("an orphan: %+v", f)
+			}
+		}
+	}
+	if orphans != 2 {
+		t.Errorf("%d orphans", orphans)
+	}
+	r.mustPush(t, writer, "m:1", small("a"))
+	r.pull(t, reader, "m:1")
+}
+
 // An index that may be an old copy calls what was published since an orphan: nothing is removed before the bucket was
 // looked through.
 func TestOrphansStayBeforeTheSurvey(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/engine"
 	"github.com/ballast-registry/ballast/internal/index"
@@ -121,7 +123,7 @@ func (d damage) heal(t *testing.T, r *rig) {
 	var u ballast.Upload
 	for try, code := 1, ballast.CodeIntegrity; code != ""; try++ {
 		var err error
-		if code != ballast.CodeMissing { // then the same upload goes on, as the client has it
+		if code != ballast.CodeMissing && code != ballast.CodeBusy { // then the same upload goes on, as the client has it
 			u, err = r.open(t, writer, "m:1")
 		}
 		if err == nil {
@@ -130,7 +132,14 @@ func (d damage) heal(t *testing.T, r *rig) {
 		if err == nil {
 			_, err = r.commit(t, writer, u.ID, small("a").files(), ballast.Metadata{})
 		}
-		if code = ballast.CodeOf(err); try == 5 || code != "" && code != ballast.CodeIntegrity && code != ballast.CodeMissing {
+		switch code = ballast.CodeOf(err); code {
+		case "", ballast.CodeIntegrity, ballast.CodeMissing:
+		case ballast.CodeBusy:
+			time.Sleep(10 * time.Millisecond)
+		default:
+			t.Fatal(err)
+		}
+		if code != "" && try == 100 {
 			t.Fatalf("push %d: %v", try, err)
 		}
 	}
@@ -139,6 +148,30 @@ func (d damage) heal(t *testing.T, r *rig) {
 			t.Errorf("%s was served as %q", path, body)
 		}
 	}
+}
+
+// TestAPartSentMeanwhileVouchesForNothing: parts that go with an aborted upload leave what lies under the key as doubtful as it was.
+func TestAPartSentMeanwhileVouchesForNothing(t *testing.T) {
+	m, r := memRig(t, nil)
+	r.lost = true
+	r.mustPush(t, writer, "m:1", small("a"))
+	r.Close()
+	memVandal{t, m}.rot(weightsKey(), "weights of z")
+	findings(t, r.opt, ballast.StartFsck{Deep: true, Repair: true})
+	r = start(t, r.store, r.index, options(t, r.store, r.index))
+	u, err := r.open(t, writer, "n:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sendBlob(t, writer, u.ID, digest.Digest("sha256:"+weights), []byte("weights of a"), ballast.MethodMultipart); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.AbortUpload(t.Context(), writer, u.ID); err != nil {
+		t.Fatal(err)
+	}
+	id := index.BlobID{Scope: acme, Digest: digest.Digest("sha256:" + weights)}
+	waitFor(t, "the parts are gone", func() bool { return must(r.opt.Index.Blob(t.Context(), id)).State == index.BlobAbsent })
+	damage{}.heal(t, r)
 }
 
 // put writes an empty item.

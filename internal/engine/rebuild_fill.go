@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ballast-registry/ballast"
 	"github.com/ballast-registry/ballast/internal/failpoint"
 	"github.com/ballast-registry/ballast/internal/index"
 	"github.com/ballast-registry/ballast/internal/objstore"
@@ -46,7 +47,12 @@ func (r *rebuild) fillFrom(ctx context.Context, key string) (used bool, err erro
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "index.db")
-	if err := failpoint.Do(ctx, failpoint.FetchSnapshot, func(ctx context.Context) error { return fetch(ctx, r.Bucket, key, file) }); err != nil {
+	err = failpoint.Do(ctx, failpoint.FetchSnapshot, func(ctx context.Context) error { return fetch(ctx, r.Bucket, key, file) })
+	switch {
+	case errors.Is(err, errTooLargeASnapshot):
+		r.refuse(key, "it is larger than any snapshot")
+		return false, nil
+	case err != nil:
 		return false, fmt.Errorf("engine: reading %s: %w", key, err)
 	}
 	from, sum, signed, err := index.OpenCopy(ctx, file, r.Now)
@@ -75,11 +81,16 @@ func (r *rebuild) fillFrom(ctx context.Context, key string) (used bool, err erro
 	return true, err
 }
 
-// fetch copies an object into a file.
+var errTooLargeASnapshot = errors.New("engine: too large a snapshot")
+
+// fetch copies an object into a file, unless it is larger than any snapshot.
 func fetch(ctx context.Context, b objstore.Bucket, key, file string) (err error) {
-	body, _, err := b.Get(ctx, key, objstore.ReadOptions{})
+	body, obj, err := b.Get(ctx, key, objstore.ReadOptions{})
 	if err != nil {
 		return err
+	}
+	if obj.Size > ballast.MaxPutSize { // each was one PUT
+		return errors.Join(errTooLargeASnapshot, body.Close())
 	}
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {

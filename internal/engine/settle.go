@@ -66,6 +66,10 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 		found   []index.Found
 		refused error
 	)
+	maker := u.ID
+	if u.Copies() {
+		maker = ""
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(headsAtOnce)
 	for _, f := range batch {
@@ -87,7 +91,7 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 				refused = err
 				return e.taint(gctx, id)
 			case !good:
-				return e.toReread(gctx, id, obj, u.ID)
+				return e.toReread(gctx, id, obj, maker)
 			case obj.Size != f.Size: // these are the digest's bytes, and whoever declared their true size may have them
 				refused = otherSize(f, obj.Size)
 			}
@@ -105,7 +109,7 @@ func (e *Engine) settlePuts(ctx context.Context, u index.Upload, batch []ballast
 		if err := e.index.StoredByPut(ctx, u.Scope, found); err != nil {
 			return nil, err
 		}
-		e.verifyBell.ring() // one of which a check found other bytes waits to be re-read
+		e.verifyBell.ring() // where a check had found other bytes, it waits to be re-read
 		e.changed.notify(u.Scope)
 	}
 	return missing, refused

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -198,12 +199,18 @@ func (e *Engine) sendSnapshot(ctx context.Context, key, file string) (size int64
 	return size, err
 }
 
-// dropSnapshots removes all but the newest ones. What has not the name of a snapshot stays.
+// dropSnapshots removes all but the newest ones. What has not the name of a snapshot stays, and so does what is named after a
+// time to come: it is none of this registry's, and must not push out what is.
 func (e *Engine) dropSnapshots(ctx context.Context) error {
 	keys, err := snapshotKeys(ctx, e.bucket)
 	if err != nil {
 		return err
 	}
+	ahead := e.now().Add(e.limits.ClockSlack)
+	keys = slices.DeleteFunc(keys, func(key string) bool {
+		at, _ := snapshotTime(key)
+		return at.After(ahead)
+	})
 	for _, key := range keys[:max(0, len(keys)-e.limits.SnapshotKeep)] {
 		if err := e.bucket.Delete(ctx, key); err != nil {
 			return err

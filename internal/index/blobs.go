@@ -436,7 +436,7 @@ func (x *Index) Reclaimed(ctx context.Context, id BlobID) error {
 		if err != nil {
 			return false, err
 		}
-		*b = Blob{SignedUntil: b.SignedUntil}
+		*b = Blob{SignedUntil: b.SignedUntil, Reread: b.Reread && b.State == BlobAborting} // then parts went, and what lies under the key stays
 		if unused {
 			b.Tombstone = ballast.At(x.now())
 		}

@@ -54,7 +54,7 @@ func restorable(tx Tx, v Version) error {
 		return err
 	}
 	if b.State != BlobVerified || b.KeptSince.IsZero() || b.KeptSince.After(v.DeletedAt.Time) {
-		return ballast.Errorf(ballast.CodeGone, "%s cannot be restored: it was deleted at %s, its grace is over and its bytes are being removed or are gone; push the files again as another version",
+		return ballast.Errorf(ballast.CodeGone, "%s cannot be restored: it was deleted at %s, and since then its grace has ended, and its bytes go or are gone, or the index was rebuilt, which cannot tell; push the files again as another version",
 			v.Key(), v.DeletedAt.UTC().Format("2006-01-02 15:04:05Z"))
 	}
 	err = withBase(v, func(base ballast.Key) error {

@@ -49,6 +49,11 @@ type Accepted struct {
 	From ballast.Scope `json:"from,omitzero"`
 }
 
+// Copies reports whether the store is to copy its files from elsewhere: what lies under their keys may be what others sent.
+func (u Upload) Copies() bool {
+	return u.Import != nil || u.Accepted != nil && !u.Accepted.From.IsZero()
+}
+
 // Settled reports whether the upload has ended.
 func (u Upload) Settled() bool { return u.Status.Settled() }
 
