@@ -145,6 +145,9 @@ func (p *pusher) clear(b *testing.B, into string) error {
 			return e.Err
 		}
 	}
+	if err := p.store.EmptyTrash(); err != nil {
+		return err
+	}
 	if bytes < p.bytes {
 		return fmt.Errorf("%d bytes arrived of %d", bytes, p.bytes)
 	}
