@@ -170,8 +170,8 @@ func isAlias(s string) bool {
 	return isMadeOf(s, 63, isLower, func(b byte) bool { return isLower(b) || isDigit(b) || b == '.' || b == '_' || b == '-' })
 }
 
-// isCommit reports whether s is 40 hex digits, which clients of Hugging Face take for a commit.
-func isCommit(s string) bool {
+// IsCommit reports whether s is 40 hex digits, which clients of Hugging Face take for a commit.
+func IsCommit(s string) bool {
 	hex := func(b byte) bool { return isDigit(b) || 'a' <= b && b <= 'f' }
 	return len(s) == 40 && isMadeOf(s, 40, hex, hex)
 }
@@ -183,7 +183,7 @@ var (
 
 // ParseAlias parses an alias.
 func ParseAlias(s string) (Alias, error) {
-	if !isAlias(s) || isCommit(s) || reservedAlias[s] {
+	if !isAlias(s) || IsCommit(s) || reservedAlias[s] {
 		return Alias{}, Errorf(CodeInvalid, "alias %s: %s", quote(s), errAliasFormat)
 	}
 	return Alias{s}, nil

@@ -12,5 +12,4 @@ var (
 	IsTenant  = isTenant
 	IsSegment = isSegment
 	IsAlias   = isAlias
-	IsCommit  = isCommit
 )

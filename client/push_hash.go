@@ -171,7 +171,7 @@ func (p *push) hashSource(ctx context.Context, f *os.File, s *source, b *blob) e
 	if b.partSize > 0 {
 		to = append(to, parts)
 	}
-	if err := fan(&live{ctx, f}, to...); err != nil {
+	if err := fan(&live{ctx, f}, info.Size(), to...); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -190,15 +190,17 @@ func (p *push) hashSource(ctx context.Context, f *os.File, s *source, b *blob) e
 	return nil
 }
 
-// Reading ahead of those who hash: enough that neither waits for the other, little enough to stay in a core's cache.
+// Reading ahead of those who hash: enough that neither waits for the other, little enough to stay in a core's cache. Of less
+// than fanLeast bytes it gains nothing.
 const (
 	fanBuffer  = 256 << 10 // bytes
 	fanBuffers = 4
+	fanLeast   = 8 << 20
 )
 
-// fan reads r to its end once and writes all of it to each of to, each on a goroutine of its own.
-func fan(r io.Reader, to ...io.Writer) error {
-	if len(to) == 1 {
+// fan reads r, which has about size bytes, to its end once and writes all of it to each of to, each on a goroutine of its own.
+func fan(r io.Reader, size int64, to ...io.Writer) error {
+	if len(to) == 1 && size < fanLeast {
 		_, err := io.CopyBuffer(struct{ io.Writer }{to[0]}, struct{ io.Reader }{r}, make([]byte, fanBuffer))
 		return err
 	}
@@ -274,7 +276,7 @@ func (p *push) hashParts(ctx context.Context, b *blob, numbers []int) error {
 			defer f.Close()
 			h, length := hash.New(0), ballast.PartLength(b.source.size, b.partSize, n)
 			part := io.NewSectionReader(f, int64(n-1)*b.partSize, length)
-			if err := fan(&live{ctx, part}, h); err != nil {
+			if err := fan(&live{ctx, part}, length, h); err != nil {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}

@@ -104,7 +104,7 @@ func TestFan(t *testing.T) {
 		}
 		partSize := rapid.Int64Range(1<<16, 1<<20).Draw(t, "part size")
 		whole, parts := hash.New(0), hash.NewParts(partSize)
-		if err := fan(iotest.HalfReader(bytes.NewReader(data)), whole, parts); err != nil {
+		if err := fan(iotest.HalfReader(bytes.NewReader(data)), int64(len(data)), whole, parts); err != nil {
 			t.Fatal(err)
 		}
 		both := hash.New(partSize)
@@ -113,7 +113,7 @@ func TestFan(t *testing.T) {
 			t.Fatal("other digests")
 		}
 		broken := errors.New("broken")
-		if err := fan(io.MultiReader(bytes.NewReader(data), iotest.ErrReader(broken)), hash.New(0), hash.NewParts(partSize)); !errors.Is(err, broken) {
+		if err := fan(io.MultiReader(bytes.NewReader(data), iotest.ErrReader(broken)), int64(len(data)), hash.New(0), hash.NewParts(partSize)); !errors.Is(err, broken) {
 			t.Fatalf("error %v", err)
 		}
 	})

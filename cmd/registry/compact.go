@@ -48,8 +48,9 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 
 // indexPath is the index file of a data folder, which must be there.
 func indexPath(a *app, data string) (string, error) {
-	if data == "" {
-		data = ourFolder(a.env, "XDG_DATA_HOME", filepath.Join(".local", "share"))
+	data, err := dataFolder(a.env, data)
+	if err != nil {
+		return "", err
 	}
 	path := filepath.Join(data, indexFile)
 	if _, err := os.Stat(path); err != nil {

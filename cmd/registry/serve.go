@@ -85,7 +85,12 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 
 // dataFolder returns the absolute path of the data folder.
 func (c *serveCmd) dataFolder(env func(string) string) (string, error) {
-	dir := c.Data
+	return dataFolder(env, c.Data)
+}
+
+// dataFolder is the absolute path of a data folder as it was given, or of the one that is meant when none was.
+func dataFolder(env func(string) string, given string) (string, error) {
+	dir := given
 	if dir == "" {
 		dir = ourFolder(env, "XDG_DATA_HOME", filepath.Join(".local", "share"))
 	}
@@ -94,7 +99,7 @@ func (c *serveCmd) dataFolder(env func(string) string) (string, error) {
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return "", fmt.Errorf("data folder %q: %w", c.Data, err)
+		return "", fmt.Errorf("data folder %q: %w", given, err)
 	}
 	return dir, nil
 }

@@ -65,7 +65,7 @@ func (f *fsck) version(ctx context.Context, kept index.KeptVersion) error {
 	if kept.Version.Status == ballast.StatusLost {
 		finding := ballast.Finding{
 			Kind: ballast.FindingLost, Scope: k.Scope.String(), Versions: []string{k.String()}, Digest: kept.Version.Digest,
-			What: fmt.Sprintf("%s is not served: bytes of it are lost", k), Do: "push the same files again: ballast push FOLDER " + target(k),
+			What: fmt.Sprintf("%s is not served: bytes of it are lost", k), Do: "push the same files again: ballast push FOLDER " + ballast.Ref{Scope: k.Scope, Name: k.Name, Version: k.Version}.String(),
 		}
 		if why := kept.Version.Refused; why != "" {
 			finding.What = fmt.Sprintf("%s is not served: a rebuild refused what the bucket says of it: %s", k, why)
@@ -99,14 +99,6 @@ func (f *fsck) version(ctx context.Context, kept index.KeptVersion) error {
 		}
 	}
 	return nil
-}
-
-// target is a key as it means the same to whoever types it.
-func target(k ballast.Key) string {
-	if k.Scope == ballast.Global {
-		return k.Scope.String() + "::" + k.String()
-	}
-	return k.String()
 }
 
 func ignoreGone(err error) error {
@@ -162,7 +154,7 @@ func (f *fsck) judge(ctx context.Context, kept index.KeptVersion) (found []balla
 		add(ballast.FindingRecordForged, fmt.Sprintf("a record of %s is larger than any that the registry writes", k), "find out who writes to the bucket")
 		err = nil
 	}
-	if err != nil {
+	if err != nil && len(objects) > 0 {
 		if _, headErr := f.bucket.Head(ctx, objects[0]); headErr == nil { // the store answers otherwise
 			add(ballast.FindingBrokenBytes, fmt.Sprintf("a record of %s is there, and its bytes do not come: %s", k, AsError(storeError(err)).Detail), doRecords)
 			err = nil

@@ -48,7 +48,7 @@ func DefaultLimits() Limits {
 		FenceAge: 15 * time.Second, TakeOverWait: 60 * time.Second, RecordTimeout: 30 * time.Second,
 		CommitWait: 10 * time.Second, VerifyLease: time.Minute, VerifyRetry: 10 * time.Second, ReclaimRetry: 2 * time.Second,
 		GCInterval: time.Hour, ClockSlack: 15 * time.Minute, RecordLife: 24 * time.Hour,
-		VerifyWorkers: 4, VerifyRanges: 4, VerifyRange: 4 << 20, VerifyMemory: 32 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour, UseInterval: time.Minute,
+		VerifyWorkers: 4, VerifyRanges: 4, VerifyRange: 8 << 20, VerifyMemory: 32 << 20, ManifestCache: 8 << 20, EventLife: 30 * 24 * time.Hour, UseInterval: time.Minute,
 		SnapshotInterval: time.Hour, SnapshotKeep: 24,
 		SourceMemory: 32 << 20, Imports: 8, ImportsOfScope: 2, OpenImports: 32, Copies: 16, CopiesOfScope: 8,
 	}

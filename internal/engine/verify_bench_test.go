@@ -38,7 +38,7 @@ func BenchmarkVerify(b *testing.B) {
 		{"48MiB", 48 << 20, 6, limits.VerifyRange, limits.VerifyRanges},
 		{"512MiB", 512 << 20, 1, limits.VerifyRange, limits.VerifyRanges},
 		{"512MiB/16MiBx4", 512 << 20, 1, 16 << 20, 4},
-		{"512MiB/4MiBx8", 512 << 20, 1, 4 << 20, 8},
+		{"512MiB/4MiBx4", 512 << 20, 1, 4 << 20, 4},
 		{"512MiB/1MiBx8", 512 << 20, 1, 1 << 20, 8},
 	} {
 		b.Run(c.name, func(b *testing.B) {

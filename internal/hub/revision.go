@@ -2,7 +2,6 @@ package hub
 
 import (
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/ballast-registry/ballast"
@@ -11,8 +10,6 @@ import (
 
 // commitDigits are the digits of a commit. Clients take nothing else for one that cannot change.
 const commitDigits = 40
-
-var commitPattern = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
 // commitOf is the commit of a version. Versions with the same files share it.
 func commitOf(v ballast.VersionInfo) string { return v.Digest.Encoded()[:commitDigits] }
@@ -39,7 +36,7 @@ func (h *Hub) ref(r *request, name ballast.Name) (ballast.Ref, error) {
 	switch {
 	case isLatest(rev):
 		return ballast.Ref{Name: name}, nil
-	case commitPattern.MatchString(rev):
+	case ballast.IsCommit(rev):
 		return h.service.AtCommit(r.Context(), r.principal, name, rev)
 	}
 	for _, selector := range []string{rev, "@" + rev} {
