@@ -21,6 +21,7 @@ type Bolt struct {
 	db    *bbolt.DB
 	gate  txGate
 	queue boltQueue
+	spare boltSpare
 
 	// Of whoever has the turn of the queue.
 	group  *boltGroup // open group, if any
@@ -35,12 +36,12 @@ func (b *Bolt) View(ctx context.Context, fn func(Tx) error) error {
 		return err
 	}
 	defer b.gate.leave()
-	tx, err := b.db.Begin(false)
+	reading, err := b.spare.take(b.db)
 	if err != nil {
 		return fmt.Errorf("index: begin: %w", err)
 	}
-	defer tx.Rollback() // of a read transaction: it only ends it
-	return newTxn(ctx, newBoltSnapshot(tx), nil).run(fn)
+	defer b.spare.leave(reading)
+	return newTxn(ctx, newBoltSnapshot(reading.Tx), nil).run(fn)
 }
 
 // Update runs fn, on the caller's goroutine, after those that came first, and commits what it wrote together with them.
@@ -70,6 +71,7 @@ func (b *Bolt) Close() error {
 	if err := b.gate.close(); err != nil {
 		return err
 	}
+	b.spare.close()
 	if err := b.db.Close(); err != nil {
 		return fmt.Errorf("index: close: %w", err)
 	}

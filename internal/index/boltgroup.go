@@ -56,6 +56,7 @@ func (b *Bolt) join(ctx context.Context, fn func(Tx) error) (*boltGroup, error) 
 func (b *Bolt) newGroup() *boltGroup {
 	g := &boltGroup{writes: newTxTree(), done: make(chan struct{}), err: b.failed}
 	if g.err == nil {
+		b.spare.close()
 		if g.tx, g.err = b.db.Begin(true); g.err != nil {
 			g.err = fmt.Errorf("index: begin: %w", g.err)
 		}
@@ -74,6 +75,7 @@ func (b *Bolt) pass() {
 	if g.tx != nil {
 		g.err = b.commit(g)
 	}
+	b.spare.open()
 	close(g.done)
 	b.queue.leave()
 }

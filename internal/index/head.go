@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -70,8 +71,8 @@ type Head struct {
 	base []byte // key of the base model less its kind; empty without one
 }
 
-// statuses are the first byte of a head.
-var statuses = map[byte]ballast.Status{
+// statuses are by the first byte of a head.
+var statuses = [256]ballast.Status{
 	'S': ballast.StatusSealed, 'r': ballast.StatusReady, 't': ballast.StatusRetired, 'd': ballast.StatusDeleted, 'l': ballast.StatusLost,
 }
 
@@ -85,10 +86,8 @@ func (v Version) head() []byte {
 	if err != nil || len(sum) != digest.SHA256.Size() || h.Digest.Algorithm() != digest.SHA256 {
 		return nil
 	}
-	for letter, status := range statuses {
-		if status == h.Status {
-			return append(append([]byte{letter}, sum...), h.base...)
-		}
+	if letter := slices.Index(statuses[:], h.Status); letter >= 0 && h.Status != "" {
+		return append(append([]byte{byte(letter)}, sum...), h.base...)
 	}
 	return nil
 }

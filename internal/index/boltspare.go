@@ -1,0 +1,66 @@
+package index
+
+import (
+	"sync"
+
+	"go.etcd.io/bbolt"
+)
+
+// boltSpare keeps one read transaction for the next View while nothing is written: to begin one, find the bucket and end it
+// takes as long as a get. It is the state of the last commit. No Update meets it: it would hold back the pages that the
+// Update may use again, and a file that grows waits for all that read it.
+type boltSpare struct {
+	mu    sync.Mutex
+	shut  bool
+	turns uint64    // how often it was shut
+	kept  *bbolt.Tx // nil: none
+}
+
+// boltReading is a read transaction.
+type boltReading struct {
+	*bbolt.Tx
+	turn uint64 // of the spare when it began
+	held bool   // it began while the spare was shut
+}
+
+// take returns the transaction that is kept, or begins one.
+func (s *boltSpare) take(db *bbolt.DB) (r boltReading, err error) {
+	s.mu.Lock()
+	r = boltReading{s.kept, s.turns, s.shut}
+	s.kept = nil
+	s.mu.Unlock()
+	if r.Tx == nil {
+		r.Tx, err = db.Begin(false)
+	}
+	return r, err
+}
+
+// leave keeps a transaction, or ends it when something may have been written since, or when one is kept.
+func (s *boltSpare) leave(r boltReading) {
+	s.mu.Lock()
+	keep := !r.held && !s.shut && r.turn == s.turns && s.kept == nil
+	if keep {
+		s.kept = r.Tx
+	}
+	s.mu.Unlock()
+	if !keep {
+		_ = r.Rollback() // of a read transaction: it only ends it
+	}
+}
+
+// close ends what is kept, and has nothing kept until open.
+func (s *boltSpare) close() {
+	s.mu.Lock()
+	tx := s.kept
+	s.shut, s.turns, s.kept = true, s.turns+1, nil
+	s.mu.Unlock()
+	if tx != nil {
+		_ = tx.Rollback()
+	}
+}
+
+func (s *boltSpare) open() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = false
+}
