@@ -41,7 +41,7 @@ func (b *Bolt) View(ctx context.Context, fn func(Tx) error) error {
 		return fmt.Errorf("index: begin: %w", err)
 	}
 	defer b.spare.leave(reading)
-	return newTxn(ctx, newBoltSnapshot(reading.Tx), nil).run(fn)
+	return newTxn(ctx, reading.boltSnapshot, nil).run(fn)
 }
 
 // Update runs fn, on the caller's goroutine, after those that came first, and commits what it wrote together with them.
@@ -82,6 +82,9 @@ func (b *Bolt) Close() error {
 type boltSnapshot struct{ data *bbolt.Bucket }
 
 func newBoltSnapshot(tx *bbolt.Tx) boltSnapshot { return boltSnapshot{tx.Bucket(boltDataBucket)} }
+
+// end ends a read transaction; there is nothing that could go wrong.
+func (s boltSnapshot) end() { _ = s.data.Tx().Rollback() }
 
 func (s boltSnapshot) get(key []byte) (value []byte, err error) {
 	fault := boltGuard(func() {

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"fmt"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -12,50 +13,61 @@ import (
 type boltSpare struct {
 	mu    sync.Mutex
 	shut  bool
-	turns uint64    // how often it was shut
-	kept  *bbolt.Tx // nil: none
+	turns uint64       // how often it was shut
+	kept  boltSnapshot // of no bucket: none
 }
 
 // boltReading is a read transaction.
 type boltReading struct {
-	*bbolt.Tx
+	boltSnapshot
 	turn uint64 // of the spare when it began
 	held bool   // it began while the spare was shut
 }
 
 // take returns the transaction that is kept, or begins one.
-func (s *boltSpare) take(db *bbolt.DB) (r boltReading, err error) {
+func (s *boltSpare) take(db *bbolt.DB) (boltReading, error) {
 	s.mu.Lock()
-	r = boltReading{s.kept, s.turns, s.shut}
-	s.kept = nil
+	r := boltReading{s.kept, s.turns, s.shut}
+	s.kept = boltSnapshot{}
 	s.mu.Unlock()
-	if r.Tx == nil {
-		r.Tx, err = db.Begin(false)
+	if r.data != nil {
+		return r, nil
 	}
-	return r, err
+	tx, err := db.Begin(false)
+	if err != nil {
+		return r, err
+	}
+	fault := boltGuard(func() { r.boltSnapshot = newBoltSnapshot(tx) })
+	if fault == nil && r.data == nil {
+		fault = fmt.Errorf("%w: its items are gone", ErrCorrupt)
+	}
+	if fault != nil {
+		_ = tx.Rollback()
+	}
+	return r, fault
 }
 
 // leave keeps a transaction, or ends it when something may have been written since, or when one is kept.
 func (s *boltSpare) leave(r boltReading) {
 	s.mu.Lock()
-	keep := !r.held && !s.shut && r.turn == s.turns && s.kept == nil
+	keep := !r.held && !s.shut && r.turn == s.turns && s.kept.data == nil
 	if keep {
-		s.kept = r.Tx
+		s.kept = r.boltSnapshot
 	}
 	s.mu.Unlock()
 	if !keep {
-		_ = r.Rollback() // of a read transaction: it only ends it
+		r.end()
 	}
 }
 
 // close ends what is kept, and has nothing kept until open.
 func (s *boltSpare) close() {
 	s.mu.Lock()
-	tx := s.kept
-	s.shut, s.turns, s.kept = true, s.turns+1, nil
+	kept := s.kept
+	s.shut, s.turns, s.kept = true, s.turns+1, boltSnapshot{}
 	s.mu.Unlock()
-	if tx != nil {
-		_ = tx.Rollback()
+	if kept.data != nil {
+		kept.end()
 	}
 }
 

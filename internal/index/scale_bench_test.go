@@ -53,13 +53,14 @@ func BenchmarkScale(b *testing.B) {
 	s := scale{}
 	s.small, s.large = scales(b, versions)
 	for _, selector := range selectors {
-		s.reads(b, selector, warm, "")
+		s.reads(b, selector, warm, served)
+		s.reads(b, selector, warm, servedFew)
 	}
 	// From here on the indexes are compared, and not what is remembered of them: a small one fits into that.
 	s.small.remembers(b, false)
 	s.large.remembers(b, false)
 	for _, selector := range selectors {
-		s.reads(b, selector, warm, ", nothing remembered")
+		s.reads(b, selector, warm, forgetful)
 		s.resolving(b, selector, "head", getsGoal, resolveHead)
 		s.resolving(b, selector, "whole version", 0, resolveWhole)
 	}
@@ -67,7 +68,7 @@ func BenchmarkScale(b *testing.B) {
 		s.pages(b, order)
 	}
 	for _, selector := range selectors {
-		s.reads(b, selector, cold, ", nothing remembered")
+		s.reads(b, selector, cold, forgetful)
 	}
 	s.opening(b)
 	s.print(os.Stdout)
@@ -139,21 +140,37 @@ func (c cache) round(b *testing.B, from, to asking) scaleRound {
 	return scaleRound{p99(took[0]), p99(took[1])}
 }
 
-func (s *scale) reads(b *testing.B, of selector, c cache, how string) {
+// serving is what is asked of the two, and what they may remember.
+type serving struct {
+	name, said string
+	few        bool // as many names are asked of the large one as of the small one, spread over all of it
+}
+
+var (
+	served    = serving{name: "served"}                                                // a small index fits into what is remembered
+	servedFew = serving{name: "few", said: ", as many names asked of both", few: true} // both do
+	forgetful = serving{name: "forgetful", said: ", nothing remembered"}               // neither does
+)
+
+func (s *scale) reads(b *testing.B, of selector, c cache, how serving) {
 	read := func(r *registry) asking {
+		names, step := r.versions/versionsPerName, 1
+		if few := scaleSmall / versionsPerName; how.few {
+			names, step = few, names/few
+		}
 		return asking{r, func(rnd *rand.Rand) string {
-			return "/v1/models/" + scaleName(rnd.IntN(r.versions/versionsPerName)).String() + "/versions/" + of.text(rnd)
+			return "/v1/models/" + scaleName(step*rnd.IntN(names)).String() + "/versions/" + of.text(rnd)
 		}}
 	}
-	row := scaleRow{what: fmt.Sprintf("GET %s, %s, p99%s", of.name, c.name, how), from: count(s.small), to: count(s.large), goal: scaleGoal}
-	s.compare(b, "read="+of.name+"/cache="+c.name+"/remembering="+strconv.FormatBool(how == ""), row, func(b *testing.B) scaleRound {
+	row := scaleRow{what: fmt.Sprintf("GET %s, %s, p99%s", of.name, c.name, how.said), from: count(s.small), to: count(s.large), goal: scaleGoal}
+	s.compare(b, "read="+of.name+"/cache="+c.name+"/how="+how.name, row, func(b *testing.B) scaleRound {
 		return c.round(b, read(s.small), read(s.large))
 	})
 	if c.drop {
 		return
 	}
-	row.what, row.goal = fmt.Sprintf("GET %s, processor time%s", of.name, how), 0
-	s.compare(b, "read="+of.name+"/of=processor/remembering="+strconv.FormatBool(how == ""), row, func(b *testing.B) scaleRound {
+	row.what, row.goal = fmt.Sprintf("GET %s, processor time%s", of.name, how.said), 0
+	s.compare(b, "read="+of.name+"/of=processor/how="+how.name, row, func(b *testing.B) scaleRound {
 		s.small.remember(b)
 		s.large.remember(b)
 		return inTurns(b, 20, 50, read(s.small).once(b), read(s.large).once(b))
