@@ -170,7 +170,7 @@ func isAlias(s string) bool {
 	return isMadeOf(s, 63, isLower, func(b byte) bool { return isLower(b) || isDigit(b) || b == '.' || b == '_' || b == '-' })
 }
 
-// IsCommit reports whether s is 40 hex digits, which clients of Hugging Face take for a commit.
+// IsCommit reports whether s is 40 hex digits in lower case, which clients of Hugging Face take for a commit.
 func IsCommit(s string) bool {
 	hex := func(b byte) bool { return isDigit(b) || 'a' <= b && b <= 'f' }
 	return len(s) == 40 && isMadeOf(s, 40, hex, hex)

@@ -12,7 +12,7 @@ import (
 // that is too small is then found out before anything has travelled.
 func reserve(file *os.File, size int64) error {
 	if room, memory := roomInMemory(file); memory {
-		if room < size {
+		if room < size { // of this file alone, where fallocate would add up those that are open side by side
 			return &os.PathError{Op: "reserve", Path: file.Name(), Err: unix.ENOSPC}
 		}
 		return file.Truncate(size)
@@ -32,18 +32,20 @@ func reserve(file *os.File, size int64) error {
 	return err
 }
 
-// roomInMemory is how many bytes a file system that lies in memory has left; memory is false for others. To allocate there is
+// roomInMemory is how many bytes a file may have on a file system that lies in memory, with those that it has; memory is false for others. To allocate there is
 // to write zeroes, which took a quarter of a second a GiB while nothing else could be done with the cores, and nothing is
 // kept together by it.
 func roomInMemory(file *os.File) (room int64, memory bool) {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(file.Fd()), &st); err != nil || st.Type != unix.TMPFS_MAGIC {
+	var disk unix.Statfs_t
+	var own unix.Stat_t
+	if err := errors.Join(unix.Fstatfs(int(file.Fd()), &disk), unix.Fstat(int(file.Fd()), &own)); err != nil || disk.Type != unix.TMPFS_MAGIC {
 		return 0, false
 	}
-	if st.Blocks == 0 { // mounted without a limit
+	if disk.Blocks == 0 { // mounted without a limit
 		return math.MaxInt64, true
 	}
-	return int64(st.Bavail) * st.Bsize, true
+	const block = 512                                                           // bytes, whatever the file system's are
+	return int64(disk.Bavail)*int64(disk.Bsize) + int64(own.Blocks)*block, true //nolint:unconvert // other types on other systems
 }
 
 // writeBack has the kernel begin to write a range of the file to the disk, so that syncing has less to wait for.

@@ -34,6 +34,12 @@ func TestReserveInMemoryWritesNothing(t *testing.T) {
 	if room == math.MaxInt64 {
 		return
 	}
+	if _, err := file.WriteAt(make([]byte, 4<<20), 0); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := roomInMemory(file); again < 4<<20 {
+		t.Errorf("a file of 4 MiB may have %d bytes", again)
+	}
 	if err := reserve(file, 2*room); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("twice of what there is was reserved: %v", err)
 	}

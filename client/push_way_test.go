@@ -95,6 +95,8 @@ func TestTheRateFollowsWhatMoves(t *testing.T) {
 	}
 }
 
+var errBroken = errors.New("broken")
+
 // What is read once comes to every hasher, whatever the sizes, and an error ends it.
 func TestFan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -112,8 +114,16 @@ func TestFan(t *testing.T) {
 		if whole.Digest() != both.Digest() || len(parts.Digests()) != len(both.Parts()) || parts.Digests()[0] != both.Parts()[0] {
 			t.Fatal("other digests")
 		}
-		broken := errors.New("broken")
-		if err := fan(io.MultiReader(bytes.NewReader(data), iotest.ErrReader(broken)), int64(len(data)), hash.New(0), hash.NewParts(partSize)); !errors.Is(err, broken) {
+		for _, size := range []int64{fanLeast - 1, fanLeast} { // of one who reads by himself, and one for whom it is read ahead
+			alone := hash.New(0)
+			if err := fan(iotest.HalfReader(bytes.NewReader(data)), size, alone); err != nil || alone.Digest() != both.Digest() {
+				t.Fatalf("another digest, %v", err)
+			}
+			if err := fan(io.MultiReader(bytes.NewReader(data), iotest.ErrReader(errBroken)), size, hash.New(0)); !errors.Is(err, errBroken) {
+				t.Fatalf("error %v", err)
+			}
+		}
+		if err := fan(io.MultiReader(bytes.NewReader(data), iotest.ErrReader(errBroken)), int64(len(data)), hash.New(0), hash.NewParts(partSize)); !errors.Is(err, errBroken) {
 			t.Fatalf("error %v", err)
 		}
 	})

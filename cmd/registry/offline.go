@@ -18,11 +18,14 @@ import (
 // offlineFlags say which registry a command works on that opens index and bucket itself, as serve's flags do. Env variables
 // are serve's.
 type offlineFlags struct {
-	Data      string       `env:"BALLAST_DATA" type:"path" placeholder:"DIR" help:"Folder of the index, the keys and the embedded store (default $$XDG_DATA_HOME/ballast)."`
-	RecordKey string       `env:"BALLAST_RECORD_KEY" type:"path" placeholder:"FILE" help:"File with the keys of version records: the first signs, the others verify (default: record.key in the data folder)."`
-	S3        storeFlags   `embed:"" prefix:"s3-" envprefix:"BALLAST_S3_" group:"Object store"`
-	LogLevel  string       `env:"BALLAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"warn" help:"Least level of the lines on stderr: debug, info, warn or error."`
-	Config    settingsFile `placeholder:"FILE" help:"YAML or JSON file with these settings, named as the flags. Flags and BALLAST_… variables win."`
+	Data      string     `env:"BALLAST_DATA" type:"path" placeholder:"DIR" help:"Folder of the index, the keys and the embedded store (default $$XDG_DATA_HOME/ballast)."`
+	RecordKey string     `env:"BALLAST_RECORD_KEY" type:"path" placeholder:"FILE" help:"File with the keys of version records: the first signs, the others verify (default: record.key in the data folder)."`
+	S3        storeFlags `embed:"" prefix:"s3-" envprefix:"BALLAST_S3_" group:"Object store"`
+	// AllowUnsafeStore is taken so that the service's own settings will do. It changes nothing: nothing is signed here for others.
+	AllowUnsafeStore bool `env:"BALLAST_ALLOW_UNSAFE_STORE" hidden:"" group:"Object store"`
+
+	LogLevel string       `env:"BALLAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"warn" help:"Least level of the lines on stderr: debug, info, warn or error."`
+	Config   settingsFile `placeholder:"FILE" help:"YAML or JSON file with these settings, named as the flags. Flags and BALLAST_… variables win."`
 }
 
 // offline is a registry that no service runs: its index is locked by this command.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -81,7 +80,7 @@ func (l *losing) rebuild(t *testing.T, order string, args ...string) *exec.Cmd {
 	if l.store == nil {
 		all = append(all, "--s3-listen", "127.0.0.1:0")
 	} else {
-		all = append(all, slices.DeleteFunc(l.store.ServeFlags(), func(flag string) bool { return flag == "--allow-unsafe-store" })...)
+		all = append(all, l.store.ServeFlags()...)
 	}
 	cmd := exec.CommandContext(t.Context(), testenv.FailpointBinary(t), append(all, args...)...)
 	cmd.Env = append(l.serve(t).Env, failpoint.Variable+"="+order)

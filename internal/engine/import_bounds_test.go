@@ -65,8 +65,8 @@ func TestImportsAreBounded(t *testing.T) {
 			t.Errorf("%s is %s, %v", m.Source, m.Status, m.Error)
 		}
 	}
-	if most.Load() > memory/rangeSize {
-		t.Errorf("%d ranges were in flight, and memory is for %d", most.Load(), memory/rangeSize)
+	if halves := int64(2 * memory / rangeSize); most.Load() > halves {
+		t.Errorf("%d ranges were in flight, and memory is for %d, half as long as they are where it is taken", most.Load(), halves)
 	}
 }
 

@@ -24,7 +24,7 @@ type Limits struct {
 	RecordLife    time.Duration // between the end of the last signed URL of an absent blob and the end of its record
 	VerifyWorkers int           // objects re-read side by side
 	VerifyRanges  int           // ranges of one object in flight
-	VerifyRange   int64         // bytes of one range
+	VerifyRange   int64         // bytes of one range; half of it where others have taken the memory
 	VerifyMemory  int64         // bytes of the ranges in flight of all objects that are re-read; at least one VerifyRange
 	ManifestCache int64         // bytes of manifests kept parsed
 	EventLife     time.Duration // how long events are kept

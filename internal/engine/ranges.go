@@ -75,13 +75,15 @@ func (e *Engine) hashRanges(ctx context.Context, h hasher, r ranged) error {
 }
 
 // readAhead sends the ranges in their order, each once it has its memory and is being read. The first that is not hashed yet
-// always has its memory, so that whoever waits for some is not waited for.
+// always has its memory, so that whoever waits for some is not waited for. Long ranges cost the store less. Where others hold the
+// memory a range is half as long, so that more of them are under way, which a store far away needs.
 func (e *Engine) readAhead(ctx context.Context, r ranged, results chan<- chan rangeRead) {
 	defer close(results)
-	for offset := int64(0); offset < r.size && ctx.Err() == nil; offset += e.limits.VerifyRange {
-		length := min(e.limits.VerifyRange, r.size-offset)
-		if r.memory.Acquire(ctx, length) != nil {
-			return
+	for offset, length := int64(0), int64(0); offset < r.size && ctx.Err() == nil; offset += length {
+		if length = min(e.limits.VerifyRange, r.size-offset); !r.memory.TryAcquire(length) {
+			if length = min(length, (e.limits.VerifyRange+1)/2); r.memory.Acquire(ctx, length) != nil {
+				return
+			}
 		}
 		result := make(chan rangeRead, 1)
 		go func() {

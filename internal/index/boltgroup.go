@@ -75,7 +75,7 @@ func (b *Bolt) pass() {
 	if g.tx != nil {
 		g.err = b.commit(g)
 	}
-	b.spare.open()
+	b.spare.open() // not before what was written can be read, and before anybody hears that it was
 	close(g.done)
 	b.queue.leave()
 }

@@ -13,7 +13,7 @@ import (
 type boltSpare struct {
 	mu    sync.Mutex
 	shut  bool
-	turns uint64       // how often it was shut
+	turns uint64       // how often it was shut and opened
 	kept  boltSnapshot // of no bucket: none
 }
 
@@ -21,13 +21,12 @@ type boltSpare struct {
 type boltReading struct {
 	boltSnapshot
 	turn uint64 // of the spare when it began
-	held bool   // it began while the spare was shut
 }
 
 // take returns the transaction that is kept, or begins one.
 func (s *boltSpare) take(db *bbolt.DB) (boltReading, error) {
 	s.mu.Lock()
-	r := boltReading{s.kept, s.turns, s.shut}
+	r := boltReading{s.kept, s.turns}
 	s.kept = boltSnapshot{}
 	s.mu.Unlock()
 	if r.data != nil {
@@ -50,7 +49,7 @@ func (s *boltSpare) take(db *bbolt.DB) (boltReading, error) {
 // leave keeps a transaction, or ends it when something may have been written since, or when one is kept.
 func (s *boltSpare) leave(r boltReading) {
 	s.mu.Lock()
-	keep := !r.held && !s.shut && r.turn == s.turns && s.kept.data == nil
+	keep := !s.shut && r.turn == s.turns && s.kept.data == nil
 	if keep {
 		s.kept = r.boltSnapshot
 	}
@@ -74,5 +73,5 @@ func (s *boltSpare) close() {
 func (s *boltSpare) open() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.shut = false
+	s.shut, s.turns = false, s.turns+1
 }

@@ -41,6 +41,10 @@ func TestBoltKeepsOneReading(t *testing.T) {
 		t.Fatal(err)
 	}
 	look("after an Update", 0)
+	if err := view(); err != nil {
+		t.Fatal(err)
+	}
+	look("after a View behind an Update", 1)
 	if err := errors.Join(view(), b.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -83,6 +83,41 @@ func TestFlawsAreNamedAndMended(t *testing.T) {
 	}
 }
 
+// Of bytes that a rebuild missed the index has nothing: a lost version says so itself. With one that is served it is a flaw.
+func TestMissingBytesOfLostVersionsAreNoFlaw(t *testing.T) {
+	db := index.NewMem()
+	w := newWorld(t, db)
+	v := w.publish("acme::m::1.0.0", "a")
+	if err := w.SetStatus(w.ctx, v.Key(), ballast.StatusLost); err != nil {
+		t.Fatal(err)
+	}
+	before := len(flawsOf(t, w.Index))
+	err := db.Update(t.Context(), func(tx index.Tx) error {
+		for item, err := range tx.Scan([]byte{'b'}, nil, false) {
+			if err == nil && bytes.Contains(item.Key, []byte(sum("a").Encoded())) {
+				return tx.Delete(item.Key)
+			}
+		}
+		return index.ErrNotFound
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := flawsOf(t, w.Index); len(found) != before {
+		t.Errorf("found %+v", found)
+	}
+	if err := w.SetStatus(w.ctx, v.Key(), ballast.StatusReady); err != nil {
+		t.Fatal(err)
+	}
+	flawed := false
+	for _, f := range flawsOf(t, w.Index) {
+		flawed = flawed || f.Kind == index.FlawDangling && strings.Contains(f.What, sum("a").Encoded())
+	}
+	if !flawed {
+		t.Error("a ready version whose blob is unknown is no flaw")
+	}
+}
+
 // edit replaces a text in the first value of a kind of key that holds it; an empty text drops all of the kind.
 func edit(t *testing.T, db index.Store, kind byte, with, by string) {
 	t.Helper()
