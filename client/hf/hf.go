@@ -93,9 +93,6 @@ type Origin struct {
 
 var _ client.Origin = (*Origin)(nil)
 
-// commitPattern is what clients take for a commit and nothing else.
-var commitPattern = regexp.MustCompile(`^[0-9a-f]{40}$`)
-
 // Open resolves the source's revision to a commit, once. All that the Origin does is about that commit.
 // Errors: not_found, unauthenticated, denied or retired as the endpoint says it, in its words.
 func Open(ctx context.Context, s Source, o Options) (*Origin, error) {
@@ -121,7 +118,7 @@ func Open(ctx context.Context, s Source, o Options) (*Origin, error) {
 	if _, err := h.getJSON(ctx, h.api("revision", cmp.Or(s.Revision, "main")), &info); err != nil {
 		return nil, err
 	}
-	if !commitPattern.MatchString(info.SHA) {
+	if !ballast.IsCommit(info.SHA) {
 		return nil, h.noHub("it names no commit for the revision")
 	}
 	h.commit = info.SHA

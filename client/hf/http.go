@@ -256,7 +256,7 @@ func (h *Origin) checkOwn(own http.Header, f client.OriginFile) error {
 	isID := f.Digest != "" && sha256Pattern.MatchString(etag) || f.Digest == "" && sha1Pattern.MatchString(etag)
 	linked, err := strconv.ParseInt(own.Get("X-Linked-Size"), 10, 64)
 	switch commit := own.Get("X-Repo-Commit"); {
-	case commitPattern.MatchString(commit) && commit != h.commit:
+	case ballast.IsCommit(commit) && commit != h.commit:
 		return replaced(h, f, "its commit is "+commit+" now")
 	case isID && etag != f.Version:
 		return replaced(h, f, "its ETag is "+etag+" now, and was listed as "+f.Version)
