@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -17,7 +18,7 @@ const maxSettingsBytes = 1 << 20
 
 // settingsFile is a flag that names a YAML or JSON file with the command's other settings: a flat map of flag names,
 // with "-" or "_". Flags and environment variables win over it. An unknown name is refused, and so is what acts once
-// and is no setting, which has no variable either.
+// and is no setting, which has no variable either. What only the service has is passed over by commands that work with its file.
 type settingsFile string
 
 // BeforeResolve reads the file and has kong look settings up in it.
@@ -28,6 +29,14 @@ func (settingsFile) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
 		return fmt.Errorf("--%s: %w", trace.Flag.Name, err)
 	}
 	known := map[string]bool{}
+	for _, command := range ctx.Model.Leaves(false) {
+		if command.Name != "serve" {
+			continue
+		}
+		for _, f := range slices.Concat(command.AllFlags(false)...) {
+			known[f.Name] = len(f.Envs) > 0
+		}
+	}
 	for _, f := range ctx.Flags() {
 		known[f.Name] = len(f.Envs) > 0
 	}

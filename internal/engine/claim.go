@@ -23,7 +23,8 @@ var (
 
 const choices = `choose one:
   * start the service that owns the prefix, with its data folder, or put back a copy of its index.db
-  * ballast rebuild            make a new index from the bucket, in an empty data folder
+  * ballast rebuild            make a new index from the bucket, in a data folder without index.db: another one, or
+                             with the embedded store, which lies in it, this one once index.db is moved out of it
   * ballast serve --take-over  make this index the owner (only when it knows every version in the bucket)
   * ballast serve --s3-prefix  use another prefix, or another bucket`
 

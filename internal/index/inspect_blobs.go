@@ -86,8 +86,8 @@ func (in *inspector) reclaiming() error {
 	return err
 }
 
-// reference: a manifest is a blob of the scope, as is what it names. Of bytes that a rebuild did not find nothing is kept, and
-// the versions that lack them say so themselves.
+// reference: a manifest is a blob of the scope, as is what it names. Of bytes that a rebuild did not find nothing is kept: the
+// lost versions that lack them say so themselves, and retired ones are not served.
 func (in *inspector) reference() error {
 	p, _, err := in.split(3)
 	if err != nil {
@@ -101,7 +101,7 @@ func (in *inspector) reference() error {
 		if ok {
 			continue
 		}
-		if lost, err := lostAlone(in.tx, p[0], p[2]); lost || err != nil {
+		if unserved, err := isUnserved(in.tx, p[0], p[2]); unserved || err != nil {
 			return atAnother(err)
 		}
 		in.add(FlawDangling, nil, "blob %s is noted as used by manifest %s, and nothing is kept of the %s", p[1], p[2], what)
@@ -109,20 +109,20 @@ func (in *inspector) reference() error {
 	return nil
 }
 
-// lostAlone reports whether there are versions with a manifest, and all of them are lost.
-func lostAlone(tx Tx, scope, manifest string) (lost bool, err error) {
+// isUnserved reports whether there are versions with a manifest, and all of them are lost or retired.
+func isUnserved(tx Tx, scope, manifest string) (unserved bool, err error) {
 	prefix := key(kindByManifest, scope, manifest)
 	for item, err := range tx.Scan(prefix, nil, false) {
 		if err != nil {
 			return false, err
 		}
 		f, err := find(tx, append(key(kindVersion, scope), item.Key[len(prefix):]...))
-		if err != nil || f.Status != ballast.StatusLost {
+		if err != nil || f.Status != ballast.StatusLost && f.Status != ballast.StatusRetired {
 			return false, err
 		}
-		lost = true
+		unserved = true
 	}
-	return lost, nil
+	return unserved, nil
 }
 
 // pin: its upload is there and knows it. Whoever drops a pin drops it of both sides, with what it counts for.
