@@ -14,10 +14,11 @@ import (
 type attempts struct {
 	file string // empty: nothing is remembered
 	text *string
+	left *bool // by an earlier push, or by one beside this one
 }
 
 func newAttempts(dir, registry string, target ballast.Ref, path string) attempts {
-	a := attempts{text: new(string)}
+	a := attemptsIn("")
 	if dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
@@ -33,6 +34,9 @@ func newAttempts(dir, registry string, target ballast.Ref, path string) attempts
 	a.file = filepath.Join(dir, of.Encoded())
 	return a
 }
+
+// attemptsIn are those that a file remembers.
+func attemptsIn(file string) attempts { return attempts{file, new(string), new(bool)} }
 
 // current returns the attempt that an earlier push left, or a new one. One that cannot be saved is good for this push.
 func (a attempts) current() string {
@@ -60,7 +64,7 @@ func (a attempts) claim() {
 		return
 	}
 	if b, err := os.ReadFile(a.file); err == nil && len(b) >= 16 && len(b) <= 64 {
-		*a.text = string(b)
+		*a.text, *a.left = string(b), true
 		return
 	}
 	_ = os.Rename(fresh, a.file) // what lies there is of no use
@@ -68,7 +72,7 @@ func (a attempts) claim() {
 
 // forget makes the next attempt a new one.
 func (a attempts) forget() {
-	*a.text = ""
+	*a.text, *a.left = "", false
 	if a.file != "" {
 		_ = os.Remove(a.file)
 	}

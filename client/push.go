@@ -261,6 +261,9 @@ func (p *push) open(ctx context.Context) (err error) {
 		e := ballast.AsError(err)
 		switch {
 		case err == nil && p.upload.Status == ballast.UploadPending:
+			if *p.memory.left {
+				p.way.tore() // what was cut off once may be again: then a large file loses a part and not all of it
+			}
 			return nil
 		case err == nil: // committed by an earlier push: it ends by itself, and this one's files may be others
 			u, err := p.c.follow(ctx, p.upload, p.o.Progress)

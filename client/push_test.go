@@ -170,6 +170,33 @@ func TestAPushThatWasKilledGoesOn(t *testing.T) {
 	})
 }
 
+// A large file goes up whole, and in parts once that was cut off: killed over and over, a push still comes to its end.
+func TestAPushThatWasKilledGoesOnInParts(t *testing.T) {
+	w := newWorld(t, testenv.Embedded(t))
+	c := w.as("acme=writer")
+	const size = ballast.DefaultPartSize + 1<<20
+	o := client.PushOptions{Path: folder(t, map[string][]byte{"big": mib(size>>20, 1)}), Target: ref(t, "m:1"), AttemptDir: w.attempts, Parallel: 1}
+	whole := func(r *http.Request) bool {
+		return r.Method == http.MethodPut && !r.URL.Query().Has("partNumber") && r.ContentLength == size
+	}
+	killAt := func(match func(*http.Request) bool) {
+		t.Helper()
+		ctx, kill := context.WithCancel(t.Context())
+		defer kill()
+		w.store.Add(match, 1, func(http.ResponseWriter, *http.Request, http.Handler) { kill() })
+		if _, err := c.Push(ctx, o); !errors.Is(err, context.Canceled) {
+			t.Fatalf("killed push: %v", err)
+		}
+	}
+	killAt(whole)
+	killAt(part("2"))
+	pushed, err := c.Push(t.Context(), o)
+	w.must(err)
+	if pushed.Sent == 0 || pushed.Sent > size/2+1<<20 {
+		t.Errorf("the third push sent %d of %d bytes", pushed.Sent, size)
+	}
+}
+
 func TestPartsCutAtAnotherSizeAreCutAgain(t *testing.T) {
 	eachWorld(t, func(w *world) {
 		t, c := w.t, w.as("acme=writer")

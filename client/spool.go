@@ -139,7 +139,7 @@ func (s *spool) remove() {
 }
 
 // memory keeps the attempt of the upload.
-func (s *spool) memory() attempts { return attempts{file: s.path("attempt"), text: new(string)} }
+func (s *spool) memory() attempts { return attemptsIn(s.path("attempt")) }
 
 // readNotes reads the digests of an earlier run. A line that a crash cut is none.
 func (s *spool) readNotes() (err error) {

@@ -54,7 +54,7 @@ type pushCmd struct {
 	Alias    string `help:"Point this alias at the version once it is ready."`
 	Strict   bool   `help:"Refuse safetensors and GGUF files that are not what their names say, and an index whose shards or tensors are not all there, before anything is sent."`
 	Takeover bool   `help:"Abort the open upload that holds the version."`
-	PartSize string `placeholder:"SIZE" help:"Send files larger than this in parts of this size, 5MiB to 5GiB. Left out, a file of up to 5 GiB goes up whole unless the way to the store is slow or was cut."`
+	PartSize string `placeholder:"SIZE" help:"Send files larger than this in parts of this size, 5MiB to 5GiB. Left out, a file of up to 5 GiB goes up whole unless the way to the store is slow or was cut, or the push is one that was cut off before."`
 	Rehash   bool   `help:"Read every file, also those that have not been touched since an earlier push hashed them."`
 
 	selection `embed:""`
