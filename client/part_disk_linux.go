@@ -32,9 +32,9 @@ func reserve(file *os.File, size int64) error {
 	return err
 }
 
-// roomInMemory is how many bytes a file may have on a file system that lies in memory, with those that it has; memory is false for others. To allocate there is
-// to write zeroes, which took a quarter of a second a GiB while nothing else could be done with the cores, and nothing is
-// kept together by it.
+// roomInMemory is how many bytes a file may have on a file system that lies in memory, with those that it has; memory is
+// false for others. To allocate there is to write zeroes, which took a quarter of a second a GiB while nothing else could be
+// done with the cores, and nothing is kept together by it.
 func roomInMemory(file *os.File) (room int64, memory bool) {
 	var disk unix.Statfs_t
 	var own unix.Stat_t
@@ -44,8 +44,9 @@ func roomInMemory(file *os.File) (room int64, memory bool) {
 	if disk.Blocks == 0 { // mounted without a limit
 		return math.MaxInt64, true
 	}
-	const block = 512                                                           // bytes, whatever the file system's are
-	return int64(disk.Bavail)*int64(disk.Bsize) + int64(own.Blocks)*block, true //nolint:unconvert // other types on other systems
+	const block = 512                              // bytes, whatever the file system's are
+	free := int64(disk.Bavail) * int64(disk.Bsize) //nolint:unconvert // other types on other systems
+	return free + own.Blocks*block, true
 }
 
 // writeBack has the kernel begin to write a range of the file to the disk, so that syncing has less to wait for.

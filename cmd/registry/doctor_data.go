@@ -21,7 +21,7 @@ import (
 // examineData looks at the data folder. Where there is none yet, it looks at the place where it would be, in a folder that done
 // removes.
 func (d *doctorCmd) examineData(a *app, found *diagnosis) (folder string, done func(), err error) {
-	folder, err = d.dataFolder(a.env)
+	folder, err = dataFolder(a.env, d.Data)
 	if err != nil {
 		return "", nil, err
 	}

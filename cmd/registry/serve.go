@@ -83,11 +83,6 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// dataFolder returns the absolute path of the data folder.
-func (c *serveCmd) dataFolder(env func(string) string) (string, error) {
-	return dataFolder(env, c.Data)
-}
-
 // dataFolder is the absolute path of a data folder as it was given, or of the one that is meant when none was.
 func dataFolder(env func(string) string, given string) (string, error) {
 	dir := given
@@ -106,7 +101,7 @@ func dataFolder(env func(string) string, given string) (string, error) {
 
 // makeDataFolder returns the absolute path of the data folder, which only its owner may enter.
 func (c *serveCmd) makeDataFolder(env func(string) string) (string, error) {
-	dir, err := c.dataFolder(env)
+	dir, err := dataFolder(env, c.Data)
 	if err != nil {
 		return "", err
 	}

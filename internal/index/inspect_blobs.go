@@ -111,12 +111,11 @@ func (in *inspector) reference() error {
 
 // isUnserved reports whether there are versions with a manifest, and all of them are lost or retired.
 func isUnserved(tx Tx, scope, manifest string) (unserved bool, err error) {
-	prefix := key(kindByManifest, scope, manifest)
-	for item, err := range tx.Scan(prefix, nil, false) {
+	for k, err := range versionsWith(tx, scope, manifest) {
 		if err != nil {
 			return false, err
 		}
-		f, err := find(tx, append(key(kindVersion, scope), item.Key[len(prefix):]...))
+		f, err := find(tx, k)
 		if err != nil || f.Status != ballast.StatusLost && f.Status != ballast.StatusRetired {
 			return false, err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -307,15 +308,30 @@ func usersOf(tx Tx, id BlobID) (users [][]byte, err error) {
 		manifests = append(manifests, partAfter(item.Key, references))
 	}
 	for _, m := range manifests {
-		prefix := key(kindByManifest, id.Scope.String(), m)
-		for item, err := range tx.Scan(prefix, nil, false) {
+		for k, err := range versionsWith(tx, id.Scope.String(), m) {
 			if err != nil {
 				return nil, err
 			}
-			users = append(users, append(key(kindVersion, id.Scope.String()), item.Key[len(prefix):]...))
+			users = append(users, k)
 		}
 	}
 	return users, nil
+}
+
+// versionsWith yields the keys of the versions with a manifest; an error ends the loop of whoever asks.
+func versionsWith(tx Tx, scope, manifest string) iter.Seq2[[]byte, error] {
+	prefix := key(kindByManifest, scope, manifest)
+	return func(yield func([]byte, error) bool) {
+		for item, err := range tx.Scan(prefix, nil, false) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(append(key(kindVersion, scope), item.Key[len(prefix):]...), nil) {
+				return
+			}
+		}
+	}
 }
 
 // Tally counts versions by what a rebuild made of them.
